@@ -1,0 +1,608 @@
+"""Encoding: pandas frames to scaled tensors, and scaled forecasts back to the units of y."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+
+from sktime_tlstm.timeline import Timeline
+from sktime_tlstm.windows import SeriesStore
+
+__all__ = ["SCALERS", "FrameEncoder", "History"]
+
+#: Outer quantiles of the training data that scaled covariates are clipped to.
+CLIP_QUANTILES = (0.005, 0.995)
+#: Bound of the arcsinh-scaled forecasts, so that undoing the arcsinh stays finite.
+MAX_ARCSINH = 30.0
+#: Factor that makes the median absolute deviation estimate a normal standard deviation.
+MAD_TO_STD = 1.4826
+
+
+def _median_mad(values: np.ndarray) -> tuple[float, float]:
+    median = float(np.median(values))
+    return median, MAD_TO_STD * float(np.median(np.abs(values - median)))
+
+
+def _min_range(values: np.ndarray) -> tuple[float, float]:
+    return float(values.min()), float(values.max() - values.min())
+
+
+#: Scalers by name: a function of the observed values to (location, scale).
+SCALERS: dict[str | None, Callable[[np.ndarray], tuple[float, float]]] = {
+    "robust_arcsinh": _median_mad,
+    "robust": _median_mad,
+    "standard": lambda values: (float(values.mean()), float(values.std())),
+    "minmax": _min_range,
+    None: lambda values: (0.0, 1.0),
+}
+
+
+def location_scale(values: np.ndarray, scaler: str | None) -> tuple[float, float]:
+    """Return the location and the positive scale of a scaler.
+
+    Where the scale vanishes (a column that is mostly one value has no median deviation) the
+    standard deviation stands in; for a constant its size; for zero, one.
+    """
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return 0.0, 1.0
+    location, scale = SCALERS[scaler](values)
+    smallest = 1e-9 * abs(location)  # below this, differences are rounding errors
+    for candidate in (scale, float(values.std()), abs(location)):
+        if candidate > smallest and np.isfinite(candidate):
+            return location, candidate
+    return location, 1.0
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A frame's index, parsed: which series and which grid row every row belongs to."""
+
+    keys: pd.Index | None
+    bounds: np.ndarray
+    ordinals: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of rows of each series."""
+        return np.diff(self.bounds)
+
+    @property
+    def series(self) -> np.ndarray:
+        """Which series each row belongs to."""
+        return np.repeat(np.arange(len(self.lengths)), self.lengths)
+
+    @classmethod
+    def parse(cls, index: pd.Index, timeline: Timeline) -> Rows:
+        """Place every row of a sktime index on the grid.
+
+        Raises
+        ------
+        ValueError
+            If a time is repeated or out of order within a series, or lies off the grid.
+        """
+        keys, bounds, times = split_index(index)
+        rows = cls(keys, bounds, timeline.ordinals(times))
+        step = np.diff(rows.ordinals)
+        step[bounds[1:-1] - 1] = 1
+        if (step <= 0).any():
+            row = int(np.argmax(step <= 0)) + 1
+            raise ValueError(
+                f"Got the row {index[row]} after the row {index[row - 1]}, expected increasing "
+                "times without duplicates. Sort the index and drop duplicates: "
+                "`frame[~frame.index.duplicated(keep='last')].sort_index()`."
+            )
+        return rows
+
+
+def split_index(index: pd.Index) -> tuple[pd.Index | None, np.ndarray, pd.Index]:
+    """Split a sktime index into series keys (N,), row bounds (N + 1,) and times (rows,)."""
+    if not isinstance(index, pd.MultiIndex):
+        return None, np.array([0, len(index)]), index
+    times = index.levels[-1].take(index.codes[-1])
+    codes = np.stack([np.asarray(code) for code in index.codes[:-1]])
+    starts = np.flatnonzero(np.r_[True, (codes[:, 1:] != codes[:, :-1]).any(axis=0)])
+    keys = index[starts].droplevel(-1)
+    return keys, np.r_[starts, len(index)], times
+
+
+def find_timeline(index: pd.Index) -> Timeline:
+    """Find the grid that all series of an index share, from the longest one."""
+    _, bounds, times = split_index(index)
+    longest = int(np.argmax(np.diff(bounds)))
+    grid = times[bounds[longest] : bounds[longest + 1]]
+    if len(grid) == 1:  # one observation a series: together they may still tell the step
+        grid = times.unique().sort_values()
+    if getattr(times, "freq", None) is not None and len(bounds) == 2:
+        grid = times
+    return Timeline.from_times(grid)
+
+
+@dataclass(frozen=True)
+class History:
+    """Series as the network sees them, and what leads back to the caller's frames.
+
+    Parameters
+    ----------
+    timeline : Timeline
+    keys : pandas.Index or None
+        Key of each series; None for a single series.
+    first : numpy.ndarray of int64, shape (num_series,)
+        Grid row of each series' first row.
+    loc, scale : numpy.ndarray of float64, shape (num_series, num_targets)
+        Scaling of the targets, fixed when a series is first seen.
+    store : SeriesStore
+    """
+
+    timeline: Timeline
+    keys: pd.Index | None
+    first: np.ndarray
+    loc: np.ndarray
+    scale: np.ndarray
+    store: SeriesStore
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of rows of each series."""
+        return self.store.length.numpy()
+
+    def locate(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+        """Return the series (-1 if unknown) and the row within it of every parsed row."""
+        if rows.keys is None or self.keys is None:
+            place = np.zeros(len(rows.lengths), dtype=np.int64)
+        else:
+            place = self.keys.get_indexer(rows.keys)
+        series = np.repeat(place, rows.lengths)
+        return series, rows.ordinals - self.first[series]
+
+    def name(self, series: int) -> str:
+        """Name a series as error messages do."""
+        return "" if self.keys is None else f" of series {self.keys[series]!r}"
+
+
+class FrameEncoder:
+    """Learns from training frames how to turn frames into tensors; frozen afterwards.
+
+    Parameters
+    ----------
+    scaler, covariate_scaler : key of SCALERS
+        Scaling of each series' targets, and of each covariate over all series.
+    past_covariates : sequence of str
+        Columns of X that are not known in the future.
+    time_features : tuple of str
+        Names of calendar features.
+    """
+
+    def __init__(self, scaler, covariate_scaler, past_covariates, time_features):
+        self.scaler, self.covariate_scaler = scaler, covariate_scaler
+        self.past_covariates, self.time_features = past_covariates, time_features
+        self.targets: list = []
+        self.numeric: list = []
+        self.categories: dict = {}
+        self.covariate_scaling: list[tuple[float, float, float, float, bool]] = []
+
+    def fit(self, y: pd.DataFrame, X: pd.DataFrame | None) -> FrameEncoder:
+        """Learn columns, categories and the scaling of covariates.
+
+        Raises
+        ------
+        ValueError
+            If ``past_covariates`` names a column that X lacks, or X holds infinite values.
+        TypeError
+            If a column of X is neither numeric nor categorical.
+        """
+        self.targets = list(y.columns)
+        columns = [] if X is None else list(X.columns)
+        if len(set(columns)) < len(columns):
+            raise ValueError(f"Got X with repeated columns: {columns}. Rename or drop some.")
+        unknown = [name for name in self.past_covariates if name not in columns]
+        if unknown:
+            raise ValueError(
+                f"Got past_covariates={list(self.past_covariates)}, but X has no column {unknown}; "
+                f"its columns are {columns}. Name columns of X."
+            )
+        for name in columns:
+            if is_categorical(X[name]):
+                self.categories[name] = pd.Index(X[name].dropna().astype(object).unique())
+            else:
+                values = numeric_values(X[name])
+                self.numeric.append(name)
+                self.covariate_scaling.append(self._scaling_of(values))
+        return self
+
+    def _scaling_of(self, values: np.ndarray) -> tuple[float, float, float, float, bool]:
+        """Return location, scale, clipping bounds and whether arcsinh applies, of a covariate."""
+        values = values[~np.isnan(values)]
+        if np.isin(values, (0.0, 1.0)).all():
+            return 0.0, 1.0, 0.0, 1.0, False
+        location, scale = location_scale(values, self.covariate_scaler)
+        low, high = np.quantile(values, CLIP_QUANTILES)
+        return location, scale, low, high, self.covariate_scaler == "robust_arcsinh"
+
+    @property
+    def columns(self) -> list:
+        """Columns of X that were seen in training."""
+        return [*self.numeric, *self.categories]
+
+    @property
+    def known_columns(self) -> list:
+        """Columns of X that a forecast needs."""
+        return [name for name in self.columns if name not in self.past_covariates]
+
+    def encode(self, y: pd.DataFrame, X: pd.DataFrame | None, horizon: int) -> History:
+        """Encode whole series.
+
+        Parameters
+        ----------
+        y : pandas.DataFrame
+            Targets; one series, or several under a MultiIndex.
+        X : pandas.DataFrame or None
+            Covariates; every row of y, and any other rows.
+        horizon : int
+            Number of steps after the last row that calendar features are needed for.
+
+        Raises
+        ------
+        ValueError
+            If a time step is missing or repeated, X lacks a row of y or a column, or a value is
+            infinite.
+        """
+        self._check_columns(y, X)
+        timeline = find_timeline(y.index)
+        rows = Rows.parse(y.index, timeline)
+        _check_gapless(y.index, rows)
+        first, lengths = rows.ordinals[rows.bounds[:-1]], rows.lengths
+        history = self._blank(timeline, rows.keys, first, lengths, lengths, horizon)
+        self._fit_scaling(history, np.arange(len(lengths)), y, rows)
+        self._write_targets(history, slice(None), y, rows.series)
+        if self.columns:
+            self._write_covariates(history, X, require=True)
+        self._finish(history)
+        self._fit_level(history, np.arange(len(lengths)))
+        return history
+
+    def extend(
+        self, history: History, cutoff: np.ndarray, y: pd.DataFrame, X, horizon: int
+    ) -> tuple[History, np.ndarray]:
+        """Merge new rows into a history, without changing the one given.
+
+        Rows may overlap old ones (a newer observation wins, a missing one never erases) or leave
+        a gap (its rows are unobserved); series may be new. Scaling stays as it was.
+
+        Returns
+        -------
+        history : History
+        cutoff : numpy.ndarray of int64, shape (num_series,)
+            Number of rows up to the last one of each series in y; unchanged for absent series.
+        """
+        self._check_columns(y, X)
+        timeline = history.timeline
+        if timeline.offset is None and timeline.is_calendar:
+            seen = timeline.times(history.first)
+            timeline = find_timeline(seen.append(split_index(y.index)[2]).unique().sort_values())
+            history = replace(history, timeline=timeline, first=timeline.ordinals(seen))
+        rows = Rows.parse(y.index, timeline)
+        merged, cutoff, place, new = self._enlarge(history, cutoff, rows, horizon)
+        if len(new):
+            self._fit_scaling(merged, new, y, rows, place)
+        series = np.repeat(place, rows.lengths)
+        position = merged.store.start.numpy()[series] + rows.ordinals - merged.first[series]
+        self._write_targets(merged, position, y, series)
+        if self.columns:
+            self._write_covariates(merged, X, require=False)
+        self._finish(merged)
+        if len(new):
+            self._fit_level(merged, new)
+        return merged, cutoff
+
+    def tail(
+        self, history: History, cutoff: np.ndarray, reach: int, wanted: np.ndarray, X
+    ) -> tuple[History, np.ndarray]:
+        """Cut the last rows before each cutoff and put rows for the future behind them.
+
+        Parameters
+        ----------
+        history : History
+        cutoff : numpy.ndarray of int64, shape (num_series,)
+        reach : int
+            Number of rows before the cutoff to keep.
+        wanted : numpy.ndarray of bool, shape (num_series, num_future)
+            Which future rows X must have; the others carry forward what is absent.
+        X : pandas.DataFrame or None
+            Covariates of the future.
+
+        Returns
+        -------
+        tail : History
+        cutoff : numpy.ndarray of int64, shape (num_series,)
+            Number of rows kept of each series.
+
+        Raises
+        ------
+        ValueError
+            If X, one of its columns or a wanted row is absent, or a value is infinite.
+        """
+        kept, num_future = np.minimum(cutoff, reach), wanted.shape[1]
+        tail = self._blank(
+            history.timeline,
+            history.keys,
+            history.first + cutoff - kept,
+            kept,
+            kept + num_future,
+            0,
+        )
+        source = _ranges(history.store.start.numpy() + cutoff - kept, kept)
+        target = _ranges(tail.store.start.numpy(), kept)
+        tail.store.values.numpy()[target] = history.store.values.numpy()[source]
+        tail.store.observed.numpy()[target] = history.store.observed.numpy()[source]
+        store = replace(tail.store, level=history.store.level, spread=history.store.spread)
+        tail = replace(tail, store=store, loc=history.loc, scale=history.scale)
+        if self.known_columns:
+            self._write_future(tail, kept, wanted, X)
+        carried = np.zeros(len(tail.store.values), dtype=bool)
+        carried[target] = True
+        self._finish(tail, carried)
+        return tail, kept
+
+    def decode(self, history: History, scaled: np.ndarray, series: np.ndarray) -> np.ndarray:
+        """Undo the scaling of targets, in float64.
+
+        Parameters
+        ----------
+        scaled : numpy.ndarray of shape (n, time, num_targets, ...)
+        series : numpy.ndarray of int64, shape (n,)
+        """
+        scaled = np.asarray(scaled, dtype=np.float64)
+        shape = (len(series), 1, len(self.targets)) + (1,) * (scaled.ndim - 3)
+        if self.scaler == "robust_arcsinh":
+            scaled = np.sinh(np.clip(scaled, -MAX_ARCSINH, MAX_ARCSINH))
+        return history.loc[series].reshape(shape) + history.scale[series].reshape(shape) * scaled
+
+    def observed_targets(self, history: History, cutoff: np.ndarray) -> list[np.ndarray]:
+        """Return each series' targets (time, num_targets) up to its cutoff, NaN where missing."""
+        targets = []
+        for series, start in enumerate(history.store.start.tolist()):
+            rows = slice(start, start + int(cutoff[series]))
+            scaled = history.store.values[rows, : len(self.targets)].numpy()
+            seen = history.store.observed[rows, : len(self.targets)].numpy()
+            values = self.decode(history, scaled[None], np.array([series]))[0]
+            targets.append(np.where(seen, values, np.nan))
+        return targets
+
+    # Building blocks, in the order in which encode calls them.
+
+    def _check_columns(self, y: pd.DataFrame, X: pd.DataFrame | None) -> None:
+        if len(y.columns) != len(self.targets):
+            raise ValueError(
+                f"Got y with {len(y.columns)} columns {list(y.columns)}, expected "
+                f"{len(self.targets)} as in training: {self.targets}. Pass the same targets."
+            )
+        self._check_covariates(X, self.columns)
+
+    def _check_covariates(self, X: pd.DataFrame | None, needed: list) -> None:
+        if not needed:
+            return
+        if X is None:
+            raise ValueError(
+                f"Got X=None, expected the covariates {needed} that the forecaster was fitted "
+                "with. Pass X with these columns, or fit without X."
+            )
+        missing = [name for name in needed if name not in X.columns]
+        if missing:
+            raise ValueError(
+                f"Got X without the columns {missing}; its columns are {list(X.columns)}. Pass all "
+                f"covariates the forecaster was fitted with: {needed}."
+            )
+
+    def _blank(self, timeline, keys, first, known, lengths, horizon) -> History:
+        """Lay out series of given lengths, all values missing."""
+        total, num_series = int(lengths.sum()), len(lengths)
+        num_observed = len(self.targets) + len(self.numeric)
+        low, high = int(first.min()), int((first + lengths).max()) + horizon
+        calendar = timeline.features(low, high - low, self.time_features)
+        blank = np.zeros((num_series, len(self.targets)))
+        start = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+        store = SeriesStore(
+            values=torch.zeros(total, num_observed + len(self.categories)),
+            observed=torch.zeros(total, num_observed, dtype=torch.bool),
+            calendar=torch.from_numpy(calendar),
+            start=torch.from_numpy(start),
+            length=torch.from_numpy(np.asarray(lengths, dtype=np.int64)),
+            calendar_start=torch.from_numpy(np.asarray(first - low, dtype=np.int64)),
+            level=torch.zeros(num_series, len(self.targets)),
+            spread=torch.ones(num_series, len(self.targets)),
+        )
+        return History(timeline, keys, first, blank.copy(), blank + 1, store)
+
+    def _enlarge(self, history, cutoff, rows, horizon):
+        """Lay out old and new rows together and copy the old ones.
+
+        Returns the layout, the new cutoffs, the place of each series of ``rows``, and the places
+        of series not seen before.
+        """
+        if rows.keys is None:
+            place, new, keys = np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), None
+        else:
+            place = history.keys.get_indexer(rows.keys)
+            new = len(history.keys) + np.arange((place < 0).sum())
+            keys = history.keys.append(rows.keys[place < 0]) if len(new) else history.keys
+            place = np.where(place < 0, len(history.keys) + np.cumsum(place < 0) - 1, place)
+        begin, end = rows.ordinals[rows.bounds[:-1]], rows.ordinals[rows.bounds[1:] - 1] + 1
+        old = len(history.first)
+        first = np.concatenate([history.first, begin[len(begin) - len(new) :]]).astype(np.int64)
+        stop = np.concatenate([history.first + history.lengths, np.zeros(len(new), np.int64)])
+        first[place] = np.where(place < old, np.minimum(first[place], begin), begin)
+        stop[place] = np.where(place < old, np.maximum(stop[place], end), end)
+        merged = self._blank(history.timeline, keys, first, stop - first, stop - first, horizon)
+        shift = history.first - first[:old]
+        source = _ranges(history.store.start.numpy(), history.lengths)
+        target = _ranges(merged.store.start.numpy()[:old] + shift, history.lengths)
+        for name in ("values", "observed"):
+            getattr(merged.store, name).numpy()[target] = getattr(history.store, name)[source]
+        for name in ("level", "spread"):
+            getattr(merged.store, name)[:old] = getattr(history.store, name)
+        merged.loc[:old], merged.scale[:old] = history.loc, history.scale
+        cutoff = np.concatenate([cutoff + shift, np.zeros(len(new), np.int64)])
+        cutoff[place] = end - first[place]
+        return merged, cutoff, place, new
+
+    def _fit_scaling(self, history: History, which, y: pd.DataFrame, rows: Rows, place=None):
+        """Learn the targets' scaling of the series ``which``, in place."""
+        place = np.arange(len(rows.lengths)) if place is None else place
+        wanted = np.isin(place, which)
+        for column in range(len(self.targets)):
+            values = numeric_values(y.iloc[:, column])
+            for series in np.flatnonzero(wanted):
+                own = values[rows.bounds[series] : rows.bounds[series + 1]]
+                pair = location_scale(own, self.scaler)
+                history.loc[place[series], column], history.scale[place[series], column] = pair
+
+    def _write_targets(self, history: History, position, y: pd.DataFrame, series) -> None:
+        values, observed = history.store.values.numpy(), history.store.observed.numpy()
+        for column in range(len(self.targets)):
+            raw = numeric_values(y.iloc[:, column])
+            scaled = (raw - history.loc[series, column]) / history.scale[series, column]
+            if self.scaler == "robust_arcsinh":
+                scaled = np.arcsinh(scaled)
+            seen = ~np.isnan(raw)
+            rows = np.arange(len(values))[position][seen]
+            values[rows, column] = scaled[seen]
+            observed[rows, column] = True
+
+    def _write_covariates(self, history: History, X: pd.DataFrame, require: bool) -> None:
+        """Write the rows of X that the history has; ``require`` that it has them all."""
+        rows = Rows.parse(X.index, history.timeline)
+        series, within = history.locate(rows)
+        inside = (series >= 0) & (within >= 0) & (within < history.lengths[series])
+        position = history.store.start.numpy()[series[inside]] + within[inside]
+        if require and len(position) < len(history.store.values):
+            absent = np.ones(len(history.store.values), dtype=bool)
+            absent[position] = False
+            where = int(np.argmax(absent))
+            owner = int(np.searchsorted(history.store.start.numpy(), where, side="right")) - 1
+            when = history.first[owner] + where - int(history.store.start[owner])
+            raise ValueError(
+                f"Got X without the row {history.timeline.times(np.array([when]))[0]}"
+                f"{history.name(owner)}, which y has ({absent.sum()} rows are absent). Pass X with "
+                "every row of y; missing values may be NaN."
+            )
+        self._write_columns(history, position, X, inside, self.columns)
+
+    def _write_future(self, tail: History, kept: np.ndarray, wanted: np.ndarray, X) -> None:
+        """Write the rows of X after each cutoff, refusing if a wanted one is absent."""
+        self._check_covariates(X, self.known_columns if wanted.any() else [])
+        if X is None:
+            return
+        rows = Rows.parse(X.index, tail.timeline)
+        series, within = tail.locate(rows)
+        step = within - kept[series]
+        inside = (series >= 0) & (step >= 0) & (step < wanted.shape[1])
+        present = np.zeros(wanted.shape, dtype=bool)
+        present[series[inside], step[inside]] = True
+        if (wanted & ~present).any():
+            owner, first = np.argwhere(wanted & ~present)[0]
+            when = tail.first[owner] + kept[owner] + first
+            raise ValueError(
+                f"Got X without the row {tail.timeline.times(np.array([when]))[0]}"
+                f"{tail.name(owner)}, which is to be forecast. Pass X with every step of fh."
+            )
+        position = tail.store.start.numpy()[series[inside]] + within[inside]
+        columns = [name for name in self.known_columns if name in X.columns]
+        self._write_columns(tail, position, X, inside, columns)
+
+    def _write_columns(self, history: History, position, X, inside, columns: list) -> None:
+        values, observed = history.store.values.numpy(), history.store.observed.numpy()
+        for name in columns:
+            if name in self.categories:
+                channel = observed.shape[1] + list(self.categories).index(name)
+                codes = self.categories[name].get_indexer(X[name].astype(object)) + 1
+                values[position, channel] = codes[inside]
+                continue
+            column = self.numeric.index(name)
+            location, scale, low, high, arcsinh = self.covariate_scaling[column]
+            raw = numeric_values(X[name])[inside]
+            scaled = (np.clip(raw, low, high) - location) / scale
+            seen = ~np.isnan(raw)
+            channel = len(self.targets) + column
+            values[position[seen], channel] = (np.arcsinh(scaled) if arcsinh else scaled)[seen]
+            observed[position[seen], channel] = True
+
+    def _finish(self, history: History, carried: np.ndarray | None = None) -> None:
+        """Carry covariates forward over missing values; ``carried`` rows count as values."""
+        values, observed = history.store.values.numpy(), history.store.observed.numpy()
+        begin = np.repeat(history.store.start.numpy(), history.lengths)
+        row = np.arange(len(values))
+        for channel in range(len(self.targets), observed.shape[1]):
+            valid = observed[:, channel] if carried is None else observed[:, channel] | carried
+            if not valid.all():
+                source = np.maximum(np.maximum.accumulate(np.where(valid, row, 0)), begin)
+                values[:, channel] = values[source, channel]
+
+    def _fit_level(self, history: History, which: np.ndarray) -> None:
+        """Learn mean and standard deviation of the scaled targets of the series ``which``."""
+        store, targets = history.store, len(self.targets)
+        for series in which:
+            rows = slice(int(store.start[series]), int(store.start[series] + store.length[series]))
+            for column in range(targets):
+                value = store.values[rows, column].numpy()[store.observed[rows, column].numpy()]
+                if len(value):
+                    store.level[series, column] = float(value.mean())
+                    store.spread[series, column] = float(value.std()) or 1.0
+
+
+def is_categorical(column: pd.Series) -> bool:
+    """Whether a column of X holds categories: strings, objects or pandas categories."""
+    kind = column.dtype
+    return isinstance(kind, pd.CategoricalDtype) or (
+        not pd.api.types.is_numeric_dtype(kind)
+        and (pd.api.types.is_object_dtype(kind) or pd.api.types.is_string_dtype(kind))
+    )
+
+
+def numeric_values(column: pd.Series) -> np.ndarray:
+    """Return a column as float64, NaN where missing.
+
+    Raises
+    ------
+    TypeError
+        If it is not numeric.
+    ValueError
+        If a value is infinite: the column and the first such row are named.
+    """
+    try:
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"Got the column {column.name!r} of type {column.dtype}, expected numbers, booleans or "
+            "categories (strings). Convert it, for instance by `astype(float)`."
+        ) from error
+    infinite = np.isinf(values)
+    if infinite.any():
+        row = int(np.argmax(infinite))
+        raise ValueError(
+            f"Got an infinite value in column {column.name!r} at {column.index[row]}, expected finite "
+            "values or NaN. Replace it, for instance by `frame.replace([np.inf, -np.inf], np.nan)`."
+        )
+    return values
+
+
+def _check_gapless(index: pd.Index, rows: Rows) -> None:
+    step = np.diff(rows.ordinals)
+    step[rows.bounds[1:-1] - 1] = 1
+    if (step != 1).any():
+        row = int(np.argmax(step != 1))
+        raise ValueError(
+            f"Got a gap in time: after {index[row]} comes {index[row + 1]}, "
+            f"{step[row] - 1} steps are absent. Insert them, for instance by `frame.asfreq(...)` "
+            "(integer indices: `frame.reindex(range(...))`); their values may be NaN."
+        )
+
+
+def _ranges(start: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """Return start[0] .. start[0] + length[0] - 1, start[1] .., concatenated."""
+    before = np.concatenate([[0], np.cumsum(length)[:-1]])
+    return np.arange(int(length.sum())) + np.repeat(start - before, length)

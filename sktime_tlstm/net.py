@@ -1,0 +1,244 @@
+"""Training: a skorch net for windows, its optimiser, schedule, budget and random state."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Subset as Subset
+
+from sktime_tlstm.nn import Head
+from sktime_tlstm.windows import WindowDataset, WindowSampler
+
+__all__ = ["LR_SCHEDULES", "OPTIMIZERS", "PRECISIONS", "ForecastNet", "build_net", "train"]
+
+OPTIMIZERS = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "sgd": torch.optim.SGD,
+}
+
+#: Learning-rate schedules by name: a function of (lr, total steps) to skorch LRScheduler options.
+LR_SCHEDULES: dict[str | None, Callable[[float, int], dict[str, Any]] | None] = {
+    "onecycle": lambda lr, steps: {
+        "policy": torch.optim.lr_scheduler.OneCycleLR,
+        "max_lr": lr,
+        "total_steps": steps,
+        "pct_start": 0.15,
+        "cycle_momentum": False,
+    },
+    "cosine": lambda lr, steps: {
+        "policy": torch.optim.lr_scheduler.CosineAnnealingLR,
+        "T_max": steps,
+    },
+    None: None,
+}
+
+PRECISIONS = ("float32", "bf16-mixed")
+
+
+class ForecastNet(NeuralNet):
+    """A skorch ``NeuralNet`` whose data are windows and whose criterion is a head.
+
+    ``fit`` and ``partial_fit`` take a WindowDataset, or a pair of a training and a validation
+    dataset (None for none).
+
+    Parameters
+    ----------
+    module, criterion
+        As in skorch: the network, and the head that is its loss.
+    precision : {"float32", "bf16-mixed"}, default="float32"
+        "bf16-mixed" runs the network under autocast to bfloat16; weights and loss stay float32.
+    seed : int, default=0
+        Seed of the initial weights, the order of windows, and dropout.
+    **kwargs
+        Any other argument of skorch's ``NeuralNet``.
+    """
+
+    def __init__(self, module, criterion, *, precision="float32", seed=0, **kwargs):
+        self.precision = precision
+        self.seed = seed
+        super().__init__(module, criterion, **kwargs)
+
+    def initialize(self) -> ForecastNet:
+        """Initialise all parts under the net's own seed."""
+        with isolated_random_state(self.seed):
+            return super().initialize()
+
+    def get_split_datasets(self, X, y=None, **fit_params):
+        """Return training and validation data, as given in a pair."""
+        return X if isinstance(X, tuple) else (X, None)
+
+    def get_iterator(self, dataset: Dataset, training: bool = False) -> DataLoader:
+        """Return a DataLoader; in training one that draws windows by a WindowSampler."""
+        if training and isinstance(dataset, WindowDataset):
+            self.iterator_train__sampler = WindowSampler(dataset, self.seed)
+        try:
+            return super().get_iterator(dataset, training=training)
+        finally:
+            vars(self).pop("iterator_train__sampler", None)  # it would keep the data alive
+
+    def infer(self, x: dict[str, Tensor], **fit_params) -> Tensor:
+        """Run the network and return its output as float32."""
+        mixed = self.precision == "bf16-mixed"
+        kind = torch.device(self.device).type
+        with torch.autocast(kind, dtype=torch.bfloat16) if mixed else nullcontext():
+            output = super().infer(x, **fit_params)
+        return output.float()
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Run one epoch; read losses off the device once, at its end.
+
+        Raises
+        ------
+        RuntimeError
+            If a loss is NaN or infinite.
+        """
+        if iterator is None:
+            return
+        losses, sizes = [], []
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            losses.append(step["loss"].detach())
+            sizes.append(len(batch[1]))
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        values = torch.stack(losses).tolist()
+        if not all(map(math.isfinite, values)):
+            raise RuntimeError(
+                f"Got a {prefix} loss of {next(v for v in values if not math.isfinite(v))} in epoch "
+                f"{len(self.history)}, expected a finite number. Try a smaller lr (now {self.lr}), "
+                "a smaller gradient_clip, precision='float32', or another scaler."
+            )
+        batches = self.history[-1]["batches"][-len(values) :]
+        for record, loss, size in zip(batches, values, sizes, strict=True):
+            record[prefix + "_loss"], record[prefix + "_batch_size"] = loss, size
+        self.history.record(prefix + "_batch_count", len(values))
+
+    @torch.inference_mode()
+    def outputs(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Return the network's outputs (batch, horizon, output_dim) in evaluation mode."""
+        self._set_training(False)
+        return self.infer(inputs)
+
+
+class ProgressLine(Callback):
+    """Writes one line that follows the training, overwritten after every epoch."""
+
+    def on_train_begin(self, net, **kwargs):
+        """Note the time and how many epochs there were before."""
+        self.start_, self.before_ = time.perf_counter(), len(net.history)
+
+    def on_epoch_end(self, net, **kwargs):
+        """Rewrite the line."""
+        last = net.history[-1]
+        losses = [f"{name} {last[name]:.4f}" for name in ("train_loss", "valid_loss") if name in last]
+        seconds = time.perf_counter() - self.start_
+        epoch = f"epoch {len(net.history) - self.before_}/{net.max_epochs}"
+        sys.stdout.write("\r" + ", ".join([epoch, *losses, f"{seconds:.1f} s"]))
+        sys.stdout.flush()
+
+    def on_train_end(self, net, **kwargs):
+        """End the line."""
+        sys.stdout.write("\n")
+
+
+def build_net(
+    module: type[nn.Module] | Callable[..., nn.Module],
+    module_params: dict[str, Any],
+    head: Head,
+    *,
+    optimizer: str,
+    weight_decay: float,
+    gradient_clip: float | None,
+    lr_schedule: str | None,
+    patience: int | None,
+    callbacks: list | None,
+    net_params: dict[str, Any] | None,
+    verbose: int,
+    **kwargs: Any,
+) -> ForecastNet:
+    """Build and initialise a net; ``net_params`` are skorch's own names and win over all others."""
+    own: list[tuple[str, Callback]] = []
+    if gradient_clip is not None:
+        own.append(("gradient_clip", GradientNormClipping(gradient_clip)))
+    if lr_schedule is not None:
+        own.append(("lr_schedule", LRScheduler(**_schedule(lr_schedule, kwargs["lr"], 1))))
+    if patience is not None:
+        stop = EarlyStopping(patience=patience, load_best=True, sink=_silent)
+        own.append(("early_stopping", stop))
+    if verbose == 1:
+        own.append(("progress", ProgressLine()))
+    options = {
+        "module": module,
+        "criterion": head,
+        "optimizer": OPTIMIZERS[optimizer],
+        "optimizer__weight_decay": weight_decay,
+        "callbacks": [*own, *(callbacks or [])],
+        "verbose": int(verbose > 1),
+        "iterator_train__collate_fn": _whole_batch,
+        "iterator_valid__collate_fn": _whole_batch,
+        **{f"module__{name}": value for name, value in module_params.items()},
+        **kwargs,
+        **(net_params or {}),
+    }
+    return ForecastNet(**options).initialize()
+
+
+def train(
+    net: ForecastNet,
+    dataset: WindowDataset,
+    validation: Dataset | None,
+    *,
+    epochs: int,
+    lr: float,
+    lr_schedule: str | None,
+    seed: int,
+) -> None:
+    """Train an initialised net in place, under its own random state.
+
+    Ctrl-C ends the training early and keeps the best weights so far.
+    """
+    steps = epochs * math.ceil(dataset.windows_per_epoch / net.batch_size)
+    with isolated_random_state(seed):
+        net.set_params(max_epochs=epochs, lr=lr, seed=seed)
+        for name, callback in net.callbacks_:
+            if name == "lr_schedule":
+                vars(callback).update(_schedule_attributes(lr_schedule, lr, steps))
+        net.partial_fit((dataset, validation))
+
+
+def _schedule(name: str | None, lr: float, steps: int) -> dict[str, Any]:
+    make = LR_SCHEDULES[name]
+    return {"step_every": "batch", **(make(lr, steps) if make else {})}
+
+
+def _schedule_attributes(name: str | None, lr: float, steps: int) -> dict[str, Any]:
+    return _schedule(name, lr, steps)
+
+
+def _whole_batch(batch: Any) -> Any:
+    """Collate: the dataset already returns whole batches."""
+    return batch
+
+
+def _silent(*args: Any, **kwargs: Any) -> None:
+    """Print nothing."""
+
+
+@contextmanager
+def isolated_random_state(seed: int) -> Iterator[None]:
+    """Seed torch within the block; leave its global random state as it was."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,208 @@
+"""Learned vectors for categories, put in front of any network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def embedding_width(cardinality: int) -> int:
+    """Return the width of the vectors of ``cardinality`` categories.
+
+    The rule is ``min(16, 1 + ceil(sqrt(cardinality)))``: wide enough to tell categories apart,
+    narrow enough not to drown the other channels.
+
+    Examples
+    --------
+    >>> [embedding_width(cardinality) for cardinality in (2, 7, 24, 1000)]
+    [3, 4, 6, 16]
+    """
+    return min(16, 1 + math.ceil(math.sqrt(cardinality)))
+
+
+class InputEmbedding(nn.Module):
+    """Replace channels of category codes by learned vectors, appended at the end.
+
+    Guo and Berkhahn 2016, "Entity Embeddings of Categorical Variables", equation 4: code k of a
+    covariate becomes row k of its table, the same in the past and in the future. Codes travel as
+    floats: 1 to the cardinality for the known categories, 0 for an unknown or missing one. Any
+    other value, NaN included, counts as 0. Row 0 starts at zero, so that a category never seen in
+    training is neutral.
+
+    Parameters
+    ----------
+    cardinalities : sequence of int
+        Number of known categories of each covariate.
+    past_channels, future_channels : sequence of int or None
+        Channel of each covariate's codes in the past and in the future; None where it has none.
+
+    Raises
+    ------
+    ValueError
+        If the three sequences differ in length, a cardinality is negative, a covariate is in
+        neither input, two share a channel, or a channel is missing from the input.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktime_tlstm.nn import InputEmbedding
+    >>> embedding = InputEmbedding([7], past_channels=[1], future_channels=[None])
+    >>> past, future = embedding(torch.ones(2, 5, 3), torch.ones(2, 4, 3))
+    >>> past.shape, future.shape, embedding.widths(3, 3)
+    (torch.Size([2, 5, 6]), torch.Size([2, 4, 3]), (6, 3))
+    """
+
+    def __init__(
+        self,
+        cardinalities: Sequence[int],
+        past_channels: Sequence[int | None],
+        future_channels: Sequence[int | None],
+    ) -> None:
+        super().__init__()
+        _check_channels(cardinalities, past_channels, future_channels)
+        self.cardinalities = tuple(cardinalities)
+        self.past_channels = tuple(past_channels)
+        self.future_channels = tuple(future_channels)
+        self.tables = nn.ModuleList(_table(cardinality) for cardinality in cardinalities)
+
+    def forward(self, past: Tensor, future: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed the codes in ``past`` and ``future``, each of shape (batch, time, channel)."""
+        return self._embed(past, self.past_channels), self._embed(future, self.future_channels)
+
+    def widths(self, num_past_features: int, num_future_features: int) -> tuple[int, int]:
+        """Return the numbers of channels after embedding, from those before it."""
+        return (
+            num_past_features + self._added_width(self.past_channels),
+            num_future_features + self._added_width(self.future_channels),
+        )
+
+    def _added_width(self, channels: tuple[int | None, ...]) -> int:
+        return sum(
+            embedding_width(number) - 1
+            for number, channel in zip(self.cardinalities, channels, strict=True)
+            if channel is not None
+        )
+
+    def _embed(self, sequence: Tensor, channels: tuple[int | None, ...]) -> Tensor:
+        removed = sorted(channel for channel in channels if channel is not None)
+        if removed and removed[-1] >= sequence.shape[-1]:
+            raise ValueError(
+                f"Got a sequence of {sequence.shape[-1]} channels; expected codes in channel "
+                f"{removed[-1]}. Pass the channels the embedding was built for."
+            )
+        # Slices between the removed channels: an index list would be copied to the device.
+        starts, stops = [0, *(channel + 1 for channel in removed)], [*removed, sequence.shape[-1]]
+        kept = [sequence[..., start:stop] for start, stop in zip(starts, stops, strict=True)]
+        vectors = [
+            table(_known_codes(sequence[..., channel], number)).to(sequence.dtype)
+            for table, channel, number in zip(
+                self.tables, channels, self.cardinalities, strict=True
+            )
+            if channel is not None
+        ]
+        return torch.cat([*kept, *vectors], dim=-1)
+
+
+def _table(cardinality: int) -> nn.Embedding:
+    table = nn.Embedding(cardinality + 1, embedding_width(cardinality))
+    with torch.no_grad():
+        table.weight[0] = 0.0
+    return table
+
+
+def _known_codes(codes: Tensor, cardinality: int) -> Tensor:
+    # NaN compares as False, so that it maps to 0 before the cast, where it has no meaning.
+    return torch.where((codes >= 0) & (codes <= cardinality), codes, 0.0).long()
+
+
+def _check_channels(
+    cardinalities: Sequence[int],
+    past_channels: Sequence[int | None],
+    future_channels: Sequence[int | None],
+) -> None:
+    lengths = len(cardinalities), len(past_channels), len(future_channels)
+    if len(set(lengths)) > 1:
+        raise ValueError(
+            f"Got {lengths[0]} cardinalities, {lengths[1]} past_channels and {lengths[2]} "
+            "future_channels; expected one of each for every covariate. Pass None as the channel "
+            "where a covariate is absent."
+        )
+    if any(cardinality < 0 for cardinality in cardinalities):
+        raise ValueError(
+            f"Got cardinalities={list(cardinalities)}; expected 0 or more. Pass the number of "
+            "categories known from training."
+        )
+    for name, channels in (("past_channels", past_channels), ("future_channels", future_channels)):
+        present = [channel for channel in channels if channel is not None]
+        if len(set(present)) < len(present) or any(channel < 0 for channel in present):
+            raise ValueError(
+                f"Got {name}={list(channels)}; expected different channels, 0 or more. Give every "
+                "covariate its own channel, counted from the front."
+            )
+    for number, pair in enumerate(zip(past_channels, future_channels, strict=True)):
+        if pair == (None, None):
+            raise ValueError(
+                f"Got covariate {number} with neither a past nor a future channel; expected at "
+                "least one. Leave the covariate out, or say where its codes are."
+            )
+
+
+class EmbeddedNetwork(nn.Module):
+    """A network with an `InputEmbedding` in front, itself a network.
+
+    Keyword arguments pass on to the network. ``attention_weights`` and ``auxiliary_loss`` exist
+    exactly where the network has them.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Any network of the contract, as wide as ``embedding.widths`` says.
+    embedding : InputEmbedding
+        What replaces the codes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktime_tlstm.nn import EmbeddedNetwork, InputEmbedding, TransformerLSTM
+    >>> embedding = InputEmbedding([7, 2], past_channels=[0, 2], future_channels=[1, None])
+    >>> network = TransformerLSTM(*embedding.widths(3, 2), d_model=8)
+    >>> EmbeddedNetwork(network, embedding)(torch.ones(2, 5, 3), torch.ones(2, 4, 2)).shape
+    torch.Size([2, 4, 1])
+    """
+
+    def __init__(self, network: nn.Module, embedding: InputEmbedding) -> None:
+        super().__init__()
+        self.network = network
+        self.embedding = embedding
+
+    def forward(
+        self,
+        past: Tensor,
+        future: Tensor,
+        past_lengths: Tensor | None = None,
+        future_lengths: Tensor | None = None,
+        **keywords: Any,
+    ) -> Tensor:
+        """Embed the codes and run the network."""
+        past, future = self.embedding(past, future)
+        output: Tensor = self.network(past, future, past_lengths, future_lengths, **keywords)
+        return output
+
+    def __getattr__(self, name: str) -> Any:
+        """Offer the network's optional methods where it has them."""
+        if name == "auxiliary_loss":
+            return getattr(super().__getattr__("network"), name)
+        if name == "attention_weights":
+            weigh = getattr(super().__getattr__("network"), name)
+
+            def attention_weights(past: Tensor, future: Tensor, *args: Any, **keywords: Any) -> Any:
+                with torch.no_grad():
+                    embedded: tuple[Tensor, Tensor] = self.embedding(past, future)
+                return weigh(*embedded, *args, **keywords)
+
+            return attention_weights
+        return super().__getattr__(name)

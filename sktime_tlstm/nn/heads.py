@@ -1,0 +1,330 @@
+"""Heads: what the numbers a network puts out mean, and how they are trained and read."""
+
+from __future__ import annotations
+
+import itertools
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+DEFAULT_QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+class Head(nn.Module):
+    """Meaning of a network's output: parameters per target, domain, loss and read-out.
+
+    A head is a criterion: ``head(output, target)`` is the training loss. Subclasses set
+    ``num_parameters`` (numbers per target) and ``point_statistic`` ("mean" or "median", what
+    `point` estimates), and define `losses` and `point`; a parameter with a domain, such as a
+    positive scale, also has a `domain_map`.
+    """
+
+    num_parameters: int
+    point_statistic: str
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean loss over the observed targets.
+
+        Parameters
+        ----------
+        output : Tensor of shape (batch, time, target * parameter)
+            A network's output, target outermost.
+        target : Tensor of shape (batch, time, num_targets)
+            NaN where nothing was observed.
+
+        Returns
+        -------
+        Tensor of shape ()
+            Zero, but still part of the graph, where nothing was observed.
+        """
+        observed = ~torch.isnan(target)
+        # Not NaN * 0: the gradient of a masked NaN would still be NaN.
+        losses = self.losses(self.unpack(output), torch.where(observed, target, 0.0))
+        return torch.where(observed, losses, 0.0).sum() / observed.sum().clamp(min=1)
+
+    def unpack(self, output: Tensor) -> Tensor:
+        """Split a network's output into parameters within their domain.
+
+        Parameters
+        ----------
+        output : Tensor of shape (batch, time, target * parameter)
+
+        Returns
+        -------
+        Tensor of shape (batch, time, target, parameter)
+
+        Raises
+        ------
+        ValueError
+            If the width is no multiple of ``num_parameters``.
+        """
+        if output.shape[-1] % self.num_parameters:
+            raise ValueError(
+                f"Got an output of width {output.shape[-1]} for {type(self).__name__}; expected a "
+                f"multiple of its {self.num_parameters} parameters per target. Build the network "
+                "with output_dim = number of targets * head.num_parameters."
+            )
+        # (batch, time, target * parameter) -> (batch, time, target, parameter)
+        return self.domain_map(output.reshape(*output.shape[:-1], -1, self.num_parameters))
+
+    def domain_map(self, parameters: Tensor) -> Tensor:
+        """Map raw numbers (..., parameter) into their domain; the identity unless overridden."""
+        return parameters
+
+    @abstractmethod
+    def losses(self, parameters: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of every target.
+
+        Parameters
+        ----------
+        parameters : Tensor of shape (batch, time, target, parameter)
+        target : Tensor of shape (batch, time, target)
+            Without NaN.
+
+        Returns
+        -------
+        Tensor of shape (batch, time, target)
+        """
+
+    @abstractmethod
+    def point(self, parameters: Tensor) -> Tensor:
+        """Return the point forecast (batch, time, target) of ``parameters``, as `unpack` gives."""
+
+
+_POINT_LOSSES: Mapping[str, tuple[Callable[..., Tensor], str]] = MappingProxyType(
+    {
+        "mse": (functional.mse_loss, "mean"),
+        "mae": (functional.l1_loss, "median"),
+        "huber": (functional.huber_loss, "median"),
+    }
+)
+
+
+class PointHead(Head):
+    r"""One number per target, the point forecast.
+
+    With the error ``e``: "mse" is :math:`e^2`, whose best forecast is the mean; "mae" is
+    :math:`|e|`, whose best is the median; "huber" is :math:`e^2 / 2` up to 1 and
+    :math:`|e| - 1/2` beyond (Huber 1964, "Robust estimation of a location parameter", with
+    delta 1), near the median for large errors.
+
+    Parameters
+    ----------
+    loss : {"mse", "mae", "huber"}, default="mse"
+        Name of the loss.
+
+    Raises
+    ------
+    ValueError
+        If ``loss`` is none of these.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktime_tlstm.nn import PointHead
+    >>> head = PointHead("huber")
+    >>> output = torch.tensor([[[3.0], [0.5], [7.0]]])
+    >>> head(output, torch.tensor([[[0.0], [0.0], [float("nan")]]])).item()
+    1.3125
+    """
+
+    num_parameters = 1
+
+    def __init__(self, loss: str = "mse") -> None:
+        super().__init__()
+        if loss not in _POINT_LOSSES:
+            raise ValueError(f"Got loss={loss!r}; expected one of {list(_POINT_LOSSES)}.")
+        self.loss = loss
+        self.point_statistic = _POINT_LOSSES[loss][1]
+
+    def losses(self, parameters: Tensor, target: Tensor) -> Tensor:
+        """Return the loss (batch, time, target) of every target."""
+        return _POINT_LOSSES[self.loss][0](parameters.squeeze(-1), target, reduction="none")
+
+    def point(self, parameters: Tensor) -> Tensor:
+        """Return the point forecast (batch, time, target)."""
+        return parameters.squeeze(-1)
+
+
+class QuantileHead(Head):
+    r"""Quantiles of every target at fixed levels.
+
+    Trained by the pinball loss, the mean over levels of
+
+    .. math:: \rho_q(y, \hat y) = \max(q (y - \hat y), (q - 1) (y - \hat y))
+
+    (Koenker and Bassett 1978, "Regression Quantiles"). Read at any level by linear interpolation
+    between the trained ones, sorted, with exponential tails outside them.
+
+    Parameters
+    ----------
+    quantiles : sequence of float, default=(0.1, 0.2, ..., 0.9)
+        The trained levels, two or more, ascending, strictly between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If ``quantiles`` are fewer than two, not ascending and distinct, or not within (0, 1).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktime_tlstm.nn import QuantileHead
+    >>> head = QuantileHead((0.25, 0.5, 0.75))
+    >>> parameters = torch.tensor([3.0, 1.0, 2.0])
+    >>> head.quantile(parameters, torch.tensor([0.25, 0.375, 0.75])).tolist()
+    [1.0, 1.5, 3.0]
+    """
+
+    point_statistic = "median"
+    levels: Tensor
+
+    def __init__(self, quantiles: Sequence[float] = DEFAULT_QUANTILES) -> None:
+        super().__init__()
+        self.quantiles = _checked_quantiles(quantiles)
+        self.num_parameters = len(self.quantiles)
+        # Not part of a state dict: the levels are an argument, not something learned.
+        self.register_buffer("levels", torch.tensor(self.quantiles), persistent=False)
+
+    def losses(self, parameters: Tensor, target: Tensor) -> Tensor:
+        """Return the pinball loss (batch, time, target), averaged over levels."""
+        error = target.unsqueeze(-1) - parameters
+        return torch.maximum(self.levels * error, (self.levels - 1) * error).mean(dim=-1)
+
+    def point(self, parameters: Tensor) -> Tensor:
+        """Return the median (batch, time, target)."""
+        return self.quantile_at(parameters, parameters.new_full((), 0.5))
+
+    def quantile(self, parameters: Tensor, alphas: Tensor) -> Tensor:
+        """Return quantiles at the levels ``alphas``, the same for every target.
+
+        They never cross: a higher level never gives a lower value.
+
+        Parameters
+        ----------
+        parameters : Tensor of shape (..., parameter)
+            As `unpack` gives them; sorted here.
+        alphas : Tensor of shape (alpha,)
+            Levels strictly between 0 and 1, in any order.
+
+        Returns
+        -------
+        Tensor of shape (..., alpha)
+
+        Raises
+        ------
+        ValueError
+            If a level is not strictly between 0 and 1.
+        """
+        if not bool(((alphas > 0) & (alphas < 1)).all()):
+            raise ValueError(
+                f"Got alphas={alphas.tolist()}; expected levels strictly between 0 and 1. The "
+                "tails are unbounded: pass 0.001 for a very low quantile."
+            )
+        ascending, order = torch.sort(alphas)
+        values = self.quantile_at(parameters.unsqueeze(-2), ascending)
+        # Rounding within one segment could still swap two neighbours by a last digit.
+        return values.cummax(dim=-1).values[..., order.argsort()]
+
+    def quantile_at(self, parameters: Tensor, alpha: Tensor) -> Tensor:
+        r"""Return one quantile of every distribution, each at its own level.
+
+        Between trained levels the quantile is linear in the level. Below the lowest level
+        :math:`q_1` it is that of an exponential tail through the two lowest,
+
+        .. math:: Q(\alpha) = Q(q_1) - \beta \log(q_1 / \alpha), \qquad
+                  \beta = \frac{Q(q_2) - Q(q_1)}{\log(q_2 / q_1)}
+
+        and above the highest symmetrically. With a uniform random ``alpha`` this draws a sample:
+        parameters (batch, time, target, parameter) and one uniform per path of shape
+        (path, batch, 1, 1) give samples (path, batch, time, target).
+
+        Parameters
+        ----------
+        parameters : Tensor of shape (..., parameter)
+            As `unpack` gives them; sorted here.
+        alpha : Tensor broadcastable with (...)
+            Levels; 0 and 1 are moved inwards by the smallest step, so that draws stay finite.
+
+        Returns
+        -------
+        Tensor of the broadcast shape of (...) and ``alpha``
+        """
+        dtype = torch.promote_types(parameters.dtype, torch.float32)
+        levels = torch.tensor(self.quantiles, dtype=dtype, device=parameters.device)
+        limits = torch.finfo(dtype)
+        alpha = alpha.to(levels).clamp(limits.tiny, 1 - limits.eps)
+        values = parameters.to(dtype).sort(dim=-1).values
+        alpha = alpha + torch.zeros_like(values[..., 0])
+        values = values.expand(*alpha.shape, -1)
+        upper = torch.searchsorted(levels, alpha).clamp(1, len(levels) - 1)
+        low, high = _take(values, upper - 1), _take(values, upper)
+        weight = (alpha - levels[upper - 1]) / (levels[upper] - levels[upper - 1])
+        inside = torch.lerp(low, high, weight.clamp(0, 1))
+        below = _tail(levels[0], levels[1], alpha) * (values[..., 1] - values[..., 0])
+        above = _tail(1 - levels[-1], 1 - levels[-2], 1 - alpha) * (
+            values[..., -1] - values[..., -2]
+        )
+        return inside - below + above
+
+
+def _take(values: Tensor, index: Tensor) -> Tensor:
+    return values.gather(-1, index.unsqueeze(-1)).squeeze(-1)
+
+
+def _tail(outer: Tensor, inner: Tensor, alpha: Tensor) -> Tensor:
+    """Return the distance beyond the outer level per distance between it and the inner one."""
+    return (torch.log(outer / alpha) / torch.log(inner / outer)).clamp(min=0)
+
+
+def _checked_quantiles(quantiles: Sequence[float]) -> tuple[float, ...]:
+    levels = tuple(float(level) for level in quantiles)
+    ascending = all(low < high for low, high in itertools.pairwise(levels))
+    if len(levels) < 2 or not ascending or not all(0 < level < 1 for level in levels):
+        raise ValueError(
+            f"Got quantiles={levels}; expected two or more levels, distinct and ascending, "
+            "strictly between 0 and 1, such as (0.1, 0.5, 0.9)."
+        )
+    return levels
+
+
+LOSSES: Mapping[str, Callable[[], Head]] = MappingProxyType(
+    {"quantile": QuantileHead, **{name: partial(PointHead, name) for name in _POINT_LOSSES}}
+)
+
+
+def make_head(loss: str | Head, quantiles: Sequence[float] | None = None) -> Head:
+    """Return the head of a loss.
+
+    Parameters
+    ----------
+    loss : str or Head
+        One of `LOSSES`, or a head, returned as it is.
+    quantiles : sequence of float or None, default=None
+        Levels of the loss "quantile"; None for its default.
+
+    Raises
+    ------
+    ValueError
+        If ``loss`` is unknown, or ``quantiles`` are given to a loss that has none.
+
+    Examples
+    --------
+    >>> make_head("quantile", (0.1, 0.9)).num_parameters
+    2
+    """
+    if not isinstance(loss, Head) and (not isinstance(loss, str) or loss not in LOSSES):
+        raise ValueError(f"Got loss={loss!r}; expected one of {list(LOSSES)}, or a Head object.")
+    if quantiles is not None:
+        if loss != "quantile":
+            raise ValueError(
+                f"Got quantiles={tuple(quantiles)} with loss={loss!r}; only loss='quantile' is "
+                "trained on quantiles. Pass quantiles=None, or loss='quantile'."
+            )
+        return QuantileHead(quantiles)
+    return loss if isinstance(loss, Head) else LOSSES[loss]()

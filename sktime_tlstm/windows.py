@@ -1,0 +1,376 @@
+"""Windows: (series, cutoff) pairs and the one gather that turns a batch of them into tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+__all__ = ["Batch", "SeriesStore", "WindowDataset", "WindowSampler", "WindowSpec", "gather", "training_cutoffs"]
+
+#: The smallest window scale, as a fraction of the spread of the whole (scaled) series.
+MIN_WINDOW_SCALE = 0.05
+
+
+@dataclass(frozen=True)
+class SeriesStore:
+    """All series end to end, scaled, in one tensor.
+
+    Parameters
+    ----------
+    values : Tensor of shape (total_time, num_targets + num_numeric + num_categorical), float32
+        Scaled targets, scaled numeric covariates, category codes. Never NaN: a missing target is
+        zero, a missing covariate carries the last value forward.
+    observed : Tensor of shape (total_time, num_targets + num_numeric), bool
+        False where the value was missing.
+    calendar : Tensor of shape (num_times, num_calendar), float32
+        Calendar features of every grid row any series or its future touches.
+    start : Tensor of shape (num_series,), int64
+        First row of each series in ``values``.
+    length : Tensor of shape (num_series,), int64
+        Number of rows of each series.
+    calendar_start : Tensor of shape (num_series,), int64
+        Row of ``calendar`` at which each series starts.
+    level, spread : Tensor of shape (num_series, num_targets), float32
+        Mean and standard deviation of each scaled training series, for windows that hold too
+        little to be normalised by themselves.
+    """
+
+    values: Tensor
+    observed: Tensor
+    calendar: Tensor
+    start: Tensor
+    length: Tensor
+    calendar_start: Tensor
+    level: Tensor
+    spread: Tensor
+
+    def to(self, device: str | torch.device) -> SeriesStore:
+        """Return the store with its tensors on a device."""
+        moved = {name: getattr(self, name).to(device) for name in self.__dataclass_fields__}
+        return replace(self, **moved)
+
+    def __len__(self) -> int:
+        """Return the number of series."""
+        return len(self.start)
+
+
+@dataclass(frozen=True)
+class WindowSpec:
+    """What a window holds; fixes the channels that the network sees.
+
+    Parameters
+    ----------
+    context_length, horizon : int
+        Rows before and after the cutoff.
+    num_targets, num_numeric, num_calendar : int
+        Numbers of channels of each kind.
+    known : tuple of int
+        Which numeric covariates are known in the future.
+    cardinalities : tuple of int
+        Number of training categories of each categorical covariate.
+    known_categories : tuple of int
+        Which categorical covariates are known in the future.
+    lags : tuple of int
+        Lags, in steps, whose targets and numeric covariates the decoder sees.
+    window_norm : {"meanstd", "mean"} or None
+        Normalisation of the target within the window.
+    norm_length : int
+        Number of rows before the cutoff that the normalisation is computed from.
+    """
+
+    context_length: int
+    horizon: int
+    num_targets: int
+    num_numeric: int
+    num_calendar: int
+    known: tuple[int, ...]
+    cardinalities: tuple[int, ...]
+    known_categories: tuple[int, ...]
+    lags: tuple[int, ...]
+    window_norm: str | None
+    norm_length: int
+
+    @property
+    def reach(self) -> int:
+        """The number of rows before the cutoff that a window reads."""
+        return max(self.context_length, self.norm_length, *self.lags, 1)
+
+    @property
+    def num_past_features(self) -> int:
+        """Width of the encoder's input, category codes included."""
+        observed = 2 * (self.num_targets + self.num_numeric)
+        return observed + self.num_calendar + len(self.cardinalities)
+
+    @property
+    def num_future_features(self) -> int:
+        """Width of the decoder's input, category codes included."""
+        per_lag = 2 * self.num_targets + self.num_numeric
+        known = 2 * len(self.known) + self.num_calendar + 1 + 2 * self.num_targets
+        return known + len(self.lags) * per_lag + len(self.known_categories)
+
+    @property
+    def past_code_channels(self) -> tuple[int, ...]:
+        """Channels of the encoder's input that hold category codes: its last ones."""
+        first = self.num_past_features - len(self.cardinalities)
+        return tuple(range(first, self.num_past_features))
+
+    @property
+    def future_code_channels(self) -> tuple[int | None, ...]:
+        """Channel of the decoder's input that holds each code; None for past-only categories."""
+        first = self.num_future_features - len(self.known_categories)
+        place = {code: first + i for i, code in enumerate(self.known_categories)}
+        return tuple(place.get(code) for code in range(len(self.cardinalities)))
+
+
+class Batch(NamedTuple):
+    """A batch of windows.
+
+    ``inputs`` are the keyword arguments of the network; ``target`` (batch, horizon, num_targets)
+    is normalised, NaN where unobserved; ``loc`` and ``scale`` (batch, num_targets) undo the
+    normalisation: ``value = loc + scale * normalised``.
+    """
+
+    inputs: dict[str, Tensor]
+    target: Tensor
+    loc: Tensor
+    scale: Tensor
+
+
+def gather(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor) -> Batch:
+    """Cut windows out of the store.
+
+    Parameters
+    ----------
+    store : SeriesStore
+    spec : WindowSpec
+    series : Tensor of shape (batch,), int64, on the CPU
+        Which series.
+    cutoff : Tensor of shape (batch,), int64, on the CPU
+        Number of rows of the series that lie before the forecast.
+
+    Returns
+    -------
+    Batch
+        Sequences left-aligned; ``past_lengths`` is passed only if a context is short. An empty
+        context is one row of zeros.
+    """
+    device, reach, targets = store.values.device, spec.reach, spec.num_targets
+    shortest = int(cutoff.min())
+    series, cutoff = series.to(device), cutoff.to(device)
+    offset = torch.arange(-reach, spec.horizon, device=device)
+    place = cutoff[:, None] + offset  # (batch, reach + horizon), rows of the own series
+    inside = (place >= 0) & (place < store.length[series, None])
+    row = (store.start[series, None] + place).clamp(0, len(store.values) - 1)
+    values = store.values[row] * inside[..., None]  # (batch, reach + horizon, channel)
+    observed = (store.observed[row] & inside[..., None]).to(values.dtype)
+    calendar_row = store.calendar_start[series, None] + place[:, reach - spec.context_length :]
+    calendar = store.calendar[calendar_row.clamp(0, len(store.calendar) - 1)]
+
+    loc, scale = _window_statistics(store, spec, series, values, observed)
+    raw, seen = values[..., :targets], observed[..., :targets]
+    normalised = (raw - loc[:, None]) / scale[:, None] * seen
+    values = torch.cat([normalised, values[..., targets:]], dim=-1)
+
+    past = _past(spec, values, observed, calendar)
+    inputs = {"past": past, "future": _future(spec, values, observed, calendar, loc, scale)}
+    if shortest < spec.context_length:
+        lengths = cutoff.clamp(1, spec.context_length)
+        inputs["past"] = _left_align(past, lengths, cutoff)
+        inputs["past_lengths"] = lengths
+    target = torch.where(seen[:, reach:] > 0, normalised[:, reach:], torch.nan)
+    return Batch(inputs, target, loc, scale)
+
+
+def _window_statistics(
+    store: SeriesStore, spec: WindowSpec, series: Tensor, values: Tensor, observed: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return location and scale (batch, num_targets) of the observed target before the cutoff."""
+    level, spread = store.level[series], store.spread[series]
+    if spec.window_norm is None:
+        return torch.zeros_like(level), torch.ones_like(level)
+    rows = slice(spec.reach - spec.norm_length, spec.reach)
+    value, seen = values[:, rows, : spec.num_targets], observed[:, rows, : spec.num_targets]
+    count = seen.sum(dim=1)
+    mean = (value * seen).sum(dim=1) / count.clamp(min=1)
+    loc = torch.where(count > 0, mean, level)
+    if spec.window_norm == "mean":
+        return loc, torch.ones_like(level)
+    variance = ((value - mean[:, None]).square() * seen).sum(dim=1) / count.clamp(min=1)
+    deviation = torch.where(count > 1, variance.sqrt(), spread)
+    return loc, torch.maximum(deviation, MIN_WINDOW_SCALE * spread)
+
+
+def _past(spec: WindowSpec, values: Tensor, observed: Tensor, calendar: Tensor) -> Tensor:
+    """Assemble the encoder's input (batch, context_length, num_past_features)."""
+    context = slice(spec.reach - spec.context_length, spec.reach)
+    numeric = spec.num_targets + spec.num_numeric
+    parts = [
+        values[:, context, :numeric],
+        observed[:, context],
+        calendar[:, : spec.context_length],
+        values[:, context, numeric:],
+    ]
+    return torch.cat(parts, dim=-1)
+
+
+def _future(
+    spec: WindowSpec, values: Tensor, observed: Tensor, calendar: Tensor, loc: Tensor, scale: Tensor
+) -> Tensor:
+    """Assemble the decoder's input (batch, horizon, num_future_features)."""
+    reach, horizon, targets = spec.reach, spec.horizon, spec.num_targets
+    numeric = targets + spec.num_numeric
+    batch = len(values)
+    known = [targets + channel for channel in spec.known]
+    step = torch.arange(1, horizon + 1, device=values.device, dtype=values.dtype) / horizon
+    parts = [
+        values[:, reach:, known],
+        observed[:, reach:, known],
+        calendar[:, spec.context_length :],
+        step[None, :, None].expand(batch, -1, 1),
+        loc[:, None].expand(-1, horizon, -1),
+        scale.log()[:, None].expand(-1, horizon, -1),
+    ]
+    for lag in spec.lags:
+        # The latest row before the cutoff that lies a multiple of the lag before each step.
+        rows = reach - lag + torch.arange(horizon, device=values.device) % lag
+        parts += [values[:, rows, :numeric], observed[:, rows, :targets]]
+    codes = [numeric + code for code in spec.known_categories]
+    return torch.cat([*parts, values[:, reach:, codes]], dim=-1)
+
+
+def _left_align(past: Tensor, lengths: Tensor, cutoff: Tensor) -> Tensor:
+    """Move each row's data to the front and put zeros behind; an empty context is all zero."""
+    time = torch.arange(past.shape[1], device=past.device)
+    source = past.shape[1] - lengths[:, None] + time  # (batch, past_time)
+    valid = (time < lengths[:, None]) & (cutoff[:, None] > 0)
+    source = source.clamp(max=past.shape[1] - 1)[..., None].expand_as(past)
+    return past.gather(1, source) * valid[..., None]
+
+
+class WindowDataset(Dataset):
+    """Training or validation windows of a store, each a pair (series, cutoff).
+
+    Parameters
+    ----------
+    store : SeriesStore
+    spec : WindowSpec
+    low, high : numpy.ndarray of int64, shape (num_series,)
+        The cutoffs of series i are ``low[i] .. high[i] - 1``; none where ``high <= low``.
+    season : int or None
+        Half of a training epoch is drawn from cutoffs whole seasons before ``high - 1``.
+    by_series : bool
+        Draw every series equally often, instead of every window.
+    windows_per_epoch : int or None
+        Number of windows a training epoch draws; None for each one once.
+    """
+
+    def __init__(
+        self,
+        store: SeriesStore,
+        spec: WindowSpec,
+        low: np.ndarray,
+        high: np.ndarray,
+        season: int | None = None,
+        by_series: bool = True,
+        windows_per_epoch: int | None = None,
+    ):
+        self.store, self.spec = store, spec
+        self.used = np.flatnonzero(high > low)
+        self.low, self.count = low[self.used], (high - low)[self.used]
+        self.first = np.concatenate([[0], np.cumsum(self.count)])
+        self.season, self.by_series = season, by_series
+        self.windows_per_epoch = windows_per_epoch or len(self)
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return int(self.first[-1])
+
+    def __getitem__(self, index: int) -> tuple[dict[str, Tensor], Tensor]:
+        """Return one window, without a batch dimension."""
+        inputs, target = self.__getitems__([index])
+        return {name: value[0] for name, value in inputs.items()}, target[0]
+
+    def __getitems__(self, indices: list[int]) -> tuple[dict[str, Tensor], Tensor]:
+        """Return a whole batch: the network's keyword arguments and the normalised target."""
+        batch = self.batch(indices)
+        return batch.inputs, batch.target
+
+    def batch(self, indices: list[int] | np.ndarray) -> Batch:
+        """Return a batch with what undoes its normalisation."""
+        index = np.asarray(indices)
+        place = np.searchsorted(self.first, index, side="right") - 1
+        cutoff = self.low[place] + index - self.first[place]
+        series = torch.from_numpy(self.used[place])
+        return gather(self.store, self.spec, series, torch.from_numpy(cutoff))
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """Draw the windows of one epoch, spread evenly over series and time.
+
+        Returns
+        -------
+        numpy.ndarray of int64, shape (windows_per_epoch,)
+        """
+        num_windows = self.windows_per_epoch
+        strata = rng.permutation(num_windows)
+        uniform = (strata + rng.random(num_windows)) / num_windows  # one draw from every stratum
+        if self.by_series:
+            place, fraction = np.divmod(uniform * len(self.count), 1.0)
+            place = np.minimum(place.astype(np.int64), len(self.count) - 1)
+            within = (fraction * self.count[place]).astype(np.int64)
+        else:
+            index = np.minimum((uniform * len(self)).astype(np.int64), len(self) - 1)
+            place = np.searchsorted(self.first, index, side="right") - 1
+            within = index - self.first[place]
+        if self.season is not None:
+            last = self.count[place] - 1
+            aligned = last - (last - within) // self.season * self.season
+            within = np.where(rng.permutation(num_windows) % 2 == 0, aligned, within)
+        return self.first[place] + within
+
+
+class WindowSampler(Sampler):
+    """Draws the windows of each epoch afresh from a WindowDataset."""
+
+    def __init__(self, dataset: WindowDataset, seed: int):
+        self.dataset, self.rng = dataset, np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        """Return the number of windows of an epoch."""
+        return self.dataset.windows_per_epoch
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield the windows of the next epoch."""
+        return iter(self.dataset.draw(self.rng).tolist())
+
+
+def training_cutoffs(
+    length: np.ndarray, spec: WindowSpec, validation_fraction: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Split the cutoffs of every series into training and validation, in the order of time.
+
+    A series trains at cutoffs that leave a whole horizon behind them and, if it is long enough, a
+    whole context before them (at least half of all cutoffs are used); one of at most ``horizon``
+    rows trains at all its rows, with partial horizons. Validation takes the last cutoffs, and no
+    validation target is a training target. A series of at most twice the horizon has none.
+
+    Returns
+    -------
+    low, split, high : numpy.ndarray of int64, shape (num_series,)
+        Training cutoffs are ``low .. split - 1``, validation cutoffs
+        ``split + horizon - 1 .. high - 1``.
+    """
+    horizon = spec.horizon
+    whole = length - horizon
+    low = np.clip(np.minimum(spec.context_length, whole // 2), 0, None)
+    high = np.where(whole > 0, whole + 1, length)
+    number = np.ceil(validation_fraction * (high - low)).astype(np.int64)
+    number = np.where(length > 2 * horizon, number, 0)
+    split = np.where(number > 0, high - number - horizon + 1, high)
+    split = np.where(split > low, split, high)  # too short to give any away
+    return low.astype(np.int64), split.astype(np.int64), high.astype(np.int64)
