@@ -148,7 +148,7 @@ class History:
     @property
     def lengths(self) -> np.ndarray:
         """Number of rows of each series."""
-        return self.store.length.numpy()
+        return self.store.length.cpu().numpy()
 
     def locate(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         """Return the series (-1 if unknown) and the row within it of every parsed row."""
@@ -158,6 +158,10 @@ class History:
             place = self.keys.get_indexer(rows.keys)
         series = np.repeat(place, rows.lengths)
         return series, rows.ordinals - self.first[series]
+
+    def to(self, device: str) -> History:
+        """Return the history with its store on a device."""
+        return replace(self, store=self.store.to(device))
 
     def name(self, series: int) -> str:
         """Name a series as error messages do."""

@@ -14,10 +14,9 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.data import Subset as Subset
 
-from sktime_tlstm.nn import Head
-from sktime_tlstm.windows import WindowDataset, WindowSampler
+from sktime_tlstm.nn import EmbeddedNetwork, Head, InputEmbedding
+from sktime_tlstm.windows import WindowDataset, WindowSampler, WindowSpec
 
 __all__ = ["LR_SCHEDULES", "OPTIMIZERS", "PRECISIONS", "ForecastNet", "build_net", "train"]
 
@@ -28,7 +27,7 @@ OPTIMIZERS = {
 }
 
 #: Learning-rate schedules by name: a function of (lr, total steps) to skorch LRScheduler options.
-LR_SCHEDULES: dict[str | None, Callable[[float, int], dict[str, Any]] | None] = {
+LR_SCHEDULES: dict[str | None, Callable[[float, int], dict[str, Any]]] = {
     "onecycle": lambda lr, steps: {
         "policy": torch.optim.lr_scheduler.OneCycleLR,
         "max_lr": lr,
@@ -40,7 +39,7 @@ LR_SCHEDULES: dict[str | None, Callable[[float, int], dict[str, Any]] | None] = 
         "policy": torch.optim.lr_scheduler.CosineAnnealingLR,
         "T_max": steps,
     },
-    None: None,
+    None: lambda lr, steps: {"policy": torch.optim.lr_scheduler.ConstantLR, "factor": 1.0},
 }
 
 PRECISIONS = ("float32", "bf16-mixed")
@@ -131,6 +130,15 @@ class ForecastNet(NeuralNet):
         return self.infer(inputs)
 
 
+class ValidationStopping(EarlyStopping):
+    """skorch's early stopping where there is a validation loss, else nothing."""
+
+    def on_epoch_end(self, net, **kwargs):
+        """Stop after ``patience`` epochs without a better validation loss."""
+        if self.monitor in net.history[-1]:
+            super().on_epoch_end(net, **kwargs)
+
+
 class ProgressLine(Callback):
     """Writes one line that follows the training, overwritten after every epoch."""
 
@@ -156,6 +164,7 @@ def build_net(
     module: type[nn.Module] | Callable[..., nn.Module],
     module_params: dict[str, Any],
     head: Head,
+    spec: WindowSpec,
     *,
     optimizer: str,
     weight_decay: float,
@@ -171,13 +180,19 @@ def build_net(
     own: list[tuple[str, Callback]] = []
     if gradient_clip is not None:
         own.append(("gradient_clip", GradientNormClipping(gradient_clip)))
-    if lr_schedule is not None:
-        own.append(("lr_schedule", LRScheduler(**_schedule(lr_schedule, kwargs["lr"], 1))))
-    if patience is not None:
-        stop = EarlyStopping(patience=patience, load_best=True, sink=_silent)
-        own.append(("early_stopping", stop))
+    own.append(("lr_schedule", _schedule(lr_schedule, kwargs["lr"], 1)))
+    stop = ValidationStopping(patience=patience or math.inf, load_best=True, sink=_silent)
+    own.append(("early_stopping", stop))
     if verbose == 1:
         own.append(("progress", ProgressLine()))
+    widths = {
+        "num_past_features": spec.num_past_features,
+        "num_future_features": spec.num_future_features,
+        "output_dim": spec.num_targets * head.num_parameters,
+    }
+    if spec.cardinalities:
+        module_params = {**module_params, "network": module, "spec": spec}
+        module = _embedded
     options = {
         "module": module,
         "criterion": head,
@@ -187,11 +202,26 @@ def build_net(
         "verbose": int(verbose > 1),
         "iterator_train__collate_fn": _whole_batch,
         "iterator_valid__collate_fn": _whole_batch,
-        **{f"module__{name}": value for name, value in module_params.items()},
+        **{f"module__{name}": value for name, value in {**module_params, **widths}.items()},
         **kwargs,
         **(net_params or {}),
     }
     return ForecastNet(**options).initialize()
+
+
+def _embedded(
+    network: Callable[..., nn.Module],
+    spec: WindowSpec,
+    num_past_features: int,
+    num_future_features: int,
+    **params: Any,
+) -> EmbeddedNetwork:
+    """Build a network behind an embedding of its categories."""
+    embedding = InputEmbedding(
+        spec.cardinalities, spec.past_code_channels, spec.future_code_channels
+    )
+    past, future = embedding.widths(num_past_features, num_future_features)
+    return EmbeddedNetwork(network(past, future, **params), embedding)
 
 
 def train(
@@ -210,20 +240,13 @@ def train(
     """
     steps = epochs * math.ceil(dataset.windows_per_epoch / net.batch_size)
     with isolated_random_state(seed):
-        net.set_params(max_epochs=epochs, lr=lr, seed=seed)
-        for name, callback in net.callbacks_:
-            if name == "lr_schedule":
-                vars(callback).update(_schedule_attributes(lr_schedule, lr, steps))
+        schedule = _schedule(lr_schedule, lr, steps)
+        net.set_params(max_epochs=epochs, lr=lr, seed=seed, callbacks__lr_schedule=schedule)
         net.partial_fit((dataset, validation))
 
 
-def _schedule(name: str | None, lr: float, steps: int) -> dict[str, Any]:
-    make = LR_SCHEDULES[name]
-    return {"step_every": "batch", **(make(lr, steps) if make else {})}
-
-
-def _schedule_attributes(name: str | None, lr: float, steps: int) -> dict[str, Any]:
-    return _schedule(name, lr, steps)
+def _schedule(name: str | None, lr: float, steps: int) -> LRScheduler:
+    return LRScheduler(step_every="batch", **LR_SCHEDULES[name](lr, steps)).initialize()
 
 
 def _whole_batch(batch: Any) -> Any:

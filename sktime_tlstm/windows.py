@@ -264,6 +264,8 @@ class WindowDataset(Dataset):
         The cutoffs of series i are ``low[i] .. high[i] - 1``; none where ``high <= low``.
     season : int or None
         Half of a training epoch is drawn from cutoffs whole seasons before ``high - 1``.
+    recent : numpy.ndarray of int64, shape (num_series,), or None
+        Half of a training epoch is drawn from the last ``recent[i]`` cutoffs of each series.
     by_series : bool
         Draw every series equally often, instead of every window.
     windows_per_epoch : int or None
@@ -277,6 +279,7 @@ class WindowDataset(Dataset):
         low: np.ndarray,
         high: np.ndarray,
         season: int | None = None,
+        recent: np.ndarray | None = None,
         by_series: bool = True,
         windows_per_epoch: int | None = None,
     ):
@@ -285,6 +288,7 @@ class WindowDataset(Dataset):
         self.low, self.count = low[self.used], (high - low)[self.used]
         self.first = np.concatenate([[0], np.cumsum(self.count)])
         self.season, self.by_series = season, by_series
+        self.recent = None if recent is None else recent[self.used]
         self.windows_per_epoch = windows_per_epoch or len(self)
 
     def __len__(self) -> int:
@@ -327,10 +331,15 @@ class WindowDataset(Dataset):
             index = np.minimum((uniform * len(self)).astype(np.int64), len(self) - 1)
             place = np.searchsorted(self.first, index, side="right") - 1
             within = index - self.first[place]
+        half = rng.permutation(num_windows) % 2 == 0
+        last = self.count[place] - 1
         if self.season is not None:
-            last = self.count[place] - 1
             aligned = last - (last - within) // self.season * self.season
-            within = np.where(rng.permutation(num_windows) % 2 == 0, aligned, within)
+            within = np.where(half, aligned, within)
+        if self.recent is not None:
+            number = self.recent[place]
+            late = last - (last - within) * number // self.count[place]
+            within = np.where(half & (number > 0), late, within)
         return self.first[place] + within
 
 

@@ -89,9 +89,7 @@ def test_dropout_falls_on_the_attended_values_not_on_the_weights(kind):
     torch.testing.assert_close(
         attention(query, query, query), attention.output.bias.expand(2, 5, 15)
     )
-    torch.testing.assert_close(
-        attention.weights(query, query).sum(-1), torch.ones(2, 3, 5)
-    )
+    torch.testing.assert_close(attention.weights(query, query).sum(-1), torch.ones(2, 3, 5))
 
 
 @pytest.mark.parametrize(("d_model", "num_heads"), [(15, 4), (15, 0), (0, 3)])

@@ -43,9 +43,7 @@ def test_our_networks_reproduce_the_reference_run(path):
     expected = torch.from_numpy(stored["output"])
     assert output.shape == expected.shape
     for row, length in enumerate(stored["decoder_lengths"]):
-        torch.testing.assert_close(
-            output[row, :length], expected[row, :length], atol=1e-5, rtol=0
-        )
+        torch.testing.assert_close(output[row, :length], expected[row, :length], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -64,7 +62,7 @@ def test_full_lengths_need_not_be_given(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_reference_weight_matters(path):
-    network_class, arguments, weights, inputs, _ = load(path)
+    network_class, arguments, weights, *_ = load(path)
     network = network_class(**arguments).eval()
     shared = arguments.get("share_lstm_weights", False)
     network.load_transformertf_state_dict(weights)
@@ -84,7 +82,9 @@ def test_missing_and_unexpected_names_are_an_error_that_changes_nothing(path):
     network = network_class(**arguments)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     lacking = {name: value for name, value in weights.items() if name != "output_head.bias"}
-    with pytest.raises(ValueError, match=r"lacks 'output_head.bias' and has the unexpected nothing"):
+    with pytest.raises(
+        ValueError, match=r"lacks 'output_head.bias' and has the unexpected nothing"
+    ):
         network.load_transformertf_state_dict(lacking)
     with pytest.raises(ValueError, match=r"lacks nothing and has the unexpected 'surplus'"):
         network.load_transformertf_state_dict({**weights, "surplus": torch.ones(1)})

@@ -104,4 +104,6 @@ def test_decoding_step_by_step_equals_decoding_at_once():
     for step in range(5):
         decoded, state = pair.decode(future[:, step : step + 1], state)
         steps.append(decoded)
-    torch.testing.assert_close(torch.cat(steps, 1), pair.decode(future, start)[0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        torch.cat(steps, 1), pair.decode(future, start)[0], atol=1e-6, rtol=0
+    )

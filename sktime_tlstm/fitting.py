@@ -1,0 +1,317 @@
+"""Fitting: the rules that adapt a model to its data, and the training of its members."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import Dataset, Subset
+
+from sktime_tlstm.encoding import FrameEncoder, History, find_timeline, split_index
+from sktime_tlstm.net import ForecastNet, build_net, isolated_random_state, train
+from sktime_tlstm.nn import Head, make_head
+from sktime_tlstm.rolling import Model, residual_table
+from sktime_tlstm.timeline import Timeline
+from sktime_tlstm.validation import resolve_device
+from sktime_tlstm.windows import WindowDataset, WindowSpec, gather, training_cutoffs
+
+__all__ = ["finetune_model", "fit_model", "update_model"]
+
+#: Context without a season, the largest context chosen by rule, and seasons in a context.
+PLAIN_CONTEXT, MAX_CONTEXT, CONTEXT_SEASONS = 64, 384, 4
+#: Horizon without a season and without fh.
+PLAIN_HORIZON = 12
+#: Seasons over which the target is normalised within a window.
+NORM_SEASONS = 7
+#: An epoch has at least this many steps, a batch at least this many windows, on tiny data.
+MIN_STEPS_PER_EPOCH, MIN_BATCH = 20, 8
+#: Share of the cutoffs held out where intervals come from held-out errors.
+POINT_VALIDATION_FRACTION = 0.1
+#: Validation windows evaluated after an epoch, at most.
+MAX_VALIDATION_WINDOWS = 512
+#: Learning rate of fine-tuning and updates, as a share of lr.
+FINETUNE_LR = 0.15
+
+
+def fit_model(
+    options: SimpleNamespace,
+    network: tuple[Callable, dict[str, Any]],
+    y: pd.DataFrame,
+    X: pd.DataFrame | None,
+    horizon: int | None,
+    seed: int,
+) -> tuple[Model, History]:
+    """Train a model from nothing.
+
+    Parameters
+    ----------
+    options : SimpleNamespace
+        The forecaster's parameters.
+    network : (callable, dict)
+        The network's class and keyword arguments.
+    y, X : pandas.DataFrame
+    horizon : int or None
+        Largest step of fh, if it is known.
+    seed : int
+    """
+    head = make_head(options.loss, options.quantiles)
+    timeline = find_timeline(y.index)
+    longest = int(np.diff(split_index(y.index)[1]).max())
+    encoder = _make_encoder(options, head, timeline, longest).fit(y, X)
+    horizon = horizon or options.prediction_length or _horizon_rule(timeline, longest)
+    history = encoder.encode(y, X, horizon)
+    spec = _make_spec(options, encoder, history, horizon, longest)
+    seeds = np.random.SeedSequence(seed).generate_state(options.num_members).tolist()
+    batch_size = _batch_size(options, history, spec)
+    members = [_build(options, network, head, spec, batch_size, member) for member in seeds]
+    for net in members:
+        _probe(net, history, spec)
+    placed = history.to(members[0].device)
+    dataset, validation = _datasets(options, head, placed, spec, batch_size)
+    for net, member in zip(members, seeds, strict=True):
+        _train(options, net, dataset, validation, options.max_epochs, member)
+    model = Model(members, encoder, spec, None, options.num_samples, seed)
+    if not hasattr(head, "quantile"):
+        model = _with_residuals(model, dataset, validation)
+    return model, history
+
+
+def finetune_model(
+    options: SimpleNamespace, model: Model, y: pd.DataFrame, X: pd.DataFrame | None, seed: int
+) -> tuple[Model, History]:
+    """Fit a copy of a pretrained model to other series; the scaling of covariates is kept."""
+    encoder = copy.copy(model.encoder)
+    if len(y.columns) == len(encoder.targets):
+        encoder.targets = list(y.columns)
+    history = encoder.encode(y, X, model.spec.horizon)
+    members = copy.deepcopy(model.members)
+    model = Model(members, encoder, model.spec, model.residuals, options.num_samples, seed)
+    if options.finetune_epochs:
+        batch_size = _batch_size(options, history, model.spec)
+        low, _, high = training_cutoffs(history.lengths, model.spec, 0.0)
+        placed = history.to(members[0].device)
+        dataset = _dataset(options, placed, model.spec, low, high, batch_size)
+        for net in members:
+            _train(options, net, dataset, None, options.finetune_epochs, seed, FINETUNE_LR)
+    return model, history
+
+
+def update_model(
+    options: SimpleNamespace, model: Model, history: History, new_rows: np.ndarray
+) -> Model:
+    """Train a copy of a model on windows with new rows and on as many old ones.
+
+    Parameters
+    ----------
+    new_rows : numpy.ndarray of int64, shape (num_series,)
+        Number of new rows at the end of each series.
+    """
+    low, _, high = training_cutoffs(history.lengths, model.spec, 0.0)
+    recent = np.minimum(new_rows, high - low)
+    if not options.update_epochs or not recent.any():
+        return model
+    number = int(min(options.max_windows_per_epoch, max(2 * recent.sum(), MIN_BATCH)))
+    dataset = WindowDataset(
+        history.store.to(model.members[0].device),
+        model.spec,
+        low,
+        high,
+        recent=recent,
+        by_series=options.window_sampling == "by_series",
+        windows_per_epoch=number,
+    )
+    members = copy.deepcopy(model.members)
+    for net in members:
+        _train(options, net, dataset, None, options.update_epochs, model.seed, FINETUNE_LR)
+    return Model(
+        members, model.encoder, model.spec, model.residuals, model.num_samples, model.seed
+    )
+
+
+def _make_encoder(
+    options: SimpleNamespace, head: Head, timeline: Timeline, longest: int
+) -> FrameEncoder:
+    scaler = covariate_scaler = options.scaler
+    if scaler == "auto":
+        covariate_scaler = "robust_arcsinh"
+        scaler = "robust" if head.point_statistic == "mean" else "robust_arcsinh"
+    features = options.time_features
+    if features == "auto":
+        features = timeline.default_time_features(longest)
+    return FrameEncoder(
+        scaler, covariate_scaler, tuple(options.past_covariates or ()), tuple(features)
+    )
+
+
+def _horizon_rule(timeline: Timeline, longest: int) -> int:
+    seasons = timeline.seasons()
+    usual = seasons[0] if seasons else PLAIN_HORIZON
+    return max(1, min(usual, longest // 3))
+
+
+def _make_spec(
+    options: SimpleNamespace, encoder: FrameEncoder, history: History, horizon: int, longest: int
+) -> WindowSpec:
+    seasons = history.timeline.seasons()
+    context = options.context_length
+    if context is None:
+        usual = CONTEXT_SEASONS * seasons[0] if seasons else PLAIN_CONTEXT
+        context = min(max(usual, 2 * horizon), MAX_CONTEXT, max(1, longest - horizon))
+    lags = options.target_lags
+    if lags == "auto":
+        lags = tuple(lag for lag in seasons if lag <= longest // 3)
+    norm = context
+    if seasons:
+        norm = max(context, min(NORM_SEASONS * seasons[0], MAX_CONTEXT, max(1, longest - horizon)))
+    known = [name not in encoder.past_covariates for name in encoder.columns]
+    numeric = len(encoder.numeric)
+    return WindowSpec(
+        context_length=context,
+        horizon=horizon,
+        num_targets=len(encoder.targets),
+        num_numeric=numeric,
+        num_calendar=history.store.calendar.shape[1],
+        known=tuple(np.flatnonzero(known[:numeric]).tolist()),
+        cardinalities=tuple(len(values) for values in encoder.categories.values()),
+        known_categories=tuple(np.flatnonzero(known[numeric:]).tolist()),
+        lags=tuple(lags),
+        window_norm=options.window_norm,
+        norm_length=norm,
+    )
+
+
+def _batch_size(options: SimpleNamespace, history: History, spec: WindowSpec) -> int:
+    low, _, high = training_cutoffs(history.lengths, spec, 0.0)
+    windows = int((high - low).sum())
+    return min(options.batch_size, max(MIN_BATCH, windows // MIN_STEPS_PER_EPOCH))
+
+
+def _dataset(
+    options: SimpleNamespace,
+    history: History,
+    spec: WindowSpec,
+    low: np.ndarray,
+    high: np.ndarray,
+    batch_size: int,
+) -> WindowDataset:
+    windows = max(int((high - low).sum()), MIN_STEPS_PER_EPOCH * batch_size)
+    seasons = history.timeline.seasons()
+    return WindowDataset(
+        history.store,
+        spec,
+        low,
+        high,
+        season=seasons[0] if seasons else None,
+        by_series=options.window_sampling == "by_series",
+        windows_per_epoch=min(windows, options.max_windows_per_epoch),
+    )
+
+
+def _datasets(
+    options: SimpleNamespace, head: Head, history: History, spec: WindowSpec, batch_size: int
+) -> tuple[WindowDataset, Subset | None]:
+    fraction = options.validation_fraction
+    if fraction is None:
+        fraction = 0.0 if hasattr(head, "quantile") else POINT_VALIDATION_FRACTION
+    low, split, high = training_cutoffs(history.lengths, spec, fraction)
+    dataset = _dataset(options, history, spec, low, split, batch_size)
+    first = np.where(split < high, split + spec.horizon - 1, high)
+    held_out = WindowDataset(history.store, spec, first, high)
+    if not len(held_out):
+        return dataset, None
+    number = min(len(held_out), MAX_VALIDATION_WINDOWS)
+    return dataset, Subset(held_out, np.linspace(0, len(held_out) - 1, number).astype(int).tolist())
+
+
+def _build(
+    options: SimpleNamespace,
+    network: tuple[Callable, dict[str, Any]],
+    head: Head,
+    spec: WindowSpec,
+    batch_size: int,
+    seed: int,
+) -> ForecastNet:
+    module, params = network
+    return build_net(
+        module,
+        params,
+        copy.deepcopy(head),
+        spec,
+        optimizer=options.optimizer,
+        weight_decay=options.weight_decay,
+        gradient_clip=options.gradient_clip,
+        lr_schedule=options.lr_schedule,
+        patience=options.patience,
+        callbacks=copy.deepcopy(options.callbacks),
+        net_params=options.net_params,
+        verbose=options.verbose,
+        lr=options.lr,
+        batch_size=batch_size,
+        max_epochs=options.max_epochs,
+        device=resolve_device(options.device),
+        precision=options.precision,
+        compile=options.compile,
+        seed=seed,
+    )
+
+
+def _probe(net: ForecastNet, history: History, spec: WindowSpec) -> None:
+    """Run the network once before training, to name a broken contract clearly.
+
+    Raises
+    ------
+    TypeError
+        If the network does not take the inputs of the contract.
+    ValueError
+        If its output has another shape than (batch, horizon, output_dim).
+    """
+    series = torch.zeros(2, dtype=torch.int64)
+    store = history.store.to(net.device)
+    batch = gather(store, spec, series, torch.tensor([1, int(store.length[0])]))
+    name = type(net.module_).__name__
+    expected = (2, spec.horizon, spec.num_targets * net.criterion_.num_parameters)
+    try:
+        with isolated_random_state(net.seed):
+            shape = tuple(net.outputs(batch.inputs).shape)
+    except TypeError as error:
+        raise TypeError(
+            f"Got a module {name} that cannot be called as forward(past, future, past_lengths): "
+            f"{error}. See the network contract in the documentation."
+        ) from error
+    if shape != expected:
+        raise ValueError(
+            f"Got an output of shape {shape} from the module {name}, expected {expected}: (batch, "
+            "future_time, output_dim). Return one row for every row of `future`, output_dim wide."
+        )
+
+
+def _train(
+    options: SimpleNamespace,
+    net: ForecastNet,
+    dataset: WindowDataset,
+    validation: Dataset | None,
+    epochs: int,
+    seed: int,
+    lr_factor: float = 1.0,
+) -> None:
+    schedule = options.lr_schedule if lr_factor == 1.0 else None
+    lr = options.lr * lr_factor
+    train(net, dataset, validation, epochs=epochs, lr=lr, lr_schedule=schedule, seed=seed)
+
+
+def _with_residuals(model: Model, dataset: WindowDataset, validation: Subset | None) -> Model:
+    """Add the quantiles of errors on validation windows, or on training windows without those."""
+    if validation is not None:
+        windows, indices = validation.dataset, np.array(validation.indices)
+    else:
+        number = min(len(dataset), MAX_VALIDATION_WINDOWS)
+        windows, indices = dataset, np.linspace(0, len(dataset) - 1, number).astype(int)
+    table = residual_table(model, windows, indices)
+    return Model(
+        model.members, model.encoder, model.spec, table, model.num_samples, model.seed
+    )

@@ -1,0 +1,516 @@
+"""SkorchForecaster: any torch network under the network contract as an sktime forecaster."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sktime.datatypes import convert_to
+from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
+
+from sktime_tlstm.encoding import History, Rows
+from sktime_tlstm.fitting import finetune_model, fit_model, update_model
+from sktime_tlstm.rolling import Model
+from sktime_tlstm.validation import check_parameters
+
+__all__ = ["SkorchForecaster"]
+
+INNER_MTYPES = ["pd.DataFrame", "pd-multiindex", "pd_multiindex_hier"]
+
+#: Number of quantiles that variances and distributions are computed from.
+DISTRIBUTION_LEVELS = 200
+
+
+def _restoring(method: Callable) -> Callable:
+    """Make a method of BaseForecaster leave the forecaster as it was if it fails.
+
+    sktime moves the cutoff and fh and replaces metadata before it calls the private methods.
+    Those only ever replace fitted attributes, so that restoring the old references is enough.
+    """
+
+    @functools.wraps(method)
+    def restoring(self, *args, **kwargs):
+        before = {**self.__dict__, "_converter_store_y": dict(self._converter_store_y)}
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    return restoring
+
+
+class SkorchForecaster(BaseForecaster):
+    """Forecast with any torch network, trained through skorch on windows of all series.
+
+    One network is trained over all series of a panel or hierarchy. It sees a context before each
+    cutoff, and for every step of its horizon the covariates known in the future, the calendar,
+    and the target one and seven seasons before. Targets are scaled by series and normalised by
+    window, missing values are flagged.
+
+    Parameters
+    ----------
+    module : class or function
+        The network: ``module(num_past_features, num_future_features, output_dim, **module_params)``
+        returns a ``torch.nn.Module`` with ``forward(past, future, past_lengths=None)`` ->
+        (batch, future_time, output_dim). See `sktime_tlstm.nn` for networks to take or to copy.
+    module_params : dict or None, default=None
+        Further keyword arguments of ``module``.
+    context_length : int or None, default=None
+        Rows the network sees before a cutoff. None: four seasons (of a day for hourly data), 64
+        where the index has no season, at least two horizons; at most 384 and than the data has.
+    prediction_length : int or None, default=None
+        Horizon of one pass, where ``fit`` gets no ``fh``. None: one season, 12 without one; at
+        most a third of the longest series. Any fh can be forecast later, by rolling forward.
+    window_sampling : {"by_series", "uniform"}, default="by_series"
+        Draw every series equally often, or every window.
+    max_windows_per_epoch : int, default=2560
+        Bounds an epoch. Every epoch draws windows afresh, half of them whole seasons before the
+        end of the data, at least 20 batches (tiny data repeat; their batches shrink down to 8).
+    past_covariates : list of str or None, default=None
+        Columns of X that are not known in the future.
+    time_features : "auto" or tuple of str, default="auto"
+        Calendar features: "time_of_day", "day_of_week", "weekend", "day_of_year". "auto": those
+        that the frequency and the length of the data support.
+    target_lags : "auto" or tuple of int, default="auto"
+        Lags, in steps, at which the decoder sees target and covariates. "auto": one and seven
+        seasons for steps below a day, else one season; only those a third of the data long.
+    scaler : {"auto", "robust_arcsinh", "robust", "standard", "minmax"} or None, default="auto"
+        Scaling of each series, and of each covariate over all series. "auto": arcsinh of the
+        value's distance to the median in median absolute deviations; without the arcsinh for the
+        target where the forecast is a mean (loss "mse").
+    window_norm : {"meanstd", "mean"} or None, default="meanstd"
+        Normalisation of the target in each window, by its context or its last seven seasons.
+    loss : {"quantile", "mse", "mae", "huber"} or Head, default="quantile"
+        Point forecasts are medians, for "mse" means. Intervals of point losses come from errors
+        on held-out windows.
+    quantiles : tuple of float or None, default=None
+        Levels that "quantile" trains; None for 0.1, 0.2, ..., 0.9. Any level can be forecast.
+    num_samples : int, default=200
+        Sample paths for intervals beyond the horizon.
+    max_epochs : int, default=10
+    batch_size : int, default=64
+    lr : float, default=2e-3
+    optimizer : {"adamw", "adam", "sgd"}, default="adamw"
+    weight_decay : float, default=0.3
+    gradient_clip : float or None, default=1.0
+        Largest norm of the gradient.
+    lr_schedule : {"onecycle", "cosine"} or None, default="onecycle"
+    validation_fraction : float or None, default=None
+        Share of each series' cutoffs, its last ones, that is held out of training for validation,
+        whose loss stops training early and picks the best weights. None: 0.1 for point losses,
+        which need held-out errors for intervals, else 0. Series of at most two horizons have none.
+    patience : int or None, default=3
+        Epochs without a better validation loss before training stops; None for never.
+    finetune_epochs : int, default=2
+        Epochs of ``fit`` after ``pretrain``; 0 for zero-shot forecasts.
+    update_epochs : int, default=1
+        Epochs of ``update(update_params=True)`` on the new rows' windows and as many old ones.
+    num_members : int, default=1
+        Networks with different seeds whose forecasts are averaged.
+    callbacks : list or None, default=None
+        Further skorch callbacks.
+    net_params : dict or None, default=None
+        Any argument of skorch's NeuralNet, such as ``{"iterator_train__num_workers": 2}``.
+    device : str, default="auto"
+        "auto" is CUDA where there is one, else the CPU.
+    precision : {"float32", "bf16-mixed"}, default="float32"
+    compile : bool, default=False
+        Compile the network with ``torch.compile``.
+    random_state : int, RandomState or None, default=None
+        An integer makes weights and forecasts repeatable on the same machine and versions. The
+        global random states of numpy and torch are left alone.
+    verbose : int, default=0
+        1 shows a progress line, 2 skorch's table.
+
+    Attributes
+    ----------
+    net_ : skorch.NeuralNet
+        The trained net (the first of ``members_``), with its ``history`` and ``module_``.
+    members_ : list of skorch.NeuralNet
+    context_length_, prediction_length_ : int
+        As chosen by the rules above.
+
+    Raises
+    ------
+    TypeError, ValueError
+        In ``fit``, before training: for parameters out of range, an index that is irregular, has
+        gaps or repeats, infinite values, or columns of X that are missing.
+
+    Examples
+    --------
+    >>> from sktime.datasets import load_airline
+    >>> from sktime_tlstm import SkorchForecaster
+    >>> from sktime_tlstm.nn import AttentionLSTM
+    >>> y = load_airline()
+    >>> forecaster = SkorchForecaster(
+    ...     AttentionLSTM, {"d_model": 8}, max_epochs=1, random_state=0
+    ... )
+    >>> forecaster.fit(y, fh=[1, 2, 3]).predict().index.astype(str).tolist()
+    ['1961-01', '1961-02', '1961-03']
+    """
+
+    _tags = {
+        "authors": "sktime-tlstm developers",
+        "maintainers": "sktime-tlstm developers",
+        "python_dependencies": ["torch", "skorch"],
+        "y_inner_mtype": INNER_MTYPES,
+        "X_inner_mtype": INNER_MTYPES,
+        "requires-fh-in-fit": False,
+        "X-y-must-have-same-index": True,
+        "capability:multivariate": True,
+        "capability:exogenous": True,
+        "capability:insample": True,
+        "capability:pred_int": True,
+        "capability:pred_int:insample": True,
+        "capability:missing_values": True,
+        "capability:categorical_in_X": True,
+        "capability:unequal_length": True,
+        "capability:pretrain": True,
+        "capability:update": True,
+        "capability:non_contiguous_X": True,
+        "capability:random_state": True,
+        "property:randomness": "derandomized",
+        "pretrain:fitted_params": [
+            "pretrained_members_",
+            "pretrained_encoder_",
+            "pretrained_spec_",
+            "pretrained_residuals_",
+        ],
+    }
+    _config = {"remember_data": False}
+
+    def __init__(
+        self,
+        module=None,
+        module_params=None,
+        context_length=None,
+        prediction_length=None,
+        window_sampling="by_series",
+        max_windows_per_epoch=2560,
+        past_covariates=None,
+        time_features="auto",
+        target_lags="auto",
+        scaler="auto",
+        window_norm="meanstd",
+        loss="quantile",
+        quantiles=None,
+        num_samples=200,
+        max_epochs=10,
+        batch_size=64,
+        lr=2e-3,
+        optimizer="adamw",
+        weight_decay=0.3,
+        gradient_clip=1.0,
+        lr_schedule="onecycle",
+        validation_fraction=None,
+        patience=3,
+        finetune_epochs=2,
+        update_epochs=1,
+        num_members=1,
+        callbacks=None,
+        net_params=None,
+        device="auto",
+        precision="float32",
+        compile=False,
+        random_state=None,
+        verbose=0,
+    ):
+        self.module = module
+        self.module_params = module_params
+        self.context_length = context_length
+        self.prediction_length = prediction_length
+        self.window_sampling = window_sampling
+        self.max_windows_per_epoch = max_windows_per_epoch
+        self.past_covariates = past_covariates
+        self.time_features = time_features
+        self.target_lags = target_lags
+        self.scaler = scaler
+        self.window_norm = window_norm
+        self.loss = loss
+        self.quantiles = quantiles
+        self.num_samples = num_samples
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.optimizer = optimizer
+        self.weight_decay = weight_decay
+        self.gradient_clip = gradient_clip
+        self.lr_schedule = lr_schedule
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.finetune_epochs = finetune_epochs
+        self.update_epochs = update_epochs
+        self.num_members = num_members
+        self.callbacks = callbacks
+        self.net_params = net_params
+        self.device = device
+        self.precision = precision
+        self.compile = compile
+        self.random_state = random_state
+        self.verbose = verbose
+        super().__init__()
+        self._y = self._X = None  # sktime reads them although remember_data is off
+
+    def _network(self) -> tuple[Callable, dict[str, Any]]:
+        """Return the network's class and its keyword arguments."""
+        return self.module, dict(self.module_params or {})
+
+    # The public methods, undone if they fail.
+
+    predict = _restoring(BaseForecaster.predict)
+    predict_quantiles = _restoring(BaseForecaster.predict_quantiles)
+    predict_interval = _restoring(BaseForecaster.predict_interval)
+    predict_var = _restoring(BaseForecaster.predict_var)
+    predict_proba = _restoring(BaseForecaster.predict_proba)
+    update = _restoring(BaseForecaster.update)
+    update_predict = _restoring(BaseForecaster.update_predict)
+    update_predict_single = _restoring(BaseForecaster.update_predict_single)
+    pretrain = _restoring(BaseForecaster.pretrain)
+
+    @functools.wraps(BaseForecaster.fit)
+    def fit(self, y, X=None, fh=None):
+        try:
+            return super().fit(y, X=X, fh=fh)
+        except BaseException:
+            self._reset_at("pretrained")
+            raise
+
+    # Fitting.
+
+    def _fit(self, y: pd.DataFrame, X: pd.DataFrame | None, fh) -> SkorchForecaster:
+        options = self._checked_options()
+        seed = self._draw_seed()
+        if hasattr(self, "pretrained_members_"):
+            model, history = finetune_model(options, self._pretrained(seed), y, X, seed)
+        else:
+            horizon = self._largest_step(fh)
+            model, history = fit_model(options, self._network(), y, X, horizon, seed)
+        self._index_names, self._has_covariates = list(y.index.names), X is not None
+        self._history, self._rows_seen = history, history.lengths.copy()
+        self._keep(model)
+        return self
+
+    def _checked_options(self) -> SimpleNamespace:
+        """Return all parameters, checked."""
+        parameters = self.get_params(deep=False)
+        check_parameters(parameters)
+        return SimpleNamespace(**parameters)
+
+    def _draw_seed(self) -> int:
+        if self.random_state is None:
+            return int(np.random.SeedSequence().generate_state(1)[0])
+        if isinstance(self.random_state, np.random.RandomState):
+            return int(self.random_state.randint(2**31))
+        return int(self.random_state)
+
+    def _largest_step(self, fh: ForecastingHorizon | None) -> int | None:
+        """Return the horizon that fh asks for: its largest relative step, at least 1."""
+        if fh is None:
+            return None
+        return max(1, int(np.max(fh.to_relative(self.cutoff).to_numpy().astype(np.int64))))
+
+    def _keep(self, model: Model) -> None:
+        """Set the fitted attributes that come from a model."""
+        self._model = model
+        self.members_ = model.members
+        self.net_ = model.members[0]
+        self.context_length_ = model.spec.context_length
+        self.prediction_length_ = model.spec.horizon
+
+    # Pretraining.
+
+    def _pretrain(self, y: pd.DataFrame, X=None, fh=None) -> SkorchForecaster:
+        options = self._checked_options()
+        horizon = None if fh is None else max(1, int(np.max(np.asarray(fh.to_numpy()))))
+        model, _ = fit_model(options, self._network(), y, X, horizon, self._draw_seed())
+        self._keep_pretrained(model)
+        return self
+
+    def _pretrain_update(self, y: pd.DataFrame, X=None, fh=None) -> SkorchForecaster:
+        if not hasattr(self, "pretrained_members_"):
+            return self._pretrain(y, X, fh)
+        options = self._checked_options()
+        options.finetune_epochs = options.max_epochs
+        seed = self._draw_seed()
+        model, _ = finetune_model(options, self._pretrained(seed), y, X, seed)
+        self._keep_pretrained(model)
+        return self
+
+    def _keep_pretrained(self, model: Model) -> None:
+        self.pretrained_members_ = model.members
+        self.pretrained_encoder_ = model.encoder
+        self.pretrained_spec_ = model.spec
+        self.pretrained_residuals_ = model.residuals
+
+    def _pretrained(self, seed: int) -> Model:
+        return Model(
+            self.pretrained_members_,
+            self.pretrained_encoder_,
+            self.pretrained_spec_,
+            self.pretrained_residuals_,
+            self.num_samples,
+            seed,
+        )
+
+    # Forecasting.
+
+    def _predict(self, fh: ForecastingHorizon, X) -> pd.DataFrame:
+        index, values = self._forecast(fh, X, None)
+        return pd.DataFrame(values, index=index, columns=self._model.encoder.targets)
+
+    def _predict_quantiles(self, fh: ForecastingHorizon, X, alpha: list[float]) -> pd.DataFrame:
+        index, values = self._forecast(fh, X, [float(level) for level in alpha])
+        columns = self._get_columns("predict_quantiles", alpha=alpha)
+        return pd.DataFrame(values.reshape(len(index), -1), index=index, columns=columns)
+
+    def _predict_var(self, fh: ForecastingHorizon, X, cov=False) -> pd.DataFrame:
+        index, values = self._forecast(fh, X, _distribution_levels())
+        return pd.DataFrame(values.var(axis=-1), index=index, columns=self._get_varnames())
+
+    def _predict_proba(self, fh: ForecastingHorizon, X, marginal=True):
+        from skpro.distributions import Empirical
+
+        index, values = self._forecast(fh, X, _distribution_levels())
+        columns = pd.Index(self._get_varnames())
+        draws = np.moveaxis(values, -1, 0).reshape(-1, len(columns))  # (level * row, target)
+        levels = [pd.Index(range(DISTRIBUTION_LEVELS)).repeat(len(index))]
+        rows = index.append([index] * (DISTRIBUTION_LEVELS - 1))
+        levels += [rows.get_level_values(level) for level in range(index.nlevels)]
+        sample = pd.DataFrame(draws, pd.MultiIndex.from_arrays(levels), columns)
+        return Empirical(sample, index=index, columns=columns)
+
+    def _forecast(
+        self, fh: ForecastingHorizon, X, alphas: list[float] | None
+    ) -> tuple[pd.Index, np.ndarray]:
+        """Return the index of fh for every series, and its forecasts (row, target[, alpha])."""
+        history, seen = self._history, self._rows_seen
+        self._refuse_new_covariates(X)
+        absolute = fh.to_absolute_index(self.cutoff)
+        ordinals = history.timeline.ordinals(absolute)
+        last = history.first + seen - 1  # (series,) grid row of each last observation
+        if fh.is_relative:
+            step = np.tile(ordinals - history.timeline.ordinals(self.cutoff)[0], (len(last), 1))
+        else:
+            step = ordinals - last[:, None]
+        series = np.repeat(np.arange(len(last)), step.shape[1])
+        values = self._model.forecast(history, seen, series, step.ravel(), X, alphas)
+        return self._output_index(series, (last[:, None] + step).ravel(), absolute), values
+
+    def _refuse_new_covariates(self, X) -> None:
+        if X is not None and not self._has_covariates:
+            raise ValueError(
+                f"Got X with the columns {list(X.columns)}, but the forecaster was fitted without "
+                "X. Pass X to fit as well, or X=None."
+            )
+
+    def _output_index(self, series: np.ndarray, ordinals: np.ndarray, absolute) -> pd.Index:
+        history = self._history
+        if history.keys is None:
+            return absolute.rename(self._index_names[-1])
+        keys = history.keys.take(series)
+        levels = [keys.get_level_values(level) for level in range(keys.nlevels)]
+        times = history.timeline.times(ordinals)
+        return pd.MultiIndex.from_arrays([*levels, times], names=self._index_names)
+
+    def predict_residuals(self, y=None, X=None):
+        """Return ``y - forecast`` at the rows of y, in-sample rows one step ahead.
+
+        Parameters
+        ----------
+        y : any sktime series, panel or hierarchy, default=None
+            Observations. None: those seen so far (kept in float32), in the layout of ``fit``.
+        X : as y, default=None
+            Covariates of rows after the cutoff; in-sample ones are remembered.
+
+        Returns
+        -------
+        Residuals in the type and index of y.
+        """
+        self.check_is_fitted()
+        if isinstance(y, np.ndarray):
+            return super().predict_residuals(y, X)
+        frame = self._seen_targets() if y is None else convert_to(y, INNER_MTYPES)
+        X = None if X is None else convert_to(X, INNER_MTYPES)
+        rows = Rows.parse(frame.index, self._history.timeline)
+        series, within = self._history.locate(rows)
+        if (series < 0).any():
+            raise ValueError(
+                f"Got y with the series {rows.keys[rows.series[int(np.argmax(series < 0))]]!r}, "
+                "which the forecaster has not seen. Pass series seen in fit or update."
+            )
+        step = within - self._rows_seen[series] + 1
+        values = self._model.forecast(self._history, self._rows_seen, series, step, X)
+        residuals = pd.DataFrame(frame.to_numpy(float) - values, frame.index, frame.columns)
+        if isinstance(y, pd.Series):
+            return residuals.iloc[:, 0].rename(y.name)
+        if y is None:
+            mtype, names = self._y_metadata["mtype"], self._converter_store_y
+            return convert_to(residuals, mtype, store=names, store_behaviour="freeze")
+        return residuals
+
+    def _seen_targets(self) -> pd.DataFrame:
+        targets = self._model.encoder.observed_targets(self._history, self._rows_seen)
+        series = np.repeat(np.arange(len(targets)), self._rows_seen)
+        within = np.concatenate([np.arange(length) for length in self._rows_seen])
+        times = self._history.timeline.times(self._history.first[series] + within)
+        if isinstance(times, pd.DatetimeIndex) and self._history.keys is None:
+            times.freq = self._history.timeline.offset
+        index = self._output_index(series, self._history.first[series] + within, times)
+        return pd.DataFrame(np.concatenate(targets), index, self._model.encoder.targets)
+
+    # Updating.
+
+    def _update(self, y: pd.DataFrame, X=None, update_params=True) -> SkorchForecaster:
+        self._refuse_new_covariates(X)
+        model, before = self._model, self._history
+        history, seen = model.encoder.extend(
+            before, self._rows_seen, y, X, model.spec.horizon
+        )
+        if update_params:
+            end = np.zeros(len(seen), dtype=np.int64)
+            end[: len(before.first)] = before.first + before.lengths
+            new_rows = np.maximum(history.first + history.lengths - np.maximum(end, history.first), 0)
+            self._keep(update_model(self._checked_options(), model, history, new_rows))
+        self._history, self._rows_seen = history, seen
+        return self
+
+    @classmethod
+    def get_test_params(cls, parameter_set="default"):
+        """Return small settings that train in milliseconds, for sktime's test suite."""
+        from sktime_tlstm.nn import AttentionLSTM, TransformerLSTM
+
+        tiny = {
+            "max_epochs": 1,
+            "batch_size": 8,
+            "max_windows_per_epoch": 8,
+            "num_samples": 4,
+            "random_state": 0,
+        }
+        return [
+            {
+                **tiny,
+                "module": AttentionLSTM,
+                "module_params": {"d_model": 4, "num_heads": 2, "num_layers": 1},
+                "context_length": 3,
+            },
+            {
+                **tiny,
+                "module": TransformerLSTM,
+                "module_params": {"d_model": 4, "num_heads": 2, "num_transformer_blocks": 0},
+                "context_length": 5,
+                "loss": "mse",
+                "scaler": "standard",
+                "window_norm": "mean",
+            },
+        ]
+
+
+def _distribution_levels() -> list[float]:
+    """Return evenly spaced levels; the mean over their quantiles is the distribution's mean."""
+    return ((np.arange(DISTRIBUTION_LEVELS) + 0.5) / DISTRIBUTION_LEVELS).tolist()

@@ -1,0 +1,199 @@
+"""TransformerLSTMForecaster: the flagship, with the network's parameters flat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sktime_tlstm.forecaster import SkorchForecaster
+from sktime_tlstm.nn import TransformerLSTM
+
+__all__ = ["TransformerLSTMForecaster"]
+
+NETWORK_PARAMETERS = (
+    "d_model",
+    "num_layers",
+    "num_transformer_blocks",
+    "num_heads",
+    "dropout",
+    "causal_attention",
+    "attention",
+    "encoder_attention",
+    "share_lstm_weights",
+)
+
+
+class TransformerLSTMForecaster(SkorchForecaster):
+    """Forecast with an LSTM encoder-decoder refined by gated transformer blocks.
+
+    The encoder reads the past, the decoder starts from its state and reads what is known of the
+    future: covariates, calendar, the target one and seven seasons before. Gated attention blocks
+    then let every forecast step look at all of the past and of the future. Trained by
+    `SkorchForecaster`, whose parameters it shares.
+
+    Without any argument it works on any series: the context is four seasons (of a day for hourly
+    data; 64 rows where the index has no season), at least two horizons, at most 384 rows and what
+    the data has; the horizon is that of ``fh`` in ``fit``, else ``prediction_length``, else one
+    season; training takes at most 10 epochs of 2,560 windows, 400 steps of 64 windows, with
+    smaller batches and fewer steps (at least 20 an epoch) on small data.
+
+    Parameters
+    ----------
+    d_model : int, default=64
+        Width of all layers, a multiple of ``num_heads``.
+    num_layers : int, default=1
+        LSTM layers of the encoder and of the decoder.
+    num_transformer_blocks : int, default=1
+        Attention blocks; 0 leaves the LSTM encoder-decoder with gated residual inputs.
+    num_heads : int, default=4
+    dropout : float, default=0.0
+    causal_attention : bool, default=False
+        Whether a forecast step may attend to earlier steps of the future only.
+    attention : {"multi_head", "interpretable"}, default="multi_head"
+        "interpretable" shares the values over all heads (Lim et al. 2021).
+    encoder_attention : bool, default=False
+        Whether the blocks refine the encoded past by self-attention too.
+    share_lstm_weights : bool, default=False
+        Use one LSTM as encoder and decoder.
+    **parameters
+        All other parameters are those of `SkorchForecaster`.
+
+    See Also
+    --------
+    SkorchForecaster : all other parameters, attributes and errors.
+    sktime_tlstm.nn.TransformerLSTM : the network.
+
+    References
+    ----------
+    Lim, Arik, Loeff, Pfister 2021, "Temporal Fusion Transformers for interpretable multi-horizon
+    time series forecasting", International Journal of Forecasting 37(4).
+
+    Examples
+    --------
+    >>> from sktime.datasets import load_longley
+    >>> from sktime.split import temporal_train_test_split
+    >>> from sktime_tlstm import TransformerLSTMForecaster
+    >>> y, X = load_longley()
+    >>> y_train, y_test, X_train, X_future = temporal_train_test_split(y, X, test_size=2)
+    >>> forecaster = TransformerLSTMForecaster(d_model=8, max_epochs=1, random_state=0)
+    >>> forecaster.fit(y_train, X=X_train, fh=[1, 2]).predict(X=X_future).shape
+    (2,)
+    >>> forecaster.predict_interval(X=X_future, coverage=0.9).shape
+    (2, 2)
+    """
+
+    def __init__(
+        self,
+        context_length=None,
+        prediction_length=None,
+        d_model=64,
+        num_layers=1,
+        num_transformer_blocks=1,
+        num_heads=4,
+        dropout=0.0,
+        causal_attention=False,
+        attention="multi_head",
+        encoder_attention=False,
+        share_lstm_weights=False,
+        window_sampling="by_series",
+        max_windows_per_epoch=2560,
+        past_covariates=None,
+        time_features="auto",
+        target_lags="auto",
+        scaler="auto",
+        window_norm="meanstd",
+        loss="quantile",
+        quantiles=None,
+        num_samples=200,
+        max_epochs=10,
+        batch_size=64,
+        lr=2e-3,
+        optimizer="adamw",
+        weight_decay=0.3,
+        gradient_clip=1.0,
+        lr_schedule="onecycle",
+        validation_fraction=None,
+        patience=3,
+        finetune_epochs=2,
+        update_epochs=1,
+        num_members=1,
+        callbacks=None,
+        net_params=None,
+        device="auto",
+        precision="float32",
+        compile=False,
+        random_state=None,
+        verbose=0,
+    ):
+        self.d_model = d_model
+        self.num_layers = num_layers
+        self.num_transformer_blocks = num_transformer_blocks
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.causal_attention = causal_attention
+        self.attention = attention
+        self.encoder_attention = encoder_attention
+        self.share_lstm_weights = share_lstm_weights
+        super().__init__(
+            module=TransformerLSTM,
+            context_length=context_length,
+            prediction_length=prediction_length,
+            window_sampling=window_sampling,
+            max_windows_per_epoch=max_windows_per_epoch,
+            past_covariates=past_covariates,
+            time_features=time_features,
+            target_lags=target_lags,
+            scaler=scaler,
+            window_norm=window_norm,
+            loss=loss,
+            quantiles=quantiles,
+            num_samples=num_samples,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            lr=lr,
+            optimizer=optimizer,
+            weight_decay=weight_decay,
+            gradient_clip=gradient_clip,
+            lr_schedule=lr_schedule,
+            validation_fraction=validation_fraction,
+            patience=patience,
+            finetune_epochs=finetune_epochs,
+            update_epochs=update_epochs,
+            num_members=num_members,
+            callbacks=callbacks,
+            net_params=net_params,
+            device=device,
+            precision=precision,
+            compile=compile,
+            random_state=random_state,
+            verbose=verbose,
+        )
+
+    def _network(self) -> tuple[Callable, dict[str, Any]]:
+        return TransformerLSTM, {name: getattr(self, name) for name in NETWORK_PARAMETERS}
+
+    @classmethod
+    def get_test_params(cls, parameter_set="default"):
+        """Return small settings that train in milliseconds, for sktime's test suite."""
+        tiny = {
+            "d_model": 4,
+            "num_heads": 2,
+            "max_epochs": 1,
+            "batch_size": 8,
+            "max_windows_per_epoch": 8,
+            "num_samples": 4,
+            "random_state": 0,
+        }
+        return [
+            {**tiny, "context_length": 4, "quantiles": (0.2, 0.5, 0.8), "num_layers": 2},
+            {
+                **tiny,
+                "context_length": 2,
+                "prediction_length": 3,
+                "num_transformer_blocks": 0,
+                "share_lstm_weights": True,
+                "loss": "mae",
+                "scaler": "minmax",
+                "window_norm": None,
+            },
+        ]

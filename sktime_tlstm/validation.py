@@ -1,0 +1,215 @@
+"""Constraints on the forecasters' parameters, and the one function that words their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from sktime_tlstm.encoding import SCALERS
+from sktime_tlstm.net import LR_SCHEDULES, OPTIMIZERS, PRECISIONS
+from sktime_tlstm.nn import Head
+from sktime_tlstm.nn.attention import ATTENTIONS
+from sktime_tlstm.nn.heads import LOSSES
+from sktime_tlstm.timeline import TIME_FEATURES
+
+__all__ = ["check_parameters", "resolve_device"]
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What a parameter may be: its type, its range, and both in words."""
+
+    words: str
+    has_type: Callable[[Any], bool]
+    in_range: Callable[[Any], bool] = lambda value: True
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _is_real(value: Any) -> bool:
+    return _is_integer(value) or isinstance(value, (float, np.floating))
+
+
+def _integer(low: int) -> Constraint:
+    return Constraint(f"an integer of at least {low}", _is_integer, lambda value: value >= low)
+
+
+def _positive() -> Constraint:
+    return Constraint("a positive finite number", _is_real, lambda v: 0 < v < float("inf"))
+
+
+def _not_negative() -> Constraint:
+    return Constraint("a finite number of at least 0", _is_real, lambda v: 0 <= v < float("inf"))
+
+
+def _fraction(words: str, high: float) -> Constraint:
+    return Constraint(f"a number of at least 0 and {words}", _is_real, lambda v: 0 <= v < high)
+
+
+def _one_of(options: Any) -> Constraint:
+    names = [name for name in options if name is not None]
+    return Constraint(
+        f"one of {names}", lambda value: isinstance(value, str), lambda value: value in names
+    )
+
+
+def _boolean() -> Constraint:
+    return Constraint("True or False", lambda value: isinstance(value, (bool, np.bool_)))
+
+
+def _optional(constraint: Constraint) -> Constraint:
+    return Constraint(
+        constraint.words + ", or None",
+        lambda value: value is None or constraint.has_type(value),
+        lambda value: value is None or constraint.in_range(value),
+    )
+
+
+def _sequence(words: str, item: Callable[[Any], bool], *also: str) -> Constraint:
+    """Return the constraint of a list or tuple of items, or one of the strings ``also``."""
+    words = " or ".join([f"a list or tuple of {words}", *map(repr, also)])
+    return Constraint(
+        words,
+        lambda value: isinstance(value, (list, tuple, str)),
+        lambda value: value in also if isinstance(value, str) else all(map(item, value)),
+    )
+
+
+def _levels(value: Any) -> bool:
+    ascending = all(low < high for low, high in zip(value, value[1:], strict=False))
+    return len(value) > 1 and ascending and 0 < value[0] and value[-1] < 1
+
+
+#: The constraints of every parameter of the forecasters.
+CONSTRAINTS: Mapping[str, Constraint] = {
+    "context_length": _optional(_integer(1)),
+    "prediction_length": _optional(_integer(1)),
+    "window_sampling": _one_of(["by_series", "uniform"]),
+    "max_windows_per_epoch": _integer(1),
+    "past_covariates": _optional(_sequence("column names", lambda name: True)),
+    "time_features": _sequence(
+        f"names out of {list(TIME_FEATURES)}", lambda name: name in TIME_FEATURES, "auto"
+    ),
+    "target_lags": _sequence(
+        "integers of at least 1", lambda lag: _is_integer(lag) and lag >= 1, "auto"
+    ),
+    "scaler": _optional(_one_of(["auto", *(name for name in SCALERS if name)])),
+    "window_norm": _optional(_one_of(["meanstd", "mean"])),
+    "loss": Constraint(
+        f"one of {list(LOSSES)}, or a Head object",
+        lambda value: isinstance(value, (str, Head)),
+        lambda value: isinstance(value, Head) or value in LOSSES,
+    ),
+    "quantiles": _optional(
+        Constraint(
+            "two or more ascending levels strictly between 0 and 1",
+            lambda value: isinstance(value, (list, tuple)) and all(map(_is_real, value)),
+            _levels,
+        )
+    ),
+    "num_samples": _integer(2),
+    "max_epochs": _integer(1),
+    "batch_size": _integer(1),
+    "lr": _positive(),
+    "optimizer": _one_of(OPTIMIZERS),
+    "weight_decay": _not_negative(),
+    "gradient_clip": _optional(_positive()),
+    "lr_schedule": _optional(_one_of(LR_SCHEDULES)),
+    "validation_fraction": _optional(_fraction("below 1", 1.0)),
+    "patience": _optional(_integer(1)),
+    "finetune_epochs": _integer(0),
+    "update_epochs": _integer(0),
+    "num_members": _integer(1),
+    "callbacks": _optional(
+        Constraint("a list of skorch callbacks", lambda value: isinstance(value, (list, tuple)))
+    ),
+    "net_params": _optional(
+        Constraint(
+            "a dict of skorch arguments",
+            lambda value: isinstance(value, dict) and all(isinstance(name, str) for name in value),
+        )
+    ),
+    "device": Constraint(
+        "'auto' or a torch device such as 'cpu' or 'cuda'", lambda value: isinstance(value, str)
+    ),
+    "precision": _one_of(PRECISIONS),
+    "compile": _boolean(),
+    "random_state": _optional(
+        Constraint(
+            "an integer of at least 0, or a numpy RandomState",
+            lambda value: _is_integer(value) or isinstance(value, np.random.RandomState),
+            lambda value: not _is_integer(value) or 0 <= value < 2**32,
+        )
+    ),
+    "verbose": Constraint("0, 1 or 2", lambda v: _is_integer(v) or isinstance(v, bool)),
+    "module": Constraint("a torch.nn.Module class, or a function that returns a module", callable),
+    "module_params": _optional(
+        Constraint(
+            "a dict of the module's keyword arguments",
+            lambda value: isinstance(value, dict) and all(isinstance(name, str) for name in value),
+        )
+    ),
+    "d_model": _integer(1),
+    "num_layers": _integer(1),
+    "num_transformer_blocks": _integer(0),
+    "num_heads": _integer(1),
+    "dropout": _fraction("below 1", 1.0),
+    "causal_attention": _boolean(),
+    "attention": _one_of(ATTENTIONS),
+    "encoder_attention": _boolean(),
+    "share_lstm_weights": _boolean(),
+}
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Check all parameters at once.
+
+    Raises
+    ------
+    TypeError
+        If some have a wrong type, and nothing else is wrong.
+    ValueError
+        If a value is out of range. The message has one line for every parameter at fault.
+    """
+    faults, kinds = [], set()
+    for name, value in parameters.items():
+        constraint = CONSTRAINTS[name]
+        typed = constraint.has_type(value)
+        if not typed or not constraint.in_range(value):
+            kinds.add(ValueError if typed else TypeError)
+            faults.append(f"Got {name}={value!r}, expected {constraint.words}.")
+    width, heads = parameters.get("d_model"), parameters.get("num_heads")
+    if width is not None and not faults and width % heads:
+        kinds.add(ValueError)
+        faults.append(
+            f"Got d_model={width} with num_heads={heads}, expected a multiple of num_heads. "
+            f"Take for instance d_model={width // heads * heads or heads}."
+        )
+    if faults:
+        raise (ValueError if ValueError in kinds else TypeError)("\n".join(faults))
+
+
+def resolve_device(device: str) -> str:
+    """Return the device to train and predict on; "auto" is CUDA where there is one.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown to torch, or the device is absent.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"Got device={device!r}, which torch cannot use here ({str(error).splitlines()[0]}). "
+            "Pass device='auto' or 'cpu', or install a torch build that supports it."
+        ) from error
+    return device
