@@ -181,7 +181,13 @@ class FrameEncoder:
         Names of calendar features.
     """
 
-    def __init__(self, scaler, covariate_scaler, past_covariates, time_features):
+    def __init__(
+        self,
+        scaler: str | None,
+        covariate_scaler: str | None,
+        past_covariates: tuple,
+        time_features: tuple[str, ...],
+    ):
         self.scaler, self.covariate_scaler = scaler, covariate_scaler
         self.past_covariates, self.time_features = past_covariates, time_features
         self.targets: list = []
@@ -200,7 +206,8 @@ class FrameEncoder:
             If a column of X is neither numeric nor categorical.
         """
         self.targets = list(y.columns)
-        columns = [] if X is None else list(X.columns)
+        covariates = pd.DataFrame(index=y.index) if X is None else X
+        columns = list(covariates.columns)
         if len(set(columns)) < len(columns):
             raise ValueError(f"Got X with repeated columns: {columns}. Rename or drop some.")
         unknown = [name for name in self.past_covariates if name not in columns]
@@ -210,10 +217,11 @@ class FrameEncoder:
                 f"its columns are {columns}. Name columns of X."
             )
         for name in columns:
-            if is_categorical(X[name]):
-                self.categories[name] = pd.Index(X[name].dropna().astype(object).unique())
+            if is_categorical(covariates[name]):
+                known = covariates[name].dropna().astype(object).unique()
+                self.categories[name] = pd.Index(known)
             else:
-                values = numeric_values(X[name])
+                values = numeric_values(covariates[name])
                 self.numeric.append(name)
                 self.covariate_scaling.append(self._scaling_of(values))
         return self
@@ -263,7 +271,7 @@ class FrameEncoder:
         history = self._blank(timeline, rows.keys, first, lengths, lengths, horizon)
         self._fit_scaling(history, np.arange(len(lengths)), y, rows)
         self._write_targets(history, slice(None), y, rows.series)
-        if self.columns:
+        if X is not None:
             self._write_covariates(history, X, require=True)
         self._finish(history)
         self._fit_level(history, np.arange(len(lengths)))
@@ -296,7 +304,7 @@ class FrameEncoder:
         series = np.repeat(place, rows.lengths)
         position = merged.store.start.numpy()[series] + rows.ordinals - merged.first[series]
         self._write_targets(merged, position, y, series)
-        if self.columns:
+        if X is not None:
             self._write_covariates(merged, X, require=False)
         self._finish(merged)
         if len(new):
@@ -588,8 +596,8 @@ def numeric_values(column: pd.Series) -> np.ndarray:
     if infinite.any():
         row = int(np.argmax(infinite))
         raise ValueError(
-            f"Got an infinite value in column {column.name!r} at {column.index[row]}, expected finite "
-            "values or NaN. Replace it, for instance by `frame.replace([np.inf, -np.inf], np.nan)`."
+            f"Got an infinite value in column {column.name!r} at {column.index[row]}, expected "
+            "finite values or NaN. Replace it: `frame.replace([np.inf, -np.inf], np.nan)`."
         )
     return values
 

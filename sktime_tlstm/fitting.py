@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -128,9 +128,7 @@ def update_model(
     members = copy.deepcopy(model.members)
     for net in members:
         _train(options, net, dataset, None, options.update_epochs, model.seed, FINETUNE_LR)
-    return Model(
-        members, model.encoder, model.spec, model.residuals, model.num_samples, model.seed
-    )
+    return Model(members, model.encoder, model.spec, model.residuals, model.num_samples, model.seed)
 
 
 def _make_encoder(
@@ -224,8 +222,12 @@ def _datasets(
     held_out = WindowDataset(history.store, spec, first, high)
     if not len(held_out):
         return dataset, None
-    number = min(len(held_out), MAX_VALIDATION_WINDOWS)
-    return dataset, Subset(held_out, np.linspace(0, len(held_out) - 1, number).astype(int).tolist())
+    return dataset, Subset(held_out, _spread(len(held_out), MAX_VALIDATION_WINDOWS).tolist())
+
+
+def _spread(number: int, most: int) -> np.ndarray:
+    """Return at most ``most`` of the indices below ``number``, evenly spaced."""
+    return np.linspace(0, number - 1, min(number, most)).astype(np.int64)
 
 
 def _build(
@@ -306,12 +308,6 @@ def _train(
 
 def _with_residuals(model: Model, dataset: WindowDataset, validation: Subset | None) -> Model:
     """Add the quantiles of errors on validation windows, or on training windows without those."""
-    if validation is not None:
-        windows, indices = validation.dataset, np.array(validation.indices)
-    else:
-        number = min(len(dataset), MAX_VALIDATION_WINDOWS)
-        windows, indices = dataset, np.linspace(0, len(dataset) - 1, number).astype(int)
-    table = residual_table(model, windows, indices)
-    return Model(
-        model.members, model.encoder, model.spec, table, model.num_samples, model.seed
-    )
+    held_out = dataset if validation is None else cast(WindowDataset, validation.dataset)
+    table = residual_table(model, held_out, _spread(len(held_out), MAX_VALIDATION_WINDOWS))
+    return Model(model.members, model.encoder, model.spec, table, model.num_samples, model.seed)

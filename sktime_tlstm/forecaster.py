@@ -12,7 +12,7 @@ import pandas as pd
 from sktime.datatypes import convert_to
 from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
 
-from sktime_tlstm.encoding import History, Rows
+from sktime_tlstm.encoding import Rows
 from sktime_tlstm.fitting import finetune_model, fit_model, update_model
 from sktime_tlstm.rolling import Model
 from sktime_tlstm.validation import check_parameters
@@ -148,9 +148,7 @@ class SkorchForecaster(BaseForecaster):
     >>> from sktime_tlstm import SkorchForecaster
     >>> from sktime_tlstm.nn import AttentionLSTM
     >>> y = load_airline()
-    >>> forecaster = SkorchForecaster(
-    ...     AttentionLSTM, {"d_model": 8}, max_epochs=1, random_state=0
-    ... )
+    >>> forecaster = SkorchForecaster(AttentionLSTM, {"d_model": 8}, max_epochs=1, random_state=0)
     >>> forecaster.fit(y, fh=[1, 2, 3]).predict().index.astype(str).tolist()
     ['1961-01', '1961-02', '1961-03']
     """
@@ -274,7 +272,7 @@ class SkorchForecaster(BaseForecaster):
     pretrain = _restoring(BaseForecaster.pretrain)
 
     @functools.wraps(BaseForecaster.fit)
-    def fit(self, y, X=None, fh=None):
+    def fit(self, y, X=None, fh=None):  # noqa: D102 (sktime's docstring)
         try:
             return super().fit(y, X=X, fh=fh)
         except BaseException:
@@ -459,8 +457,6 @@ class SkorchForecaster(BaseForecaster):
         series = np.repeat(np.arange(len(targets)), self._rows_seen)
         within = np.concatenate([np.arange(length) for length in self._rows_seen])
         times = self._history.timeline.times(self._history.first[series] + within)
-        if isinstance(times, pd.DatetimeIndex) and self._history.keys is None:
-            times.freq = self._history.timeline.offset
         index = self._output_index(series, self._history.first[series] + within, times)
         return pd.DataFrame(np.concatenate(targets), index, self._model.encoder.targets)
 
@@ -469,13 +465,13 @@ class SkorchForecaster(BaseForecaster):
     def _update(self, y: pd.DataFrame, X=None, update_params=True) -> SkorchForecaster:
         self._refuse_new_covariates(X)
         model, before = self._model, self._history
-        history, seen = model.encoder.extend(
-            before, self._rows_seen, y, X, model.spec.horizon
-        )
+        history, seen = model.encoder.extend(before, self._rows_seen, y, X, model.spec.horizon)
         if update_params:
             end = np.zeros(len(seen), dtype=np.int64)
             end[: len(before.first)] = before.first + before.lengths
-            new_rows = np.maximum(history.first + history.lengths - np.maximum(end, history.first), 0)
+            new_rows = np.maximum(
+                history.first + history.lengths - np.maximum(end, history.first), 0
+            )
             self._keep(update_model(self._checked_options(), model, history, new_rows))
         self._history, self._rows_seen = history, seen
         return self

@@ -84,7 +84,7 @@ class ForecastNet(NeuralNet):
         try:
             return super().get_iterator(dataset, training=training)
         finally:
-            vars(self).pop("iterator_train__sampler", None)  # it would keep the data alive
+            self.__dict__.pop("iterator_train__sampler", None)  # it would keep the data alive
 
     def infer(self, x: dict[str, Tensor], **fit_params) -> Tensor:
         """Run the network and return its output as float32."""
@@ -114,8 +114,8 @@ class ForecastNet(NeuralNet):
         values = torch.stack(losses).tolist()
         if not all(map(math.isfinite, values)):
             raise RuntimeError(
-                f"Got a {prefix} loss of {next(v for v in values if not math.isfinite(v))} in epoch "
-                f"{len(self.history)}, expected a finite number. Try a smaller lr (now {self.lr}), "
+                f"Got a {prefix} loss that is not finite in epoch {len(self.history)}, expected a "
+                "number. Try a smaller lr (now {self.lr}), "
                 "a smaller gradient_clip, precision='float32', or another scaler."
             )
         batches = self.history[-1]["batches"][-len(values) :]
@@ -149,7 +149,9 @@ class ProgressLine(Callback):
     def on_epoch_end(self, net, **kwargs):
         """Rewrite the line."""
         last = net.history[-1]
-        losses = [f"{name} {last[name]:.4f}" for name in ("train_loss", "valid_loss") if name in last]
+        losses = [
+            f"{name} {last[name]:.4f}" for name in ("train_loss", "valid_loss") if name in last
+        ]
         seconds = time.perf_counter() - self.start_
         epoch = f"epoch {len(net.history) - self.before_}/{net.max_epochs}"
         sys.stdout.write("\r" + ", ".join([epoch, *losses, f"{seconds:.1f} s"]))

@@ -185,7 +185,9 @@ class Model:
         rows = self.num_samples * int(tail.store.length.max())
         group = max(1, SAMPLE_BUDGET // (rows * tail.store.values.shape[1]))
         beyond = [
-            self._sampled_quantiles(tail.store, series[begin : begin + group], cutoff, num_future, alphas)
+            self._sampled_quantiles(
+                tail.store, series[begin : begin + group], cutoff, num_future, alphas
+            )
             for begin in range(0, len(series), group)
         ]
         return np.concatenate([direct, np.concatenate(beyond)[:, horizon:]], axis=1)

@@ -47,7 +47,7 @@ class Timeline:
     """
 
     origin: Any
-    offset: BaseOffset | None
+    offset: Any
 
     @classmethod
     def from_times(cls, times: pd.Index) -> Timeline:
@@ -87,7 +87,7 @@ class Timeline:
             return pd.Timedelta(self.offset).value
         return None
 
-    def ordinals(self, times: pd.Index) -> np.ndarray:
+    def ordinals(self, times: Any) -> np.ndarray:
         """Place times on the grid.
 
         Parameters
@@ -117,7 +117,7 @@ class Timeline:
             distance = times.as_unit("ns").asi8 - self.origin.value
             return self._divide(times, distance, step or _DAY.value)
         first, last = min(self.origin, times.min()), max(self.origin, times.max())
-        before = pd.date_range(end=self.origin, start=None, periods=1, freq=self.offset)
+        before = pd.date_range(end=self.origin, periods=1, freq=self.offset)
         if first < self.origin:
             before = pd.date_range(first, self.origin, freq=self.offset)
         grid = before.append(pd.date_range(self.origin, last, freq=self.offset)[1:])
@@ -132,12 +132,16 @@ class Timeline:
             return pd.Index(ordinals + int(self.origin))
         if isinstance(self.origin, pd.Period):
             codes = self.origin.ordinal + ordinals * self.offset.n
-            return pd.PeriodIndex.from_ordinals(codes, freq=self.offset)
+            return pd.PeriodIndex.from_ordinals(codes, freq=self.offset)  # type: ignore[attr-defined]
         step = self._fixed_step
         if step is not None or self.offset is None:
             nanoseconds = self.origin.value + ordinals * (step or _DAY.value)
             times = pd.DatetimeIndex(nanoseconds.astype("datetime64[ns]"))
-            times = times if self.origin.tz is None else times.tz_localize("UTC").tz_convert(self.origin.tz)
+            times = (
+                times
+                if self.origin.tz is None
+                else times.tz_localize("UTC").tz_convert(self.origin.tz)
+            )
             return times.as_unit(self.origin.unit)
         low, high = min(0, ordinals.min(initial=0)), max(0, ordinals.max(initial=0))
         before = pd.date_range(end=self.origin, periods=1 - low, freq=self.offset)
@@ -154,8 +158,8 @@ class Timeline:
             matches = pd.api.types.is_integer_dtype(times.dtype)
         if not matches:
             raise TypeError(
-                f"Got a time index of type {type(times).__name__} ({times.dtype}), expected one like "
-                f"the training data's, of {kind.__name__} ({self}). Convert the index to that kind."
+                f"Got a time index of type {type(times).__name__} ({times.dtype}), expected one "
+                f"like the training data's, of {kind.__name__} ({self}). Convert the index."
             )
 
     def _divide(self, times: pd.Index, distance: np.ndarray, step: int) -> np.ndarray:
@@ -166,8 +170,8 @@ class Timeline:
     def _refuse(self, times: pd.Index, off_grid: np.ndarray) -> None:
         if off_grid.any():
             raise ValueError(
-                f"Got the time {times[int(np.argmax(off_grid))]}, which does not lie on the regular "
-                f"grid of the data ({self}). Resample to that frequency first, for instance by "
+                f"Got the time {times[int(np.argmax(off_grid))]}, which does not lie on the "
+                f"regular grid of the data ({self}). Resample first, for instance by "
                 "`frame.resample(...).mean()` or `frame.asfreq(...)`."
             )
 
@@ -199,9 +203,9 @@ class Timeline:
         if isinstance(self.offset, BusinessDay):
             return (5,)
         if days < 0.99:
-            candidates = (1 / days, 7 / days)
+            candidates = [1 / days, 7 / days]
         else:
-            candidates = (7 / days,) if days < 6 else (365.25 / days,)
+            candidates = [7 / days] if days < 6 else [365.25 / days]
         whole = [round(season) for season in candidates if abs(season - round(season)) < 0.2]
         return tuple(season for season in whole if season > 1)
 
@@ -264,6 +268,6 @@ def _offset_of(times: pd.DatetimeIndex) -> BaseOffset | None:
     row = int((steps != usual).to_numpy().argmax())
     raise ValueError(
         f"Got a time index without a regular frequency: after {start[row]} comes {start[row + 1]}, "
-        f"expected a step of {usual}. Resample first, for instance by `frame.resample(...).mean()` or "
-        "`frame.asfreq(...)`; the rows this adds may stay missing (NaN)."
+        f"expected a step of {usual}. Resample first, for instance by "
+        "`frame.resample(...).mean()` or `frame.asfreq(...)`; rows this adds may be missing (NaN)."
     )

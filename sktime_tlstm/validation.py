@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -82,8 +83,8 @@ def _sequence(words: str, item: Callable[[Any], bool], *also: str) -> Constraint
 
 
 def _levels(value: Any) -> bool:
-    ascending = all(low < high for low, high in zip(value, value[1:], strict=False))
-    return len(value) > 1 and ascending and 0 < value[0] and value[-1] < 1
+    ascending = all(low < high for low, high in itertools.pairwise(value))
+    return len(value) > 1 and ascending and value[0] > 0 and value[-1] < 1
 
 
 #: The constraints of every parameter of the forecasters.

@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-__all__ = ["Batch", "SeriesStore", "WindowDataset", "WindowSampler", "WindowSpec", "gather", "training_cutoffs"]
+__all__ = [
+    "Batch",
+    "SeriesStore",
+    "WindowDataset",
+    "WindowSampler",
+    "WindowSpec",
+    "gather",
+    "training_cutoffs",
+]
 
 #: The smallest window scale, as a fraction of the spread of the whole (scaled) series.
 MIN_WINDOW_SCALE = 0.05

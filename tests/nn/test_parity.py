@@ -134,3 +134,16 @@ def test_trainable_residuals_and_other_widths_have_reference_names_too():
         "state_projection.c_proj.bias",
         "encoder_output_projection.weight",
     } <= names
+
+
+@pytest.mark.parametrize("kind", ["query", "key"])
+def test_heads_keep_the_order_of_the_reference(kind):
+    _, arguments, weights, *_ = load(named("attention_lstm_gated"))
+    network = AttentionLSTM(**arguments)
+    network.load_transformertf_state_dict(weights)
+    ours = getattr(network.attention, kind)
+    for head, (weight, bias) in enumerate(
+        zip(ours.weight.split(4), ours.bias.split(4), strict=True)
+    ):
+        assert torch.equal(weight, weights[f"attention.{kind}_layers.{head}.weight"])
+        assert torch.equal(bias, weights[f"attention.{kind}_layers.{head}.bias"])

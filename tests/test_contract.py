@@ -1,0 +1,71 @@
+"""sktime's own suite: zero failures, zero exclusions, every capability claimed."""
+
+import pytest
+from sktime.utils.estimator_checks import check_estimator, parametrize_with_checks
+
+from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
+from sktime_tlstm.nn import AttentionLSTM
+
+FORECASTERS = [SkorchForecaster, TransformerLSTMForecaster]
+
+# The network and training of these sets is as small as that of `get_test_params`.
+TINY = {
+    "max_epochs": 1,
+    "batch_size": 8,
+    "max_windows_per_epoch": 8,
+    "num_samples": 4,
+    "random_state": 0,
+}
+FURTHER = {
+    "every network option": TransformerLSTMForecaster(
+        d_model=4,
+        num_heads=1,
+        num_transformer_blocks=2,
+        dropout=0.1,
+        causal_attention=True,
+        attention="interpretable",
+        encoder_attention=True,
+        context_length=1,
+        **TINY,
+    ),
+    "an ensemble of means": TransformerLSTMForecaster(
+        d_model=4, num_heads=2, num_members=2, loss="mse", window_sampling="uniform", **TINY
+    ),
+    "validation and plain scaling": SkorchForecaster(
+        AttentionLSTM,
+        {"d_model": 4, "num_heads": 1, "num_layers": 1, "use_gating": False},
+        loss="huber",
+        scaler=None,
+        target_lags=(2,),
+        validation_fraction=0.2,
+        lr_schedule=None,
+        precision="bf16-mixed",
+        **TINY,
+    ),
+}
+
+
+@pytest.mark.contract
+@parametrize_with_checks(FORECASTERS)
+def test_forecaster_passes_sktimes_suite(obj, test_name):
+    check_estimator(obj, tests_to_run=test_name, raise_exceptions=True, verbose=False)
+
+
+@pytest.mark.contract_extra
+@pytest.mark.parametrize("name", FURTHER)
+@parametrize_with_checks(TransformerLSTMForecaster)
+def test_further_parameter_sets_pass_sktimes_suite(obj, test_name, name):
+    check_estimator(FURTHER[name], tests_to_run=test_name, raise_exceptions=True, verbose=False)
+
+
+@pytest.mark.parametrize("forecaster", FORECASTERS)
+def test_every_capability_is_claimed(forecaster):
+    capabilities = (
+        "multivariate exogenous insample pred_int pred_int:insample missing_values "
+        "categorical_in_X unequal_length pretrain update non_contiguous_X random_state"
+    ).split()
+    tags = forecaster.create_test_instance().get_tags()
+    assert {name: tags[f"capability:{name}"] for name in capabilities} == dict.fromkeys(
+        capabilities, True
+    )
+    assert tags["requires-fh-in-fit"] is False
