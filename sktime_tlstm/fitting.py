@@ -43,7 +43,7 @@ def fit_model(
     network: tuple[Callable, dict[str, Any]],
     y: pd.DataFrame,
     X: pd.DataFrame | None,
-    horizon: int | None,
+    largest_step: Callable[[Timeline], int | None],
     seed: int,
 ) -> tuple[Model, History]:
     """Train a model from nothing.
@@ -55,15 +55,16 @@ def fit_model(
     network : (callable, dict)
         The network's class and keyword arguments.
     y, X : pandas.DataFrame
-    horizon : int or None
-        Largest step of fh, if it is known.
+    largest_step : callable
+        Returns the largest step of fh on a timeline; None if there is no fh.
     seed : int
     """
     head = make_head(options.loss, options.quantiles)
     timeline = find_timeline(y.index)
     longest = int(np.diff(split_index(y.index)[1]).max())
     encoder = _make_encoder(options, head, timeline, longest).fit(y, X)
-    horizon = horizon or options.prediction_length or _horizon_rule(timeline, longest)
+    horizon = largest_step(timeline) or options.prediction_length
+    horizon = horizon or _horizon_rule(timeline, longest)
     history = encoder.encode(y, X, horizon)
     spec = _make_spec(options, encoder, history, horizon, longest)
     seeds = np.random.SeedSequence(seed).generate_state(options.num_members).tolist()

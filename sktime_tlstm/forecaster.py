@@ -15,6 +15,7 @@ from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
 from sktime_tlstm.encoding import Rows
 from sktime_tlstm.fitting import finetune_model, fit_model, update_model
 from sktime_tlstm.rolling import Model
+from sktime_tlstm.timeline import Timeline
 from sktime_tlstm.validation import check_parameters
 
 __all__ = ["SkorchForecaster"]
@@ -287,8 +288,8 @@ class SkorchForecaster(BaseForecaster):
         if hasattr(self, "pretrained_members_"):
             model, history = finetune_model(options, self._pretrained(seed), y, X, seed)
         else:
-            horizon = self._largest_step(fh)
-            model, history = fit_model(options, self._network(), y, X, horizon, seed)
+            largest_step = functools.partial(self._largest_step, fh)
+            model, history = fit_model(options, self._network(), y, X, largest_step, seed)
         self._index_names, self._has_covariates = list(y.index.names), X is not None
         self._history, self._rows_seen = history, history.lengths.copy()
         self._keep(model)
@@ -307,11 +308,11 @@ class SkorchForecaster(BaseForecaster):
             return int(self.random_state.randint(2**31))
         return int(self.random_state)
 
-    def _largest_step(self, fh: ForecastingHorizon | None) -> int | None:
+    def _largest_step(self, fh: ForecastingHorizon | None, timeline: Timeline) -> int | None:
         """Return the horizon that fh asks for: its largest relative step, at least 1."""
         if fh is None:
             return None
-        return max(1, int(np.max(fh.to_relative(self.cutoff).to_numpy().astype(np.int64))))
+        return max(1, int(_relative_steps(fh, timeline, timeline.ordinals(self.cutoff)).max()))
 
     def _keep(self, model: Model) -> None:
         """Set the fitted attributes that come from a model."""
@@ -325,8 +326,9 @@ class SkorchForecaster(BaseForecaster):
 
     def _pretrain(self, y: pd.DataFrame, X=None, fh=None) -> SkorchForecaster:
         options = self._checked_options()
-        horizon = None if fh is None else max(1, int(np.max(np.asarray(fh.to_numpy()))))
-        model, _ = fit_model(options, self._network(), y, X, horizon, self._draw_seed())
+        fh = fh if fh is not None and fh.is_relative else None  # series may end at any time
+        largest_step = functools.partial(self._largest_step, fh)
+        model, _ = fit_model(options, self._network(), y, X, largest_step, self._draw_seed())
         self._keep_pretrained(model)
         return self
 
@@ -389,16 +391,11 @@ class SkorchForecaster(BaseForecaster):
         """Return the index of fh for every series, and its forecasts (row, target[, alpha])."""
         history, seen = self._history, self._rows_seen
         self._refuse_new_covariates(X)
-        absolute = fh.to_absolute_index(self.cutoff)
-        ordinals = history.timeline.ordinals(absolute)
         last = history.first + seen - 1  # (series,) grid row of each last observation
-        if fh.is_relative:
-            step = np.tile(ordinals - history.timeline.ordinals(self.cutoff)[0], (len(last), 1))
-        else:
-            step = ordinals - last[:, None]
+        step = _relative_steps(fh, history.timeline, last)
         series = np.repeat(np.arange(len(last)), step.shape[1])
         values = self._model.forecast(history, seen, series, step.ravel(), X, alphas)
-        return self._output_index(series, (last[:, None] + step).ravel(), absolute), values
+        return self._index(series, (last[:, None] + step).ravel()), values
 
     def _refuse_new_covariates(self, X) -> None:
         if X is not None and not self._has_covariates:
@@ -407,13 +404,16 @@ class SkorchForecaster(BaseForecaster):
                 "X. Pass X to fit as well, or X=None."
             )
 
-    def _output_index(self, series: np.ndarray, ordinals: np.ndarray, absolute) -> pd.Index:
+    def _index(self, series: np.ndarray, ordinals: np.ndarray) -> pd.Index:
+        """Return the caller's kind of index for rows given by series and grid row."""
         history = self._history
+        times = history.timeline.times(ordinals)
         if history.keys is None:
-            return absolute.rename(self._index_names[-1])
+            if isinstance(times, pd.DatetimeIndex) and (np.diff(ordinals) == 1).all():
+                times = pd.DatetimeIndex(times, freq=history.timeline.offset)
+            return times.rename(self._index_names[-1])
         keys = history.keys.take(series)
         levels = [keys.get_level_values(level) for level in range(keys.nlevels)]
-        times = history.timeline.times(ordinals)
         return pd.MultiIndex.from_arrays([*levels, times], names=self._index_names)
 
     def predict_residuals(self, y=None, X=None):
@@ -456,8 +456,7 @@ class SkorchForecaster(BaseForecaster):
         targets = self._model.encoder.observed_targets(self._history, self._rows_seen)
         series = np.repeat(np.arange(len(targets)), self._rows_seen)
         within = np.concatenate([np.arange(length) for length in self._rows_seen])
-        times = self._history.timeline.times(self._history.first[series] + within)
-        index = self._output_index(series, self._history.first[series] + within, times)
+        index = self._index(series, self._history.first[series] + within)
         return pd.DataFrame(np.concatenate(targets), index, self._model.encoder.targets)
 
     # Updating.
@@ -505,6 +504,17 @@ class SkorchForecaster(BaseForecaster):
                 "window_norm": "mean",
             },
         ]
+
+
+def _relative_steps(fh: ForecastingHorizon, timeline: Timeline, last: np.ndarray) -> np.ndarray:
+    """Return fh as steps (series, step) after the grid rows ``last`` (series,)."""
+    values = fh.to_pandas()
+    if not fh.is_relative:
+        return timeline.ordinals(values) - last[:, None]
+    if not pd.api.types.is_integer_dtype(values.dtype):  # durations or offsets
+        origin = timeline.times(last[:1])[0]
+        values = timeline.ordinals(pd.Index([origin + value for value in values])) - last[0]
+    return np.tile(np.asarray(values, dtype=np.int64), (len(last), 1))
 
 
 def _distribution_levels() -> list[float]:

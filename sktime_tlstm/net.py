@@ -94,6 +94,13 @@ class ForecastNet(NeuralNet):
             output = super().infer(x, **fit_params)
         return output.float()
 
+    def get_loss(self, y_pred, y_true, X=None, training=False) -> Tensor:
+        """Return the head's loss; in training with the network's ``auxiliary_loss``, if any."""
+        loss = super().get_loss(y_pred, y_true, X=X, training=training)
+        if training and hasattr(self.module_, "auxiliary_loss"):
+            loss = loss + self.module_.auxiliary_loss()
+        return loss
+
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """Run one epoch; read losses off the device once, at its end.
 

@@ -117,13 +117,11 @@ class Timeline:
             distance = times.as_unit("ns").asi8 - self.origin.value
             return self._divide(times, distance, step or _DAY.value)
         first, last = min(self.origin, times.min()), max(self.origin, times.max())
-        before = pd.date_range(end=self.origin, periods=1, freq=self.offset)
-        if first < self.origin:
-            before = pd.date_range(first, self.origin, freq=self.offset)
-        grid = before.append(pd.date_range(self.origin, last, freq=self.offset)[1:])
-        found = grid.get_indexer(times)
+        before = len(pd.date_range(first, self.origin, freq=self.offset))
+        after = len(pd.date_range(self.origin, last, freq=self.offset))
+        found = self.times(np.arange(-before, after)).get_indexer(times)
         self._refuse(times, found < 0)
-        return found - (len(before) - 1)
+        return found - before
 
     def times(self, ordinals: np.ndarray) -> pd.Index:
         """Return the times of grid rows, the inverse of ``ordinals``."""
