@@ -16,11 +16,13 @@ from sktime_tlstm.nn.attention import (
     padding_mask,
 )
 from sktime_tlstm.nn.attention_lstm import AttentionLSTM
+from sktime_tlstm.nn.distributions import FAMILIES, Family
 from sktime_tlstm.nn.embedding import EmbeddedNetwork, InputEmbedding, embedding_width
 from sktime_tlstm.nn.gating import AddNorm, GateAddNorm, GatedLinearUnit, GatedResidualNetwork
 from sktime_tlstm.nn.heads import (
     DEFAULT_QUANTILES,
     LOSSES,
+    DistributionHead,
     Head,
     PointHead,
     QuantileHead,
@@ -33,11 +35,14 @@ from sktime_tlstm.nn.transformer_lstm import TransformerBlock, TransformerLSTM
 __all__ = [
     "ATTENTIONS",
     "DEFAULT_QUANTILES",
+    "FAMILIES",
     "LOSSES",
     "AddNorm",
     "Attention",
     "AttentionLSTM",
+    "DistributionHead",
     "EmbeddedNetwork",
+    "Family",
     "GateAddNorm",
     "GatedLinearUnit",
     "GatedResidualNetwork",

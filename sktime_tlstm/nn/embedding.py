@@ -179,17 +179,10 @@ class EmbeddedNetwork(nn.Module):
         self.network = network
         self.embedding = embedding
 
-    def forward(
-        self,
-        past: Tensor,
-        future: Tensor,
-        past_lengths: Tensor | None = None,
-        future_lengths: Tensor | None = None,
-        **keywords: Any,
-    ) -> Tensor:
-        """Embed the codes and run the network."""
+    def forward(self, past: Tensor, future: Tensor, *args: Any, **keywords: Any) -> Tensor:
+        """Embed the codes and run the network; all other arguments pass on as they are."""
         past, future = self.embedding(past, future)
-        output: Tensor = self.network(past, future, past_lengths, future_lengths, **keywords)
+        output: Tensor = self.network(past, future, *args, **keywords)
         return output
 
     def __getattr__(self, name: str) -> Any:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sktime_tlstm.nn.distributions import FAMILIES, Family
+
 DEFAULT_QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -21,13 +23,15 @@ class Head(nn.Module):
     A head is a criterion: ``head(output, target)`` is the training loss. Subclasses set
     ``num_parameters`` (numbers per target) and ``point_statistic`` ("mean" or "median", what
     `point` estimates), and define `losses` and `point`; a parameter with a domain, such as a
-    positive scale, also has a `domain_map`.
+    positive scale, also has a `domain_map`. ``support`` ("real", "positive" or "count") says which
+    targets it can be trained on.
     """
 
     num_parameters: int
     point_statistic: str
+    support: str = "real"
 
-    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+    def forward(self, output: Tensor, target: Tensor, unit: Tensor | None = None) -> Tensor:
         """Return the mean loss over the observed targets.
 
         Parameters
@@ -36,6 +40,8 @@ class Head(nn.Module):
             A network's output, target outermost.
         target : Tensor of shape (batch, time, num_targets)
             NaN where nothing was observed.
+        unit : Tensor of shape (batch, num_targets) or None, default=None
+            Factor from scaled targets to counts; passed to heads whose support is "count".
 
         Returns
         -------
@@ -44,7 +50,9 @@ class Head(nn.Module):
         """
         observed = ~torch.isnan(target)
         # Not NaN * 0: the gradient of a masked NaN would still be NaN.
-        losses = self.losses(self.unpack(output), torch.where(observed, target, 0.0))
+        filled = torch.where(observed, target, float(self.support == "positive"))
+        units = () if unit is None else (unit.unsqueeze(1),)
+        losses = self.losses(self.unpack(output), filled, *units)
         return torch.where(observed, losses, 0.0).sum() / observed.sum().clamp(min=1)
 
     def unpack(self, output: Tensor) -> Tensor:
@@ -77,7 +85,7 @@ class Head(nn.Module):
         return parameters
 
     @abstractmethod
-    def losses(self, parameters: Tensor, target: Tensor) -> Tensor:
+    def losses(self, parameters: Tensor, target: Tensor, *unit: Tensor) -> Tensor:
         """Return the loss of every target.
 
         Parameters
@@ -85,6 +93,8 @@ class Head(nn.Module):
         parameters : Tensor of shape (batch, time, target, parameter)
         target : Tensor of shape (batch, time, target)
             Without NaN.
+        *unit : Tensor of shape (batch, 1, target)
+            Where the support is "count".
 
         Returns
         -------
@@ -142,7 +152,7 @@ class PointHead(Head):
         self.loss = loss
         self.point_statistic = _POINT_LOSSES[loss][1]
 
-    def losses(self, parameters: Tensor, target: Tensor) -> Tensor:
+    def losses(self, parameters: Tensor, target: Tensor, *unit: Tensor) -> Tensor:
         """Return the loss (batch, time, target) of every target."""
         return _POINT_LOSSES[self.loss][0](parameters.squeeze(-1), target, reduction="none")
 
@@ -191,7 +201,7 @@ class QuantileHead(Head):
         # Not part of a state dict: the levels are an argument, not something learned.
         self.register_buffer("levels", torch.tensor(self.quantiles), persistent=False)
 
-    def losses(self, parameters: Tensor, target: Tensor) -> Tensor:
+    def losses(self, parameters: Tensor, target: Tensor, *unit: Tensor) -> Tensor:
         """Return the pinball loss (batch, time, target), averaged over levels."""
         error = target.unsqueeze(-1) - parameters
         return torch.maximum(self.levels * error, (self.levels - 1) * error).mean(dim=-1)
@@ -273,6 +283,68 @@ class QuantileHead(Head):
         return inside - below + above
 
 
+class DistributionHead(Head):
+    r"""Parameters of a distribution of every target, trained by its negative log-likelihood.
+
+    Real targets (normal, student_t with more than 2 degrees of freedom, laplace) and positive
+    ones (log_normal, gamma) are modelled as scaled. Counts (negative_binomial, poisson) are
+    modelled in original units: the network gives the mean divided by the unit; the dispersion
+    :math:`\alpha` of the negative binomial has :math:`\mathrm{var} = m + \alpha m^2`
+    (Salinas et al. 2020, "DeepAR", section 3.1). The point forecast is the mean.
+
+    Parameters
+    ----------
+    distribution : str
+        One of `FAMILIES`.
+
+    Raises
+    ------
+    ValueError
+        If ``distribution`` is unknown.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktime_tlstm.nn import DistributionHead
+    >>> head = DistributionHead("normal")
+    >>> head.num_parameters, head.support
+    (2, 'real')
+    """
+
+    point_statistic = "mean"
+
+    def __init__(self, distribution: str) -> None:
+        super().__init__()
+        if distribution not in FAMILIES:
+            raise ValueError(
+                f"Got distribution={distribution!r}; expected one of {list(FAMILIES)}."
+            )
+        self.distribution = distribution
+        self.num_parameters = len(self.family.parameters)
+        self.support = self.family.support
+
+    @property
+    def family(self) -> Family:
+        """The family of distributions."""
+        return FAMILIES[self.distribution]
+
+    def domain_map(self, parameters: Tensor) -> Tensor:
+        """Map raw numbers (..., parameter) into the family's domain."""
+        return self.family.domain_map(parameters)
+
+    def losses(self, parameters: Tensor, target: Tensor, *unit: Tensor) -> Tensor:
+        """Return the negative log-likelihood (batch, time, target) of every target."""
+        factor = unit[0] if unit else torch.ones_like(target)
+        if self.support == "count":
+            target = (target * factor).round()
+        log_prob: Tensor = self.family.distribution(parameters, factor).log_prob(target)
+        return -log_prob
+
+    def point(self, parameters: Tensor) -> Tensor:
+        """Return the mean (batch, time, target)."""
+        return self.family.mean(parameters)
+
+
 def _take(values: Tensor, index: Tensor) -> Tensor:
     return values.gather(-1, index.unsqueeze(-1)).squeeze(-1)
 
@@ -294,7 +366,11 @@ def _checked_quantiles(quantiles: Sequence[float]) -> tuple[float, ...]:
 
 
 LOSSES: Mapping[str, Callable[[], Head]] = MappingProxyType(
-    {"quantile": QuantileHead, **{name: partial(PointHead, name) for name in _POINT_LOSSES}}
+    {
+        "quantile": QuantileHead,
+        **{name: partial(PointHead, name) for name in _POINT_LOSSES},
+        **{name: partial(DistributionHead, name) for name in FAMILIES},
+    }
 )
 
 

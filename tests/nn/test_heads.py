@@ -1,12 +1,24 @@
 import itertools
 import math
+import pickle
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from sktime_tlstm.nn import DEFAULT_QUANTILES, LOSSES, Head, PointHead, QuantileHead, make_head
+from sktime_tlstm.nn import (
+    DEFAULT_QUANTILES,
+    FAMILIES,
+    LOSSES,
+    DistributionHead,
+    Head,
+    PointHead,
+    QuantileHead,
+    make_head,
+)
 
 NAN = float("nan")
 HEADS = [make_head(name) for name in LOSSES]
@@ -66,6 +78,8 @@ def test_the_loss_sees_crossed_quantiles_as_they_are():
 @pytest.mark.parametrize("head", [*HEADS, ScaleHead()], ids=[*IDS, "own"])
 def test_the_loss_is_the_mean_over_observed_targets(head):
     output, target = torch.randn(5, 3, 2 * head.num_parameters), torch.randn(5, 3, 2)
+    if head.support != "real":
+        target = (4 * target.abs()).ceil()
     target[torch.rand(5, 3, 2) < 0.4] = NAN
     losses = [
         head(output[b, t].reshape(2, -1)[k].reshape(1, 1, -1), target[b, t, k].reshape(1, 1, 1))
@@ -208,7 +222,7 @@ def test_impossible_quantiles_are_an_error(quantiles):
 
 
 def test_make_head_knows_every_loss_and_takes_heads():
-    assert set(LOSSES) == {"quantile", "mse", "mae", "huber"}
+    assert set(LOSSES) == {"quantile", "mse", "mae", "huber", *FAMILIES}
     assert isinstance(make_head("quantile"), QuantileHead)
     assert make_head("quantile").quantiles == DEFAULT_QUANTILES
     assert make_head("quantile", [0.3, 0.7]).quantiles == (0.3, 0.7)
@@ -219,8 +233,58 @@ def test_make_head_knows_every_loss_and_takes_heads():
 
 @pytest.mark.parametrize("loss", ["pinball", None, 3])
 def test_an_unknown_loss_is_an_error_listing_all(loss):
-    with pytest.raises(ValueError, match=r"\['quantile', 'mse', 'mae', 'huber'\], or a Head"):
+    with pytest.raises(ValueError, match=r"\['quantile', 'mse', .* 'poisson'\], or a Head"):
         make_head(loss)
+
+
+#: Parameters, target and unit by hand, and scipy's (log-)density of the same.
+WORKED = {
+    "normal": ((0.3, 0.7), 1.1, 1.0, lambda: stats.norm(0.3, 0.7).logpdf(1.1)),
+    "student_t": ((3.1, 0.3, 0.7), 1.1, 1.0, lambda: stats.t(3.1, 0.3, 0.7).logpdf(1.1)),
+    "laplace": ((0.3, 0.7), 1.1, 1.0, lambda: stats.laplace(0.3, 0.7).logpdf(1.1)),
+    "log_normal": ((0.3, 0.7), 1.1, 1.0, lambda: stats.lognorm(0.7, scale=np.exp(0.3)).logpdf(1.1)),
+    "gamma": ((2.6, 1.3), 1.1, 1.0, lambda: stats.gamma(1.3, scale=2.0).logpdf(1.1)),
+    # mean 5 * 0.6 = 3, variance 3 + 0.5 * 9 = 7.5: n = 2, p = 3 / 7.5
+    "negative_binomial": ((0.6, 0.5), 0.8, 5.0, lambda: stats.nbinom(2, 0.4).logpmf(4)),
+    "poisson": ((0.6,), 0.8, 5.0, lambda: stats.poisson(3).logpmf(4)),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_distribution_losses_are_scipys_negative_log_density(name):
+    parameters, target, unit, log_density = WORKED[name]
+    head = DistributionHead(name)
+    units = (torch.tensor([[[unit]]]),) if head.support == "count" else ()
+    loss = head.losses(torch.tensor([[[parameters]]]), torch.tensor([[[target]]]), *units)
+    assert loss.item() == pytest.approx(-log_density(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_distribution_parameters_stay_in_their_domain_and_finite(name):
+    head = DistributionHead(name)
+    raw = torch.tensor([-1e4, 0.0, 1e4])[:, None].expand(-1, head.num_parameters)
+    mapped = head.domain_map(raw)
+    assert mapped.isfinite().all()
+    for column, parameter in enumerate(head.family.parameters):
+        if parameter not in ("loc", "mu"):
+            assert (mapped[:, column] > (2 if parameter == "df" else 0)).all()
+
+
+def test_distribution_point_is_the_mean():
+    parameters = torch.tensor([0.3, 0.8])
+    expected = stats.lognorm(0.8, scale=np.exp(0.3)).mean()
+    assert DistributionHead("log_normal").point(parameters).item() == pytest.approx(expected)
+    assert DistributionHead("gamma").point(parameters).item() == pytest.approx(0.3)
+
+
+def test_distribution_heads_pickle():
+    head = pickle.loads(pickle.dumps(DistributionHead("gamma")))
+    assert head.family is FAMILIES["gamma"]
+
+
+def test_an_unknown_distribution_is_an_error():
+    with pytest.raises(ValueError, match="'cauchy'; expected one of"):
+        DistributionHead("cauchy")
 
 
 def test_an_unknown_point_loss_is_an_error():

@@ -1,0 +1,112 @@
+"""Distribution families: parameters, domain maps and log-likelihoods, in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch import distributions as td
+from torch.nn.functional import softplus
+
+#: Smallest scale, mean or shape, so that likelihoods stay finite.
+MIN_POSITIVE = 1e-4
+
+
+class Family(NamedTuple):
+    """A family of distributions of one target.
+
+    ``parameters`` are its names, in the order of the last axis; ``support`` is "real", "positive"
+    or "count"; ``domain_map`` takes raw numbers (..., parameter) to parameters; ``distribution``
+    takes parameters and a unit to a torch distribution, and ``mean`` to its mean. The unit (...)
+    is the factor from the network's scaled values to counts; other families are scaled
+    themselves and ignore it.
+    """
+
+    parameters: tuple[str, ...]
+    support: str
+    domain_map: Callable[[Tensor], Tensor]
+    distribution: Callable[[Tensor, Tensor], td.Distribution]
+    mean: Callable[[Tensor], Tensor]
+
+
+def positive(raw: Tensor) -> Tensor:
+    """Map real numbers to positive ones, by softplus and a floor."""
+    return softplus(raw) + MIN_POSITIVE
+
+
+def _location_scale(raw: Tensor) -> Tensor:
+    return torch.stack([raw[..., 0], positive(raw[..., 1])], dim=-1)
+
+
+def _student_t(raw: Tensor) -> Tensor:
+    return torch.stack([2 + positive(raw[..., 0]), raw[..., 1], positive(raw[..., 2])], dim=-1)
+
+
+def _gamma(parameters: Tensor, unit: Tensor) -> td.Distribution:
+    mean, shape = parameters.unbind(-1)
+    return td.Gamma(shape, shape / mean, validate_args=False)
+
+
+def _negative_binomial(parameters: Tensor, unit: Tensor) -> td.Distribution:
+    mean, dispersion = parameters.unbind(-1)
+    logits = torch.log(unit * mean * dispersion)
+    return td.NegativeBinomial(1 / dispersion, logits=logits, validate_args=False)
+
+
+#: Distribution families by the name that `loss` gives them.
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        "normal": Family(
+            ("loc", "scale"),
+            "real",
+            _location_scale,
+            lambda p, unit: td.Normal(p[..., 0], p[..., 1], validate_args=False),
+            lambda parameters: parameters[..., 0],
+        ),
+        "student_t": Family(
+            ("df", "loc", "scale"),
+            "real",
+            _student_t,
+            lambda p, unit: td.StudentT(p[..., 0], p[..., 1], p[..., 2], validate_args=False),
+            lambda parameters: parameters[..., 1],
+        ),
+        "laplace": Family(
+            ("loc", "scale"),
+            "real",
+            _location_scale,
+            lambda p, unit: td.Laplace(p[..., 0], p[..., 1], validate_args=False),
+            lambda parameters: parameters[..., 0],
+        ),
+        "log_normal": Family(
+            ("mu", "sigma"),
+            "positive",
+            _location_scale,
+            lambda p, unit: td.LogNormal(p[..., 0], p[..., 1], validate_args=False),
+            lambda parameters: torch.exp(parameters[..., 0] + parameters[..., 1].square() / 2),
+        ),
+        "gamma": Family(
+            ("mean", "shape"),
+            "positive",
+            positive,
+            _gamma,
+            lambda parameters: parameters[..., 0],
+        ),
+        "negative_binomial": Family(
+            ("mean", "dispersion"),
+            "count",
+            positive,
+            _negative_binomial,
+            lambda parameters: parameters[..., 0],
+        ),
+        "poisson": Family(
+            ("mean",),
+            "count",
+            positive,
+            lambda parameters, unit: td.Poisson(unit * parameters[..., 0], validate_args=False),
+            lambda parameters: parameters[..., 0],
+        ),
+    }
+)
