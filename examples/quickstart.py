@@ -1,0 +1,117 @@
+"""Forecast the traffic on a highway, every day anew for four months.
+
+    python examples/quickstart.py
+
+fits one network to 20 months of hourly counts, then stands at 122 midnights in a row: it sees what
+has happened so far, knows tomorrow's weather and holidays, and forecasts the next 24 hours. It
+prints the errors and draws a week into quickstart.png. Expected, in about a minute of one core:
+
+    mean absolute error in vehicles an hour
+        repeat yesterday           510.0
+        repeat last week           261.8
+        TransformerLSTM       about 190
+    the 90 % intervals hold about 91 % of what happened
+"""
+
+import argparse
+import time
+
+import matplotlib
+
+matplotlib.use("Agg")  # draw into a file, no window
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+from matplotlib.dates import DateFormatter, DayLocator, HourLocator
+
+from sktime_tlstm import TransformerLSTMForecaster
+from sktime_tlstm.datasets import load_metro_traffic
+
+DAY = 24  # hours
+FAN = [0.9, 0.6, 0.3]  # what share of the truth each band of the fan is to hold
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--days", type=int, default=122, help="days to forecast")
+    parser.add_argument("--epochs", type=int, default=10, help="epochs to train")
+    parser.add_argument("--picture", default="quickstart.png", help="file to draw into")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)  # a small network: more threads would mostly wait for each other
+
+    # y: vehicles an hour; X: temperature, rain, clouds, kind of weather, holiday. 104 hours blank.
+    y, X = load_metro_traffic()
+    first = len(y) - options.days * DAY  # the first hour to forecast
+
+    began = time.perf_counter()
+    forecaster = TransformerLSTMForecaster(max_epochs=options.epochs, random_state=0, verbose=1)
+    forecaster.fit(y[:first], X=X[:first], fh=range(1, DAY + 1))
+    fitted = time.perf_counter()
+
+    forecasts, intervals = [], []
+    for midnight in range(first, len(y), DAY):
+        day = slice(midnight, midnight + DAY)
+        forecasts.append(forecaster.predict(X=X[day]))
+        intervals.append(forecaster.predict_interval(X=X[day], coverage=FAN))
+        forecaster.update(y[day], X=X[day], update_params=False)  # the day has passed
+    forecast, interval = pd.concat(forecasts), pd.concat(intervals)[y.name]
+    done = time.perf_counter()
+
+    truth = y[first:]
+    errors = {
+        "repeat yesterday": truth - y.shift(DAY),
+        "repeat last week": truth - y.shift(7 * DAY),
+        "TransformerLSTM": truth - forecast,
+    }
+    print("mean absolute error in vehicles an hour")
+    for name, error in errors.items():
+        print(f"    {name:20}{error.abs().mean():12.1f}")
+    held = truth.between(interval[0.9]["lower"], interval[0.9]["upper"])[truth.notna()].mean()
+    print(f"the 90 % intervals hold {held:.1%} of what happened")
+    print(f"{fitted - began:.0f} s to fit, {done - fitted:.0f} s for {options.days} forecasts")
+
+    draw(truth, forecast, interval, X["holiday"], options.picture)
+    print(f"drew {options.picture}")
+
+
+def draw(truth, forecast, interval, holiday, file):
+    """Draw the week of Labor Day, or the last week there is."""
+    week = forecast["2018-08-31":"2018-09-06"].index
+    if not len(week):
+        week = forecast.index[-7 * DAY :]
+    figure, axes = plt.subplots(figsize=(10, 4.2), dpi=110, layout="constrained")
+    for share, colour in zip(FAN, ["#dbe9f6", "#aed0ea", "#74afdb"], strict=True):
+        band, label = interval.loc[week, share], f"{share:.0%} interval"
+        axes.fill_between(week, band["lower"], band["upper"], color=colour, lw=0, label=label)
+    axes.plot(week, forecast[week], color="#0b4f94", linewidth=1.5, label="forecast")
+    axes.plot(week, truth[week], "o", color="#e4572e", markersize=3, label="what happened")
+
+    grey = "#666666"
+    for midnight in week[::DAY]:
+        axes.axvline(midnight, color="#c4c4c4", linewidth=0.7, zorder=0)
+        if holiday[midnight]:
+            noon = midnight + pd.Timedelta(hours=12)
+            axes.text(
+                noon, 0.96, "holiday", color=grey, ha="center", transform=axes.get_xaxis_transform()
+            )
+    axes.xaxis.set_major_locator(DayLocator())
+    axes.xaxis.set_major_formatter("")
+    axes.xaxis.set_minor_locator(HourLocator(byhour=[12]))
+    axes.xaxis.set_minor_formatter(DateFormatter("%a %d %b"))
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.tick_params(which="both", length=0, labelcolor=grey)
+    axes.spines[:].set_visible(False)
+    axes.margins(x=0)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("vehicles an hour", color=grey)
+    title = "Traffic on Interstate 94: a forecast a day, made at midnight"
+    axes.set_title(title, loc="left", fontsize=13, pad=28)
+    axes.legend(
+        ncols=5, frameon=False, loc="lower left", bbox_to_anchor=(-0.01, 0.98), reverse=True
+    )
+    figure.savefig(file)
+
+
+if __name__ == "__main__":
+    main()
