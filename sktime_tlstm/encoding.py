@@ -89,14 +89,18 @@ class Rows:
         rows = cls(keys, bounds, timeline.ordinals(times))
         step = np.diff(rows.ordinals)
         step[bounds[1:-1] - 1] = 1
-        if (step <= 0).any():
-            row = int(np.argmax(step <= 0)) + 1
-            raise ValueError(
-                f"Got the row {index[row]} after the row {index[row - 1]}, expected increasing "
-                "times without duplicates. Sort the index and drop duplicates: "
-                "`frame[~frame.index.duplicated(keep='last')].sort_index()`."
-            )
+        _check_increasing(index, step > 0)
         return rows
+
+
+def _check_increasing(index: pd.Index, increases: np.ndarray) -> None:
+    if not increases.all():
+        row = int(np.argmin(increases)) + 1
+        raise ValueError(
+            f"Got the row {index[row]} after the row {index[row - 1]}, expected increasing "
+            "times without duplicates. Sort the index and drop duplicates: "
+            "`frame[~frame.index.duplicated(keep='last')].sort_index()`."
+        )
 
 
 def split_index(index: pd.Index) -> tuple[pd.Index | None, np.ndarray, pd.Index]:
@@ -111,10 +115,19 @@ def split_index(index: pd.Index) -> tuple[pd.Index | None, np.ndarray, pd.Index]
 
 
 def find_timeline(index: pd.Index) -> Timeline:
-    """Find the grid that all series of an index share, from the longest one."""
+    """Find the grid that all series of an index share, from the longest one.
+
+    Raises
+    ------
+    ValueError
+        If there are no rows, a time is repeated, or the times have no regular frequency.
+    """
+    if not len(index):
+        raise ValueError("Got y without rows, expected at least one. Pass a longer y.")
     _, bounds, times = split_index(index)
     longest = int(np.argmax(np.diff(bounds)))
     grid = times[bounds[longest] : bounds[longest + 1]]
+    _check_increasing(grid, grid[1:] > grid[:-1])
     if len(grid) == 1:  # one observation a series: together they may still tell the step
         grid = times.unique().sort_values()
     if getattr(times, "freq", None) is not None and len(bounds) == 2:
@@ -152,12 +165,26 @@ class History:
 
     def locate(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         """Return the series (-1 if unknown) and the row within it of every parsed row."""
-        if rows.keys is None or self.keys is None:
-            place = np.zeros(len(rows.lengths), dtype=np.int64)
-        else:
-            place = self.keys.get_indexer(rows.keys)
-        series = np.repeat(place, rows.lengths)
+        series = np.repeat(self.places(rows.keys), rows.lengths)
         return series, rows.ordinals - self.first[series]
+
+    def places(self, keys: pd.Index | None) -> np.ndarray:
+        """Return which series each key is; -1 if unknown.
+
+        Raises
+        ------
+        TypeError
+            If the keys have another number of levels than the training data's.
+        """
+        got, expected = (0 if index is None else index.nlevels for index in (keys, self.keys))
+        if got != expected:
+            raise TypeError(
+                f"Got an index with {got} levels before the time, expected {expected} as in "
+                "training. Pass a frame with the index levels of the training data."
+            )
+        if keys is None or self.keys is None:
+            return np.zeros(1, dtype=np.int64)
+        return self.keys.get_indexer(keys)
 
     def to(self, device: str) -> History:
         """Return the history with its store on a device."""
@@ -207,6 +234,8 @@ class FrameEncoder:
         """
         self.targets = list(y.columns)
         covariates = pd.DataFrame(index=y.index) if X is None else X
+        if len(covariates) > len(y):  # rows beyond y are no training data
+            covariates = covariates[covariates.index.isin(y.index)]
         columns = list(covariates.columns)
         if len(set(columns)) < len(columns):
             raise ValueError(f"Got X with repeated columns: {columns}. Rename or drop some.")
@@ -218,8 +247,7 @@ class FrameEncoder:
             )
         for name in columns:
             if is_categorical(covariates[name]):
-                known = covariates[name].dropna().astype(object).unique()
-                self.categories[name] = pd.Index(known)
+                self.categories[name] = _find_categories(covariates[name])
             else:
                 values = numeric_values(covariates[name])
                 self.numeric.append(name)
@@ -272,7 +300,7 @@ class FrameEncoder:
         self._fit_scaling(history, np.arange(len(lengths)), y, rows)
         self._write_targets(history, slice(None), y, rows.series)
         if X is not None:
-            self._write_covariates(history, X, require=True)
+            self._write_covariates(history, X, np.arange(len(history.store.values)))
         self._finish(history)
         self._fit_level(history, np.arange(len(lengths)))
         return history
@@ -305,7 +333,7 @@ class FrameEncoder:
         position = merged.store.start.numpy()[series] + rows.ordinals - merged.first[series]
         self._write_targets(merged, position, y, series)
         if X is not None:
-            self._write_covariates(merged, X, require=False)
+            self._write_covariates(merged, X, position)
         self._finish(merged)
         if len(new):
             self._fit_level(merged, new)
@@ -374,6 +402,11 @@ class FrameEncoder:
             scaled = np.sinh(np.clip(scaled, -MAX_ARCSINH, MAX_ARCSINH))
         return history.loc[series].reshape(shape) + history.scale[series].reshape(shape) * scaled
 
+    def target_values(self, y: pd.DataFrame) -> np.ndarray:
+        """Return the targets of a frame as float64 (row, num_targets), NaN where missing."""
+        self._check_targets(y)
+        return np.stack([numeric_values(y.iloc[:, k]) for k in range(len(self.targets))], axis=1)
+
     def observed_targets(self, history: History, cutoff: np.ndarray) -> list[np.ndarray]:
         """Return each series' targets (time, num_targets) up to its cutoff, NaN where missing."""
         targets = []
@@ -388,12 +421,15 @@ class FrameEncoder:
     # Building blocks, in the order in which encode calls them.
 
     def _check_columns(self, y: pd.DataFrame, X: pd.DataFrame | None) -> None:
+        self._check_targets(y)
+        self._check_covariates(X, self.columns)
+
+    def _check_targets(self, y: pd.DataFrame) -> None:
         if len(y.columns) != len(self.targets):
             raise ValueError(
                 f"Got y with {len(y.columns)} columns {list(y.columns)}, expected "
                 f"{len(self.targets)} as in training: {self.targets}. Pass the same targets."
             )
-        self._check_covariates(X, self.columns)
 
     def _check_covariates(self, X: pd.DataFrame | None, needed: list) -> None:
         if not needed:
@@ -436,15 +472,11 @@ class FrameEncoder:
         Returns the layout, the new cutoffs, the place of each series of ``rows``, and the places
         of series not seen before.
         """
-        if rows.keys is None:
-            place, new, keys = np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), None
-        else:
-            place = history.keys.get_indexer(rows.keys)
-            new = len(history.keys) + np.arange((place < 0).sum())
-            keys = history.keys.append(rows.keys[place < 0]) if len(new) else history.keys
-            place = np.where(place < 0, len(history.keys) + np.cumsum(place < 0) - 1, place)
+        place, old = history.places(rows.keys), len(history.first)
+        new = old + np.arange((place < 0).sum())
+        keys = history.keys.append(rows.keys[place < 0]) if len(new) else history.keys
+        place = np.where(place < 0, old + np.cumsum(place < 0) - 1, place)
         begin, end = rows.ordinals[rows.bounds[:-1]], rows.ordinals[rows.bounds[1:] - 1] + 1
-        old = len(history.first)
         first = np.concatenate([history.first, begin[len(begin) - len(new) :]]).astype(np.int64)
         stop = np.concatenate([history.first + history.lengths, np.zeros(len(new), np.int64)])
         first[place] = np.where(place < old, np.minimum(first[place], begin), begin)
@@ -485,16 +517,17 @@ class FrameEncoder:
             values[rows, column] = scaled[seen]
             observed[rows, column] = True
 
-    def _write_covariates(self, history: History, X: pd.DataFrame, require: bool) -> None:
-        """Write the rows of X that the history has; ``require`` that it has them all."""
+    def _write_covariates(self, history: History, X: pd.DataFrame, wanted: np.ndarray) -> None:
+        """Write the rows of X that the history has, refusing if one of ``wanted`` is absent."""
         rows = Rows.parse(X.index, history.timeline)
         series, within = history.locate(rows)
         inside = (series >= 0) & (within >= 0) & (within < history.lengths[series])
         position = history.store.start.numpy()[series[inside]] + within[inside]
-        if require and len(position) < len(history.store.values):
-            absent = np.ones(len(history.store.values), dtype=bool)
-            absent[position] = False
-            where = int(np.argmax(absent))
+        absent = np.ones(len(history.store.values), dtype=bool)
+        absent[position] = False
+        absent = absent[wanted]
+        if absent.any():
+            where = int(wanted[np.argmax(absent)])
             owner = int(np.searchsorted(history.store.start.numpy(), where, side="right")) - 1
             when = history.first[owner] + where - int(history.store.start[owner])
             raise ValueError(
@@ -531,8 +564,9 @@ class FrameEncoder:
         for name in columns:
             if name in self.categories:
                 channel = observed.shape[1] + list(self.categories).index(name)
-                codes = self.categories[name].get_indexer(X[name].astype(object)) + 1
-                values[position, channel] = codes[inside]
+                codes = self.categories[name].get_indexer(X[name].astype(object))[inside] + 1
+                seen = X[name].notna().to_numpy()[inside]
+                values[position[seen], channel] = codes[seen]
                 continue
             column = self.numeric.index(name)
             location, scale, low, high, arcsinh = self.covariate_scaling[column]
@@ -575,6 +609,20 @@ def is_categorical(column: pd.Series) -> bool:
     )
 
 
+def _find_categories(column: pd.Series) -> pd.Index:
+    try:
+        return pd.Index(column.dropna().astype(object).unique())
+    except TypeError as error:  # not hashable
+        raise _type_error(column) from error
+
+
+def _type_error(column: pd.Series) -> TypeError:
+    return TypeError(
+        f"Got the column {column.name!r} of type {column.dtype}, expected numbers, booleans or "
+        "categories (strings). Convert it, for instance by `astype(float)`."
+    )
+
+
 def numeric_values(column: pd.Series) -> np.ndarray:
     """Return a column as float64, NaN where missing.
 
@@ -585,13 +633,12 @@ def numeric_values(column: pd.Series) -> np.ndarray:
     ValueError
         If a value is infinite: the column and the first such row are named.
     """
+    if getattr(column.dtype, "kind", "") in "mM":  # numpy would count nanoseconds
+        raise _type_error(column)
     try:
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"Got the column {column.name!r} of type {column.dtype}, expected numbers, booleans or "
-            "categories (strings). Convert it, for instance by `astype(float)`."
-        ) from error
+        raise _type_error(column) from error
     infinite = np.isinf(values)
     if infinite.any():
         row = int(np.argmax(infinite))

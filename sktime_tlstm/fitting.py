@@ -71,7 +71,7 @@ def fit_model(
     batch_size = _batch_size(options, history, spec)
     members = [_build(options, network, head, spec, batch_size, member) for member in seeds]
     for net in members:
-        _probe(net, history, spec)
+        _probe(net, network[0], history, spec)
     placed = history.to(members[0].device)
     dataset, validation = _datasets(options, head, placed, spec, batch_size)
     for net, member in zip(members, seeds, strict=True):
@@ -263,28 +263,28 @@ def _build(
     )
 
 
-def _probe(net: ForecastNet, history: History, spec: WindowSpec) -> None:
+def _probe(net: ForecastNet, module: Callable, history: History, spec: WindowSpec) -> None:
     """Run the network once before training, to name a broken contract clearly.
 
     Raises
     ------
     TypeError
-        If the network does not take the inputs of the contract.
+        If the network does not take the inputs of the contract, or returns no tensor.
     ValueError
         If its output has another shape than (batch, horizon, output_dim).
     """
     series = torch.zeros(2, dtype=torch.int64)
     store = history.store.to(net.device)
     batch = gather(store, spec, series, torch.tensor([1, int(store.length[0])]))
-    name = type(net.module_).__name__
+    name = getattr(module, "__name__", repr(module))
     expected = (2, spec.horizon, spec.num_targets * net.criterion_.num_parameters)
     try:
         with isolated_random_state(net.seed):
             shape = tuple(net.outputs(batch.inputs).shape)
     except TypeError as error:
         raise TypeError(
-            f"Got a module {name} that cannot be called as forward(past, future, past_lengths): "
-            f"{error}. See the network contract in the documentation."
+            f"Got a module {name} that cannot be called as forward(past, future, past_lengths) -> "
+            f"tensor: {error}. See the network contract in the documentation."
         ) from error
     if shape != expected:
         raise ValueError(

@@ -312,7 +312,9 @@ class SkorchForecaster(BaseForecaster):
         """Return the horizon that fh asks for: its largest relative step, at least 1."""
         if fh is None:
             return None
-        return max(1, int(_relative_steps(fh, timeline, timeline.ordinals(self.cutoff)).max()))
+        # `pretrain` knows no cutoff; its fh is relative, so that any row of the grid will do
+        last = np.zeros(1, np.int64) if self.cutoff is None else timeline.ordinals(self.cutoff)
+        return max(1, int(_relative_steps(fh, timeline, last).max()))
 
     def _keep(self, model: Model) -> None:
         """Set the fitted attributes that come from a model."""
@@ -435,6 +437,8 @@ class SkorchForecaster(BaseForecaster):
             return super().predict_residuals(y, X)
         frame = self._seen_targets() if y is None else convert_to(y, INNER_MTYPES)
         X = None if X is None else convert_to(X, INNER_MTYPES)
+        self._refuse_new_covariates(X)
+        observed = self._model.encoder.target_values(frame)
         rows = Rows.parse(frame.index, self._history.timeline)
         series, within = self._history.locate(rows)
         if (series < 0).any():
@@ -444,7 +448,7 @@ class SkorchForecaster(BaseForecaster):
             )
         step = within - self._rows_seen[series] + 1
         values = self._model.forecast(self._history, self._rows_seen, series, step, X)
-        residuals = pd.DataFrame(frame.to_numpy(float) - values, frame.index, frame.columns)
+        residuals = pd.DataFrame(observed - values, frame.index, frame.columns)
         if isinstance(y, pd.Series):
             return residuals.iloc[:, 0].rename(y.name)
         if y is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 import time
@@ -18,7 +19,17 @@ from torch.utils.data import DataLoader, Dataset
 from sktime_tlstm.nn import EmbeddedNetwork, Head, InputEmbedding
 from sktime_tlstm.windows import WindowDataset, WindowSampler, WindowSpec
 
-__all__ = ["LR_SCHEDULES", "OPTIMIZERS", "PRECISIONS", "ForecastNet", "build_net", "train"]
+__all__ = [
+    "LR_SCHEDULES",
+    "OPTIMIZERS",
+    "OWN_ARGUMENTS",
+    "PRECISIONS",
+    "WIDTHS",
+    "ForecastNet",
+    "build_net",
+    "is_callback",
+    "train",
+]
 
 OPTIMIZERS = {
     "adamw": torch.optim.AdamW,
@@ -43,6 +54,12 @@ LR_SCHEDULES: dict[str | None, Callable[[float, int], dict[str, Any]]] = {
 }
 
 PRECISIONS = ("float32", "bf16-mixed")
+
+#: Arguments of the net that come from parameters of the forecaster alone, not from net_params.
+OWN_ARGUMENTS = ("module", "criterion", "lr", "max_epochs", "callbacks", "device", "seed")
+
+#: Keyword arguments of every network that the data decide on.
+WIDTHS = ("num_past_features", "num_future_features", "output_dim")
 
 
 class ForecastNet(NeuralNet):
@@ -73,6 +90,16 @@ class ForecastNet(NeuralNet):
         with isolated_random_state(self.seed):
             return super().initialize()
 
+    def initialize_module(self) -> ForecastNet:
+        """Build the network, naming a broken contract clearly."""
+        self.module_ = _construct(self.module, **self.get_params_for("module"))
+        return self
+
+    def initialize_criterion(self) -> ForecastNet:
+        """Copy the head: ``criterion`` stays on the CPU, so that a pickle loads without CUDA."""
+        self.criterion_ = copy.deepcopy(self.criterion)
+        return self
+
     def get_split_datasets(self, X, y=None, **fit_params):
         """Return training and validation data, as given in a pair."""
         return X if isinstance(X, tuple) else (X, None)
@@ -92,6 +119,8 @@ class ForecastNet(NeuralNet):
         kind = torch.device(self.device).type
         with torch.autocast(kind, dtype=torch.bfloat16) if mixed else nullcontext():
             output = super().infer(x, **fit_params)
+        if not isinstance(output, Tensor):
+            raise TypeError(f"it returned a {type(output).__name__}, expected one tensor")
         return output.float()
 
     def get_loss(self, y_pred, y_true, X=None, training=False) -> Tensor:
@@ -122,7 +151,7 @@ class ForecastNet(NeuralNet):
         if not all(map(math.isfinite, values)):
             raise RuntimeError(
                 f"Got a {prefix} loss that is not finite in epoch {len(self.history)}, expected a "
-                "number. Try a smaller lr (now {self.lr}), "
+                f"number. Try a smaller lr (now {self.lr}), "
                 "a smaller gradient_clip, precision='float32', or another scaler."
             )
         batches = self.history[-1]["batches"][-len(values) :]
@@ -144,6 +173,13 @@ class ValidationStopping(EarlyStopping):
         """Stop after ``patience`` epochs without a better validation loss."""
         if self.monitor in net.history[-1]:
             super().on_epoch_end(net, **kwargs)
+
+
+class Schedule(LRScheduler):
+    """skorch's scheduler, pickled without torch's, which would bring along all weights again."""
+
+    def __getstate__(self):
+        return {**vars(self), "lr_scheduler_": None}
 
 
 class ProgressLine(Callback):
@@ -190,15 +226,16 @@ def build_net(
     if gradient_clip is not None:
         own.append(("gradient_clip", GradientNormClipping(gradient_clip)))
     own.append(("lr_schedule", _schedule(lr_schedule, kwargs["lr"], 1)))
-    stop = ValidationStopping(patience=patience or math.inf, load_best=True, sink=_silent)
+    # No relative threshold: below zero (a negative log-likelihood) skorch adds it the wrong way.
+    stop = ValidationStopping(
+        patience=patience or math.inf, threshold=0.0, load_best=True, sink=_silent
+    )
     own.append(("early_stopping", stop))
     if verbose == 1:
         own.append(("progress", ProgressLine()))
-    widths = {
-        "num_past_features": spec.num_past_features,
-        "num_future_features": spec.num_future_features,
-        "output_dim": spec.num_targets * head.num_parameters,
-    }
+    output_dim = spec.num_targets * head.num_parameters
+    numbers = (spec.num_past_features, spec.num_future_features, output_dim)
+    widths = dict(zip(WIDTHS, numbers, strict=True))
     if spec.cardinalities:
         module_params = {**module_params, "network": module, "spec": spec}
         module = _embedded
@@ -218,6 +255,38 @@ def build_net(
     return ForecastNet(**options).initialize()
 
 
+def is_callback(value: Any) -> bool:
+    """Whether skorch takes it as a callback: an object or class, or a pair of a name and one."""
+    if isinstance(value, (tuple, list)):
+        return len(value) == 2 and isinstance(value[0], str) and is_callback(value[1])
+    return isinstance(value, Callback) or (isinstance(value, type) and issubclass(value, Callback))
+
+
+def _construct(module: Callable[..., nn.Module], /, **params: Any) -> nn.Module:
+    """Build a network, naming a broken contract clearly."""
+    if module is _embedded:
+        return _embedded(**params)
+    name = getattr(module, "__name__", repr(module))
+    try:
+        network = module(**params)
+    except TypeError as error:
+        raise TypeError(
+            f"Got a module {name} that cannot be built with the keyword arguments {list(params)}: "
+            f"{error}. Pass a module that takes {list(WIDTHS)}, and only module_params it knows."
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise TypeError(
+            f"Got a {type(network).__name__} from the module {name}, expected a torch.nn.Module. "
+            "Pass a class, or a function that returns the network."
+        )
+    if next(network.parameters(), None) is None:
+        raise ValueError(
+            f"Got a module {name} without parameters, expected some to train. Register layers in "
+            "its constructor."
+        )
+    return network
+
+
 def _embedded(
     network: Callable[..., nn.Module],
     spec: WindowSpec,
@@ -230,7 +299,8 @@ def _embedded(
         spec.cardinalities, spec.past_code_channels, spec.future_code_channels
     )
     past, future = embedding.widths(num_past_features, num_future_features)
-    return EmbeddedNetwork(network(past, future, **params), embedding)
+    built = _construct(network, num_past_features=past, num_future_features=future, **params)
+    return EmbeddedNetwork(built, embedding)
 
 
 def train(
@@ -254,8 +324,8 @@ def train(
         net.partial_fit((dataset, validation))
 
 
-def _schedule(name: str | None, lr: float, steps: int) -> LRScheduler:
-    return LRScheduler(step_every="batch", **LR_SCHEDULES[name](lr, steps)).initialize()
+def _schedule(name: str | None, lr: float, steps: int) -> Schedule:
+    return Schedule(step_every="batch", **LR_SCHEDULES[name](lr, steps)).initialize()
 
 
 def _whole_batch(batch: Any) -> Any:

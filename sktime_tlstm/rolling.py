@@ -156,10 +156,12 @@ class Model:
             ahead = self.windows(history.store, series[past], seen)
             scaled[past] = self._read(ahead, alphas)[:, 0]
         if future.any():
-            wanted = np.zeros((len(cutoff), int(step.max())), dtype=bool)
+            # Whole blocks: a step sees the same covariates and calendar whatever else is asked.
+            num_future = -(-int(step.max()) // self.spec.horizon) * self.spec.horizon
+            wanted = np.zeros((len(cutoff), num_future), dtype=bool)
             wanted[series[future], step[future] - 1] = True
             tail, kept = self.encoder.tail(history, cutoff, self.spec.reach, wanted, X)
-            paths = self._future(tail, kept, wanted.shape[1], alphas)
+            paths = self._future(tail, kept, num_future, alphas)
             scaled[future] = paths[series[future], step[future] - 1]
         return self.encoder.decode(history, scaled[:, None], series)[:, 0]
 
@@ -207,8 +209,9 @@ class Model:
         """
         rng = np.random.default_rng(self.seed)
         blocks = -(-num_future // self.spec.horizon)
-        strata = np.stack([rng.permutation(self.num_samples) for _ in range(blocks)], axis=1)
-        level = (strata + rng.random(strata.shape)) / self.num_samples  # (sample, block)
+        number = self.num_samples
+        draws = [(rng.permutation(number) + rng.random(number)) / number for _ in range(blocks)]
+        level = np.stack(draws, axis=1)  # (sample, block)
         rows = store.length[series].repeat(self.num_samples)
         source = torch.cat([_rows(store, index) for index in series]).repeat(self.num_samples)
         copies = replace(

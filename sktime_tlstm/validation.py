@@ -11,7 +11,14 @@ import numpy as np
 import torch
 
 from sktime_tlstm.encoding import SCALERS
-from sktime_tlstm.net import LR_SCHEDULES, OPTIMIZERS, PRECISIONS
+from sktime_tlstm.net import (
+    LR_SCHEDULES,
+    OPTIMIZERS,
+    OWN_ARGUMENTS,
+    PRECISIONS,
+    WIDTHS,
+    is_callback,
+)
 from sktime_tlstm.nn import Head
 from sktime_tlstm.nn.attention import ATTENTIONS
 from sktime_tlstm.nn.heads import LOSSES
@@ -72,13 +79,15 @@ def _optional(constraint: Constraint) -> Constraint:
     )
 
 
-def _sequence(words: str, item: Callable[[Any], bool], *also: str) -> Constraint:
-    """Return the constraint of a list or tuple of items, or one of the strings ``also``."""
-    words = " or ".join([f"a list or tuple of {words}", *map(repr, also)])
+def _sequence_or_auto(words: str, item: Constraint) -> Constraint:
+    """Return the constraint of a list or tuple of items, or "auto"."""
     return Constraint(
-        words,
-        lambda value: isinstance(value, (list, tuple, str)),
-        lambda value: value in also if isinstance(value, str) else all(map(item, value)),
+        f"a list or tuple of {words} or 'auto'",
+        lambda value: (
+            isinstance(value, str)
+            or (isinstance(value, (list, tuple)) and all(map(item.has_type, value)))
+        ),
+        lambda value: value == "auto" if isinstance(value, str) else all(map(item.in_range, value)),
     )
 
 
@@ -93,13 +102,13 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "prediction_length": _optional(_integer(1)),
     "window_sampling": _one_of(["by_series", "uniform"]),
     "max_windows_per_epoch": _integer(1),
-    "past_covariates": _optional(_sequence("column names", lambda name: True)),
-    "time_features": _sequence(
-        f"names out of {list(TIME_FEATURES)}", lambda name: name in TIME_FEATURES, "auto"
+    "past_covariates": _optional(
+        Constraint("a list or tuple of column names", lambda v: isinstance(v, (list, tuple)))
     ),
-    "target_lags": _sequence(
-        "integers of at least 1", lambda lag: _is_integer(lag) and lag >= 1, "auto"
+    "time_features": _sequence_or_auto(
+        f"names out of {list(TIME_FEATURES)}", _one_of(TIME_FEATURES)
     ),
+    "target_lags": _sequence_or_auto("integers of at least 1", _integer(1)),
     "scaler": _optional(_one_of(["auto", *(name for name in SCALERS if name)])),
     "window_norm": _optional(_one_of(["meanstd", "mean"])),
     "loss": Constraint(
@@ -128,12 +137,16 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "update_epochs": _integer(0),
     "num_members": _integer(1),
     "callbacks": _optional(
-        Constraint("a list of skorch callbacks", lambda value: isinstance(value, (list, tuple)))
+        Constraint(
+            "a list of skorch callbacks, or of pairs (name, callback)",
+            lambda value: isinstance(value, (list, tuple)) and all(map(is_callback, value)),
+        )
     ),
     "net_params": _optional(
         Constraint(
-            "a dict of skorch arguments",
+            f"a dict of skorch arguments, none of {list(OWN_ARGUMENTS)}, which have parameters",
             lambda value: isinstance(value, dict) and all(isinstance(name, str) for name in value),
+            lambda value: not set(OWN_ARGUMENTS).intersection(value),
         )
     ),
     "device": Constraint(
@@ -148,12 +161,18 @@ CONSTRAINTS: Mapping[str, Constraint] = {
             lambda value: not _is_integer(value) or 0 <= value < 2**32,
         )
     ),
-    "verbose": Constraint("0, 1 or 2", lambda v: _is_integer(v) or isinstance(v, bool)),
-    "module": Constraint("a torch.nn.Module class, or a function that returns a module", callable),
+    "verbose": Constraint(
+        "0, 1 or 2", lambda v: _is_integer(v) or isinstance(v, bool), lambda v: v in (0, 1, 2)
+    ),
+    "module": Constraint(
+        "a torch.nn.Module class (no instance), or a function that returns a module",
+        lambda value: callable(value) and not isinstance(value, torch.nn.Module),
+    ),
     "module_params": _optional(
         Constraint(
-            "a dict of the module's keyword arguments",
+            f"a dict of the module's keyword arguments, none of {list(WIDTHS)}",
             lambda value: isinstance(value, dict) and all(isinstance(name, str) for name in value),
+            lambda value: not set(WIDTHS).intersection(value),
         )
     ),
     "d_model": _integer(1),
@@ -207,10 +226,11 @@ def resolve_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0]
         raise ValueError(
-            f"Got device={device!r}, which torch cannot use here ({str(error).splitlines()[0]}). "
+            f"Got device={device!r}, which torch cannot use here ({reason}). "
             "Pass device='auto' or 'cpu', or install a torch build that supports it."
         ) from error
     return device

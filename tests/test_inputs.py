@@ -1,0 +1,410 @@
+"""Every index, container, dtype and horizon that sktime takes, in and out of the forecasters."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+from sktime.forecasting.base import ForecastingHorizon
+
+from sktime_tlstm import TransformerLSTMForecaster
+
+ROWS = 53
+FH = [1, 2, 3]
+QUANTILES = [0.1, 0.5, 0.9]
+
+
+def tiny(**parameters):
+    settings = {
+        "d_model": 4,
+        "num_heads": 2,
+        "max_epochs": 1,
+        "batch_size": 8,
+        "max_windows_per_epoch": 16,
+        "num_samples": 8,
+        "random_state": 0,
+    }
+    return TransformerLSTMForecaster(**{**settings, **parameters})
+
+
+def values(rows=ROWS, seed=0):
+    time = np.arange(rows)
+    noise = np.random.default_rng(seed).normal(size=rows)
+    return 50 + 10 * np.sin(time / 7 * 2 * np.pi) + noise
+
+
+def monthly(rows=ROWS, seed=0):
+    return pd.Series(values(rows, seed), pd.period_range("2019-01", periods=rows, freq="M"))
+
+
+# Indices.
+
+DATES = {
+    "hourly": pd.date_range("2024-01-01", periods=ROWS + 3, freq="h"),
+    "half-hourly": pd.date_range("2024-01-01 00:30", periods=ROWS + 3, freq="30min"),
+    "daily": pd.date_range("2024-01-01", periods=ROWS + 3, freq="D"),
+    "business days": pd.date_range("2024-01-01", periods=ROWS + 3, freq="B"),
+    "weeks that end on Wednesday": pd.date_range("2024-01-03", periods=ROWS + 3, freq="W-WED"),
+    "month ends": pd.date_range("2020-01-31", periods=ROWS + 3, freq="ME"),
+    "month starts": pd.date_range("2020-01-01", periods=ROWS + 3, freq="MS"),
+    "quarters": pd.date_range("2000-03-31", periods=ROWS + 3, freq="QE"),
+    "years": pd.date_range("1950-12-31", periods=ROWS + 3, freq="YE"),
+    "four seconds": pd.date_range("2024-01-01", periods=ROWS + 3, freq="4s"),
+    "milliseconds": pd.date_range("2024-01-01", periods=ROWS + 3, freq="5ms"),
+    "UTC": pd.date_range("2024-01-01", periods=ROWS + 3, freq="h", tz="UTC"),
+    "hourly in spring": pd.date_range("2024-03-30", periods=ROWS + 3, freq="h", tz="Europe/Berlin"),
+    "hourly in autumn": pd.date_range("2024-10-26", periods=ROWS + 3, freq="h", tz="Europe/Berlin"),
+    "local days": pd.date_range("2024-02-20", periods=ROWS + 3, freq="D", tz="Europe/Berlin"),
+}
+PERIODS = {
+    f"periods of {freq}": pd.period_range("2020-01-01", periods=ROWS + 3, freq=freq)
+    for freq in ("h", "D", "W", "M", "Q", "Y")
+}
+NUMBERS = {
+    "range": pd.RangeIndex(ROWS + 3),
+    "range from 100": pd.RangeIndex(100, 100 + ROWS + 3),
+    "negative range": pd.RangeIndex(-20, ROWS + 3 - 20),
+    "integers": pd.Index(np.arange(5, ROWS + 8), dtype="int64"),
+    "int32": pd.Index(np.arange(5, ROWS + 8), dtype="int32"),
+}
+INDICES = {**DATES, **PERIODS, **NUMBERS}
+
+
+@pytest.mark.parametrize("name", INDICES)
+def test_forecast_continues_the_index(name):
+    index = INDICES[name]
+    y = pd.Series(values(), index[:ROWS], name="load")
+    X = pd.DataFrame({"x": values(ROWS + 3, seed=1)}, index)
+    forecaster = tiny().fit(y, X=X[:ROWS], fh=FH)
+    forecast = forecaster.predict(X=X[ROWS:])
+    assert forecast.index.equals(index[ROWS:])
+    assert forecast.index.dtype == index.dtype or name == "int32"  # sktime makes them int64
+    assert forecast.name == "load"
+    assert np.isfinite(forecast).all()
+    absolute = ForecastingHorizon(index[ROWS:], is_relative=False)
+    assert forecaster.predict(fh=absolute, X=X[ROWS:]).equals(forecast)
+    seen = forecaster.predict(fh=ForecastingHorizon(index[10:13], is_relative=False))
+    assert seen.index.equals(index[10:13])
+    assert np.isfinite(seen).all()
+
+
+@pytest.mark.parametrize("name", INDICES)
+def test_update_continues_the_index(name):
+    index = INDICES[name]
+    y = pd.Series(values(ROWS + 3), index)
+    forecaster = tiny().fit(y[: ROWS - 4], fh=FH).update(y[ROWS - 4 : ROWS], update_params=False)
+    forecast = forecaster.predict()
+    assert forecast.index.equals(index[ROWS:])
+    assert np.isfinite(forecast).all()
+    residuals = forecaster.predict_residuals()
+    assert residuals.index.equals(index[:ROWS])
+
+
+@pytest.mark.parametrize("name", ["hourly in spring", "hourly in autumn", "local days"])
+def test_clock_change_within_the_horizon(name):
+    index = DATES[name]
+    change = int(np.argmax([time.dst() != index[0].dst() for time in index]))
+    assert 0 < change < ROWS
+    seen = change - 1  # the forecast crosses the change
+    y = pd.Series(values(ROWS + 3), index)
+    forecast = tiny(context_length=5).fit(y[:seen], fh=[1, 2, 3, 4]).predict()
+    assert forecast.index.equals(index[seen : seen + 4])
+
+
+def test_index_without_a_freq_gives_the_same_forecast():
+    index = DATES["hourly"]
+    with_freq = pd.Series(values(), index[:ROWS])
+    without = pd.Series(values(), pd.DatetimeIndex(index[:ROWS].to_numpy()))
+    assert with_freq.index.freq is not None and without.index.freq is None
+    expected = tiny().fit(with_freq, fh=FH).predict()
+    pd.testing.assert_series_equal(tiny().fit(without, fh=FH).predict(), expected, check_freq=False)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_resolution_of_the_timestamps_stays(unit):
+    index = DATES["hourly"].as_unit(unit)
+    forecaster = tiny().fit(pd.Series(values(), index[:ROWS]), fh=FH)
+    assert forecaster.predict().index.dtype == f"datetime64[{unit}]"
+    reference = tiny().fit(pd.Series(values(), DATES["hourly"][:ROWS]), fh=FH)
+    np.testing.assert_array_equal(forecaster.predict(), reference.predict())
+
+
+# Containers.
+
+
+def test_every_container_of_one_series_gives_the_same_numbers():
+    numbers = values()
+    expected = tiny().fit(pd.Series(numbers), fh=FH).predict()
+    assert isinstance(expected, pd.Series)
+    named = tiny().fit(pd.Series(numbers, name="load"), fh=FH).predict()
+    assert (expected.name, named.name) == (None, "load")
+    frame = tiny().fit(pd.DataFrame({"load": numbers}), fh=FH).predict()
+    assert list(frame.columns) == ["load"]
+    for array in (numbers, numbers[:, None]):
+        forecast = tiny().fit(array, fh=FH).predict()
+        assert forecast.ndim == array.ndim or array.ndim == 1
+        np.testing.assert_array_equal(np.ravel(forecast), expected)
+    for forecast in (named, frame):
+        np.testing.assert_array_equal(np.ravel(forecast), expected)
+
+
+def test_multivariate_series_keep_their_columns():
+    y = pd.DataFrame({"b": values(seed=0), "a": values(seed=1), 7: values(seed=2)})
+    forecaster = tiny().fit(y, fh=FH)
+    forecast = forecaster.predict()
+    assert list(forecast.columns) == ["b", "a", 7]
+    quantiles = forecaster.predict_quantiles(alpha=QUANTILES)
+    assert list(quantiles.columns) == [(name, a) for name in y.columns for a in QUANTILES]
+    for name in y.columns:
+        np.testing.assert_array_equal(quantiles[name][0.5], forecast[name])
+
+
+def panel(keys, names, rows=ROWS, columns=("y",)):
+    frames = [
+        pd.DataFrame({c: values(rows, seed=10 * i + j) for j, c in enumerate(columns)})
+        for i in range(len(keys))
+    ]
+    for frame in frames:
+        frame.index = pd.period_range("2019-01", periods=rows, freq="M")
+    return pd.concat(frames, keys=keys, names=names)
+
+
+DEPTHS = {
+    2: (["c", "a", "b"], ["shop", "month"]),
+    3: ([("N", 1), ("N", 2), ("S", 1)], ["region", "shop", "month"]),
+    4: ([("N", 1, "x"), ("N", 1, "y"), ("S", 3, "x")], ["region", "shop", "item", "month"]),
+    5: ([("N", 1, "x", 0), ("N", 1, "y", 0)], [None, None, None, None, None]),
+}
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_multiindex_of_any_depth(depth):
+    keys, names = DEPTHS[depth]
+    y = panel(keys, names).sort_index()
+    X = y.rename(columns={"y": "x"}) * 2
+    last = y.index.get_level_values(-1).max()
+    known = y.index.get_level_values(-1) <= last - 3
+    forecaster = tiny().fit(y[known], X=X[known], fh=FH)
+    forecast = forecaster.predict(X=X[~known])
+    pd.testing.assert_index_equal(forecast.index, y[~known].index)
+    assert forecast.index.names == names
+    assert np.isfinite(forecast).all(axis=None)
+    shuffled = X[~known].groupby(level=list(range(depth - 1)), sort=False, group_keys=False)
+    backwards = pd.concat([frame for _, frame in shuffled][::-1])
+    if depth > 2:  # sktime wants panels (two levels) sorted
+        return
+    assert forecaster.predict(X=backwards.sort_index()).equals(forecast)
+
+
+@pytest.mark.parametrize("name", INDICES)
+def test_panels_have_every_index(name):
+    index = INDICES[name]
+    frames = {
+        key: pd.DataFrame({"y": values(ROWS, seed)}, index[:ROWS]) for seed, key in enumerate("ab")
+    }
+    y = pd.concat(frames, names=["key", "time"])
+    forecast = tiny().fit(y, fh=FH).predict()
+    for key in "ab":
+        assert list(forecast.loc[key].index) == list(index[ROWS:])
+    kept = forecast.index.levels[1].dtype == index.dtype
+    assert kept or name == "int32"  # integers are int64 in forecasts
+    assert np.isfinite(forecast).all(axis=None)
+
+
+def test_ragged_panel_forecasts_after_each_own_last_row():
+    long, short = monthly(ROWS), monthly(ROWS - 6, seed=1)
+    y = pd.concat([long, short], keys=["long", "short"], names=["key", "month"]).to_frame("y")
+    forecast = tiny().fit(y, fh=FH).predict()
+    assert forecast.loc["long"].index.equals(pd.period_range(long.index[-1] + 1, periods=3))
+    assert forecast.loc["short"].index.equals(pd.period_range(short.index[-1] + 1, periods=3))
+
+
+def test_one_series_of_a_panel_is_forecast_as_in_the_panel():
+    y = panel(["a", "b", "c"], ["key", "month"])
+    whole = tiny().fit(y, fh=FH)
+    from_panel = whole.predict()
+    batch = whole.predict_quantiles(alpha=QUANTILES)
+    for key in "abc":
+        # the same network on one series alone: only the batch differs
+        alone = copy.deepcopy(whole)
+        alone.update(y.loc[[key]], update_params=False)
+        np.testing.assert_allclose(alone.predict().loc[key], from_panel.loc[key], rtol=1e-6)
+        quantiles = alone.predict_quantiles(alpha=QUANTILES)
+        np.testing.assert_allclose(quantiles.loc[key], batch.loc[key], rtol=1e-6)
+
+
+# Dtypes.
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int16", "uint8", "float32", "float16", "bool"])
+def test_dtype_of_y(dtype):
+    y = monthly().round().clip(1, 200)
+    typed = (y > 50 if dtype == "bool" else y).astype(dtype)
+    forecast = tiny().fit(typed, fh=FH).predict()
+    assert forecast.dtype == np.float64
+    expected = tiny().fit(typed.astype("float64"), fh=FH).predict()
+    np.testing.assert_array_equal(forecast, expected)
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "Int8", "Float32", "Float64"])
+def test_nullable_dtypes_with_missing_values(dtype):
+    y, x = monthly().round(), monthly(ROWS + 3, seed=1).round()
+    y.iloc[[5, 17]] = np.nan
+    x.iloc[[3, 40]] = np.nan
+    expected = tiny().fit(y.to_frame("y"), X=x[:ROWS].to_frame("x"), fh=FH)
+    typed = tiny().fit(y.astype(dtype).to_frame("y"), X=x[:ROWS].astype(dtype).to_frame("x"), fh=FH)
+    np.testing.assert_array_equal(
+        typed.predict(X=x[ROWS:].astype(dtype).to_frame("x")),
+        expected.predict(X=x[ROWS:].to_frame("x")),
+    )
+
+
+def test_covariates_of_every_kind_together():
+    index = pd.period_range("2019-01", periods=ROWS + 3, freq="M")
+    time = np.arange(ROWS + 3)
+    X = pd.DataFrame(
+        {
+            "float": values(ROWS + 3, 1),
+            "integer": time % 5,
+            "flag": time % 2 == 0,
+            "nullable": pd.array(time % 3, dtype="Int64"),
+            "maybe": pd.array(time % 2 == 0, dtype="boolean"),
+            "category": pd.Categorical(np.where(time % 4 == 0, "high", "low")),
+            "text": np.where(time % 7 == 0, "rain", "sun"),
+            "object": pd.Series(np.where(time % 7 == 0, "rain", "sun"), dtype=object),
+        }
+    ).set_index(index)
+    y = monthly()
+    forecaster = tiny().fit(y, X=X[:ROWS], fh=FH)
+    forecast = forecaster.predict(X=X[ROWS:])
+    assert np.isfinite(forecast).all()
+    for name in X.columns:
+        changed = X[ROWS:].copy()
+        changed[name] = X[name].iloc[[0, 1, 7]].to_numpy()
+        if changed[name].astype(object).equals(X[ROWS:][name].astype(object)):
+            changed[name] = X[name].iloc[[1, 3, 1]].to_numpy()
+        assert not forecaster.predict(X=changed.astype(X.dtypes)).equals(forecast), name
+    reordered = forecaster.predict(X=X[ROWS:][X.columns[::-1]])
+    assert reordered.equals(forecast)  # by name, not by position
+
+
+# Horizons.
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """A forecaster of daily data with a horizon of 7, and its full forecast."""
+    y = pd.Series(values(), DATES["daily"][:ROWS], name="y")
+    forecaster = tiny().fit(y, fh=range(1, 8))
+    return forecaster, forecaster.predict(fh=range(1, 8))
+
+
+@pytest.mark.parametrize("steps", [[1], [7], [2, 5], [3, 4, 5, 6, 7], [1, 7]])
+def test_any_subset_of_the_horizon_equals_the_full_forecasts_rows(fitted, steps):
+    forecaster, full = fitted
+    rows = [step - 1 for step in steps]
+    pd.testing.assert_series_equal(forecaster.predict(fh=steps), full.iloc[rows], check_freq=False)
+    alphas = [0.05, 0.5, 0.77]
+    quantiles = forecaster.predict_quantiles(fh=range(1, 8), alpha=alphas)
+    some = forecaster.predict_quantiles(fh=steps, alpha=alphas)
+    pd.testing.assert_frame_equal(some, quantiles.iloc[rows], check_freq=False)
+
+
+def test_a_subset_does_not_depend_on_how_far_beyond_the_horizon_it_goes(fitted):
+    forecaster, full = fitted
+    far = forecaster.predict(fh=range(1, 25))
+    np.testing.assert_array_equal(far[:7], full)
+    np.testing.assert_array_equal(forecaster.predict(fh=[9, 20]), far.iloc[[8, 19]])
+    everything = forecaster.predict(fh=range(-10, 25))
+    np.testing.assert_array_equal(everything[11:], far)
+    np.testing.assert_array_equal(forecaster.predict(fh=[-4, 0]), everything.iloc[[6, 10]])
+
+
+HORIZONS = {
+    "list": [2],
+    "array": np.array([2]),
+    "range": range(2, 3),
+    "Index": pd.Index([2]),
+    "ForecastingHorizon": ForecastingHorizon([2]),
+    "absolute DatetimeIndex": pd.DatetimeIndex(["2024-02-24"], freq="D"),
+    "absolute ForecastingHorizon": ForecastingHorizon(
+        pd.DatetimeIndex(["2024-02-24"], freq="D"), is_relative=False
+    ),
+    "timedelta": ForecastingHorizon(pd.to_timedelta([2], unit="D"), is_relative=True, freq="D"),
+    "TimedeltaIndex": pd.to_timedelta([2], unit="D"),
+    "Timedelta": [pd.Timedelta(2, "D")],
+    "timedelta64": np.array([2], dtype="timedelta64[D]"),
+}
+
+
+@pytest.mark.parametrize("kind", HORIZONS)
+def test_every_way_to_say_two_steps_ahead(fitted, kind):
+    forecaster, full = fitted
+    forecast = forecaster.predict(fh=HORIZONS[kind])
+    assert list(forecast.index) == [pd.Timestamp("2024-02-24")]
+    assert forecast.iloc[0] == full.iloc[1]
+
+
+@pytest.mark.parametrize("kind", HORIZONS)
+def test_every_way_to_say_it_in_fit(kind):
+    y = pd.Series(values(), DATES["daily"][:ROWS], name="y")
+    forecaster = tiny().fit(y, fh=HORIZONS[kind])
+    assert forecaster.prediction_length_ == 2
+    assert forecaster.predict().index.equals(DATES["daily"][ROWS + 1 : ROWS + 2])
+
+
+def test_an_integer_is_all_steps_up_to_it(fitted):
+    forecaster, full = fitted
+    assert forecaster.predict(fh=2).equals(full[:2])
+
+
+def test_unsorted_horizon(fitted):
+    forecaster, full = fitted
+    # sktime sorts every horizon
+    pd.testing.assert_series_equal(
+        forecaster.predict(fh=[5, -1, 2])[1:], full.iloc[[1, 4]], check_freq=False
+    )
+
+
+# What the caller passes stays as it is.
+
+
+def test_the_callers_objects_stay_as_they_were():
+    y = panel(["a", "b"], ["key", "month"]).astype("float32")
+    X = y.rename(columns={"y": "x"}).assign(weather="sun")
+    X.iloc[3, 0] = np.nan
+    y.iloc[4, 0] = np.nan
+    last = y.index.get_level_values(-1).max()
+    time = y.index.get_level_values(-1)
+    pieces = {
+        "fit": (y[time <= last - 6], X[time <= last - 6]),
+        "update": (y[(time > last - 6) & (time <= last - 3)], X[time <= last - 3]),
+        "predict": (y[time > last - 3], X[time > last - 3]),
+    }
+    before = copy.deepcopy(pieces)
+    fh = ForecastingHorizon([1, 2, 3])
+    forecaster = tiny().fit(*pieces["fit"], fh=fh)
+    forecaster.update(*pieces["update"])
+    future = pieces["predict"][1]
+    forecaster.predict(X=future)
+    forecaster.predict_interval(X=future)
+    forecaster.predict_proba(X=future)
+    forecaster.predict_var(X=future)
+    forecaster.predict_residuals()
+    forecaster.predict_residuals(*pieces["predict"])
+    tiny().pretrain(*pieces["fit"]).fit(*pieces["fit"], fh=fh)
+    for name, frames in pieces.items():
+        for frame, copied in zip(frames, before[name], strict=True):
+            pd.testing.assert_frame_equal(frame, copied)
+            pd.testing.assert_index_equal(frame.index, copied.index, exact=True)
+    assert list(fh) == [1, 2, 3]
+
+
+def test_forecasts_are_the_callers_to_change():
+    y = monthly()
+    forecaster = tiny().fit(y, fh=FH)
+    expected = forecaster.predict()
+    forecast = forecaster.predict()
+    forecast.iloc[:] = 0.0
+    y.iloc[:] = 0.0
+    assert forecaster.predict().equals(expected)

@@ -1,0 +1,516 @@
+import copy
+import gc
+import math
+import pickle
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import Callback
+from torch import nn
+from torch.utils.data import Subset
+
+from sktime_tlstm.net import OPTIMIZERS, build_net, train
+from sktime_tlstm.nn import AttentionLSTM, EmbeddedNetwork, PointHead, QuantileHead
+from sktime_tlstm.windows import SeriesStore, WindowDataset, WindowSpec
+
+SPEC = WindowSpec(
+    context_length=7,
+    horizon=3,
+    num_targets=2,
+    num_numeric=0,
+    num_calendar=0,
+    known=(),
+    cardinalities=(),
+    known_categories=(),
+    lags=(),
+    window_norm=None,
+    norm_length=7,
+)
+# An epoch is 23 windows in 3 batches.
+WINDOWS, BATCH_SIZE, BATCHES = 23, 8, 3
+
+
+class LastRow(nn.Module):
+    """A linear network of the contract that sees the last row before the cutoff."""
+
+    def __init__(self, num_past_features, num_future_features, output_dim=1, dropout=0.0):
+        super().__init__()
+        self.linear = nn.Linear(num_past_features + num_future_features, output_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, past, future, past_lengths=None, future_lengths=None):
+        last = past[:, -1:].expand(-1, future.shape[1], -1)
+        return self.linear(self.dropout(torch.cat([last, future], dim=-1)))
+
+
+class Costly(LastRow):
+    """The same with an auxiliary loss."""
+
+    def auxiliary_loss(self):
+        return 1000.0 + 0.0 * self.linear.bias.sum()
+
+
+def make_data(rows=97, low=7, high=60, windows_per_epoch=WINDOWS):
+    """Make windows of two waves; those from row 67 on are for validation."""
+    time = torch.arange(rows)
+    values = torch.stack([torch.sin(time / 3), torch.cos(time / 5)], dim=1)
+    store = SeriesStore(
+        values=values,
+        observed=torch.ones(rows, 2, dtype=torch.bool),
+        calendar=torch.zeros(rows + SPEC.horizon, 0),
+        start=torch.tensor([0]),
+        length=torch.tensor([rows]),
+        calendar_start=torch.tensor([0]),
+        level=torch.zeros(1, 2),
+        spread=torch.ones(1, 2),
+    )
+    ends = [np.array([value]) for value in (low, high)]
+    training = WindowDataset(store, SPEC, *ends, windows_per_epoch=windows_per_epoch)
+    validation = WindowDataset(store, SPEC, np.array([67]), np.array([rows - SPEC.horizon + 1]))
+    return training, Subset(validation, list(range(0, 28, 2)))
+
+
+def make_net(module=LastRow, module_params=None, head=None, spec=SPEC, **options):
+    defaults = {
+        "optimizer": "adam",
+        "weight_decay": 0.0,
+        "gradient_clip": None,
+        "lr_schedule": None,
+        "patience": None,
+        "callbacks": None,
+        "net_params": None,
+        "verbose": 0,
+        "lr": 0.01,
+        "batch_size": BATCH_SIZE,
+        "max_epochs": 1,
+        "device": "cpu",
+        "precision": "float32",
+        "seed": 0,
+    }
+    head = head or PointHead("mse")
+    return build_net(module, module_params or {}, head, spec, **{**defaults, **options})
+
+
+def fit(net, data=None, validation=None, epochs=2, lr=0.01, lr_schedule=None, seed=0):
+    data = data or make_data()[0]
+    train(net, data, validation, epochs=epochs, lr=lr, lr_schedule=lr_schedule, seed=seed)
+    return net
+
+
+def weights(net):
+    return torch.cat([value.detach().flatten() for value in net.module_.parameters()]).clone()
+
+
+class Recorder(Callback):
+    """Remembers the weights after every epoch."""
+
+    def __init__(self):
+        self.weights = []
+
+    def on_epoch_end(self, net, **kwargs):
+        self.weights.append(weights(net))
+
+
+class Spoiler(Callback):
+    """Spoils the weights after an epoch by adding a number."""
+
+    def __init__(self, epoch, number):
+        self.epoch, self.number = epoch, number
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == self.epoch:
+            with torch.no_grad():
+                for value in net.module_.parameters():
+                    value += self.number
+
+
+class CtrlC(Callback):
+    """Interrupts the training after a batch of an epoch, and remembers the weights."""
+
+    def __init__(self, epoch, batch):
+        self.epoch, self.batch = epoch, batch
+
+    def on_batch_end(self, net, training, **kwargs):
+        if training and (len(net.history), len(net.history[-1]["batches"])) == (
+            self.epoch,
+            self.batch,
+        ):
+            self.weights = weights(net)
+            raise KeyboardInterrupt
+
+
+# Random state.
+
+
+@pytest.mark.usefixtures("global_random_state_stays")
+def test_building_training_and_forecasting_leave_the_global_random_state_alone():
+    net = fit(make_net(AttentionLSTM, {"d_model": 4, "dropout": 0.5}), validation=make_data()[1])
+    net.outputs(make_data()[0].batch([0, 1]).inputs)
+
+
+def test_the_global_random_state_is_not_read():
+    results = []
+    for state in (1, 2):
+        torch.manual_seed(state)
+        np.random.seed(state)
+        results.append(weights(fit(make_net(AttentionLSTM, {"d_model": 4, "dropout": 0.5}))))
+    assert torch.equal(*results)
+
+
+def test_seeds_decide_on_weights_and_on_training():
+    assert torch.equal(weights(make_net(seed=3)), weights(make_net(seed=3)))
+    assert not torch.equal(weights(make_net(seed=3)), weights(make_net(seed=4)))
+    same = [weights(fit(make_net(seed=3), seed=seed)) for seed in (5, 5, 6)]
+    assert torch.equal(same[0], same[1])
+    assert not torch.equal(same[0], same[2])
+
+
+def test_dropout_is_seeded_and_acts_in_training_alone():
+    dropout = {"module_params": {"dropout": 0.5}}
+    trained = [fit(make_net(**options)) for options in (dropout, dropout, {})]
+    assert torch.equal(weights(trained[0]), weights(trained[1]))
+    assert not torch.equal(weights(trained[0]), weights(trained[2]))
+    inputs = make_data()[0].batch([0, 1]).inputs
+    assert torch.equal(trained[0].outputs(inputs), trained[0].outputs(inputs))
+
+
+def test_workers_change_nothing():
+    workers = {"net_params": {"iterator_train__num_workers": 2}}
+    assert torch.equal(weights(fit(make_net(**workers))), weights(fit(make_net())))
+
+
+# Training.
+
+
+def test_training_learns():
+    net = fit(make_net(), epochs=31)
+    losses = net.history[:, "train_loss"]
+    assert losses[-1] < losses[0] / 5
+
+
+def test_losses_in_the_history_are_those_of_the_head():
+    data, validation = make_data()
+    net = fit(make_net(), data, validation, epochs=2)
+    batches = net.history[-1]["batches"]
+    train_batches = [batch for batch in batches if "train_loss" in batch]
+    assert [batch["train_batch_size"] for batch in train_batches] == [8, 8, 7]
+    mean = sum(b["train_loss"] * b["train_batch_size"] for b in train_batches) / WINDOWS
+    assert net.history[-1, "train_loss"] == pytest.approx(mean)
+    assert net.history[-1, "train_batch_count"] == BATCHES
+    inputs, target = validation.__getitems__(list(range(len(validation))))
+    direct = (net.outputs(inputs) - target).square().mean()
+    assert net.history[-1, "valid_loss"] == pytest.approx(direct.item(), rel=1e-5)
+    assert net.history[:, "valid_loss_best"][-1]
+
+
+def test_an_auxiliary_loss_counts_in_training_alone():
+    data, validation = make_data()
+    net = fit(make_net(Costly), data, validation, epochs=1)
+    assert net.history[-1, "train_loss"] > 999
+    assert net.history[-1, "valid_loss"] < 99
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_trains_with_its_weight_decay(name):
+    net = make_net(optimizer=name, weight_decay=0.7)
+    before = weights(net)
+    assert type(net.optimizer_) is OPTIMIZERS[name]
+    assert net.optimizer_.param_groups[0]["weight_decay"] == 0.7
+    assert not torch.equal(weights(fit(net)), before)
+
+
+def test_a_second_training_goes_on_with_its_own_lr():
+    net = fit(make_net(), epochs=2, lr=0.01)
+    before = weights(net)
+    fit(net, epochs=3, lr=0.003)
+    assert len(net.history) == 5
+    assert rates(net)[: 2 * BATCHES] == pytest.approx([0.01] * 2 * BATCHES)
+    assert rates(net)[2 * BATCHES :] == pytest.approx([0.003] * 3 * BATCHES)
+    assert not torch.equal(weights(net), before)
+
+
+def test_networks_see_categories_through_an_embedding():
+    spec = WindowSpec(**{**vars(SPEC), "cardinalities": (11,), "known_categories": (0,)})
+    net = make_net(spec=spec, head=QuantileHead((0.1, 0.5, 0.9)))
+    network = net.module_
+    assert isinstance(network, EmbeddedNetwork)
+    past, future = network.embedding.widths(spec.num_past_features, spec.num_future_features)
+    assert network.network.linear.weight.shape == (2 * 3, past + future)
+
+
+# The gradient and the learning rate.
+
+
+def step_length(gradient_clip):
+    """Return how far one step of gradient descent with lr 1 moves the weights."""
+    data = make_data(windows_per_epoch=BATCH_SIZE)[0]
+    net = make_net(optimizer="sgd", gradient_clip=gradient_clip)
+    before = weights(net)
+    fit(net, data, epochs=1, lr=1.0)
+    return (weights(net) - before).norm().item()
+
+
+def test_the_gradient_is_clipped_to_its_norm():
+    free = step_length(None)
+    assert free > 0.1
+    assert step_length(0.07) == pytest.approx(0.07, rel=1e-3)
+    assert step_length(100.0) == pytest.approx(free)
+
+
+def rates(net):
+    """Return the learning rate of every training batch."""
+    batches = [batch for epoch in net.history for batch in epoch["batches"]]
+    return [batch["event_lr"] for batch in batches if "event_lr" in batch]
+
+
+@pytest.mark.parametrize("schedule", [None, "cosine", "onecycle"])
+def test_every_schedule_acts_over_the_whole_training(schedule):
+    net = fit(make_net(lr_schedule=schedule), epochs=13, lr=0.02, lr_schedule=schedule)
+    steps = 13 * BATCHES
+    found = rates(net)
+    assert len(found) == steps
+    if schedule is None:
+        assert found == pytest.approx([0.02] * steps)
+    elif schedule == "cosine":
+        by_hand = [0.01 * (1 + math.cos(math.pi * step / steps)) for step in range(steps)]
+        assert found == pytest.approx(by_hand, abs=1e-9)
+    else:
+        peak = 0.15 * steps - 1  # a fraction of a step: the nearest is within 1 % of the peak
+        assert abs(found.index(max(found)) - peak) <= 1
+        assert max(found) == pytest.approx(0.02, rel=0.01)
+        assert found[0] == pytest.approx(0.02 / 25)
+        assert found[-1] == pytest.approx(0.02 / 25 / 1e4)
+        top = found.index(max(found))
+        assert sorted(found[: top + 1]) == found[: top + 1]
+        assert sorted(found[top:], reverse=True) == found[top:]
+
+
+def test_schedules_give_different_weights():
+    names = (None, "cosine", "onecycle")
+    found = [weights(fit(make_net(), epochs=3, lr_schedule=name)) for name in names]
+    assert not torch.equal(found[0], found[1])
+    assert not torch.equal(found[1], found[2])
+    assert not torch.equal(found[0], found[2])
+
+
+# Stopping.
+
+
+def test_training_stops_after_patience_and_restores_the_best_weights():
+    data, validation = make_data()
+    recorder = Recorder()
+    net = make_net(patience=2, callbacks=[recorder, Spoiler(4, 10.0)])
+    fit(net, data, validation, epochs=50)
+    assert len(net.history) == 6
+    losses = net.history[:, "valid_loss"]
+    assert min(losses) == losses[3]
+    assert torch.equal(weights(net), recorder.weights[3])
+
+
+class Shifted(PointHead):
+    """The squared error less 1000, below zero as a negative log-likelihood may be."""
+
+    def losses(self, parameters, target):
+        return super().losses(parameters, target) - 1000.0
+
+
+def test_a_loss_below_zero_stops_training_and_picks_weights_as_one_above_does():
+    data, validation = make_data()
+    nets = []
+    for head in (PointHead("mse"), Shifted("mse")):
+        worse = [Spoiler(epoch, 0.03) for epoch in range(4, 29)]
+        net = make_net(head=head, patience=3, callbacks=worse, optimizer="sgd")
+        nets.append(fit(net, data, validation, epochs=29))
+    above, below = nets
+    assert 4 < len(above.history) < 29
+    assert len(above.history) == len(below.history)
+    torch.testing.assert_close(weights(above), weights(below))
+
+
+def test_without_patience_training_goes_on_but_the_best_weights_win():
+    data, validation = make_data()
+    recorder = Recorder()
+    net = make_net(patience=None, callbacks=[recorder, Spoiler(4, 10.0)])
+    fit(net, data, validation, epochs=11)
+    assert len(net.history) == 11
+    assert torch.equal(weights(net), recorder.weights[3])
+
+
+def test_without_validation_the_last_weights_stay():
+    recorder = Recorder()
+    net = make_net(patience=1, callbacks=[recorder, Spoiler(4, 10.0)])
+    fit(net, epochs=7)
+    assert len(net.history) == 7
+    assert torch.equal(weights(net), recorder.weights[-1])
+
+
+def test_a_later_training_does_not_restore_weights_of_an_earlier_one():
+    data, validation = make_data()
+    recorder = Recorder()
+    net = fit(make_net(patience=2, callbacks=[recorder]), data, validation, epochs=2)
+    fit(net, data, None, epochs=2)
+    assert torch.equal(weights(net), recorder.weights[-1])
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_ctrl_c_keeps_the_weights_so_far(batch):
+    ctrl_c = CtrlC(2, batch)
+    net = fit(make_net(callbacks=[ctrl_c]), epochs=7)
+    assert len(net.history) == 2
+    assert torch.equal(weights(net), ctrl_c.weights)
+
+
+def test_ctrl_c_keeps_the_best_weights_where_there_is_validation():
+    data, validation = make_data()
+    recorder, ctrl_c = Recorder(), CtrlC(5, 2)
+    net = make_net(callbacks=[recorder, Spoiler(3, 10.0), ctrl_c])
+    fit(net, data, validation, epochs=7)
+    assert len(net.history) == 5
+    assert torch.equal(weights(net), recorder.weights[2])
+
+
+def test_ctrl_c_in_the_first_epoch_keeps_the_weights_so_far():
+    data, validation = make_data()
+    ctrl_c = CtrlC(1, 1)
+    net = fit(make_net(callbacks=[ctrl_c]), data, validation, epochs=7)
+    assert torch.equal(weights(net), ctrl_c.weights)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_names_the_epoch_and_remedies(number):
+    net = make_net(callbacks=[Spoiler(2, number)])
+    with pytest.raises(RuntimeError) as error:
+        fit(net, epochs=7, lr=0.013)
+    message = str(error.value)
+    assert "Got a train loss that is not finite in epoch 3" in message
+    assert "a smaller lr (now 0.013)" in message
+    assert "gradient_clip" in message
+
+
+# Output.
+
+
+def test_training_is_silent_by_default(capsys):
+    data, validation = make_data()
+    fit(make_net(patience=1, callbacks=[Spoiler(1, 10.0)]), data, validation, epochs=5)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_verbose_1_is_one_line_that_is_rewritten(capsys):
+    data, validation = make_data()
+    net = fit(make_net(verbose=1), data, validation, epochs=3)
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.count("\n") == 1
+    assert out.endswith("\n")
+    first, *lines = out.rstrip("\n").split("\r")
+    assert first == ""
+    assert [line.split(",")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert f"train_loss {net.history[-1, 'train_loss']:.4f}" in lines[-1]
+    assert f"valid_loss {net.history[-1, 'valid_loss']:.4f}" in lines[-1]
+    assert lines[-1].endswith(" s")
+
+
+def test_the_progress_of_a_second_training_starts_at_its_first_epoch(capsys):
+    net = fit(make_net(verbose=1), epochs=2)
+    capsys.readouterr()
+    fit(net, epochs=3)
+    out = capsys.readouterr().out
+    assert "epoch 1/3" in out
+    assert "epoch 3/3" in out
+    assert "epoch 4" not in out
+    assert "valid_loss" not in out
+
+
+def test_verbose_2_is_skorchs_table(capsys):
+    fit(make_net(verbose=2), epochs=3)
+    out = capsys.readouterr().out
+    assert "epoch" in out.splitlines()[0]
+    assert "train_loss" in out.splitlines()[0]
+    assert "\r" not in out
+    assert len(out.splitlines()) == 2 + 3
+
+
+# skorch's arguments, and what is kept.
+
+
+def test_net_params_are_skorchs_arguments_and_win():
+    net_params = {"batch_size": 23, "optimizer": torch.optim.SGD, "optimizer__momentum": 0.5}
+    net = fit(make_net(net_params=net_params), epochs=2)
+    assert type(net.optimizer_) is torch.optim.SGD
+    assert net.optimizer_.param_groups[0]["momentum"] == 0.5
+    assert len(net.history[-1]["batches"]) == 1
+
+
+def test_callbacks_come_after_our_own():
+    class Named(Callback):
+        pass
+
+    net = make_net(callbacks=[("mine", Named())], gradient_clip=1.0, verbose=1)
+    names = [name for name, _ in net.callbacks_]
+    own = ["gradient_clip", "lr_schedule", "early_stopping", "progress", "mine"]
+    assert [name for name in names if name in own] == own
+
+
+def test_a_net_survives_pickling_and_copying():
+    data, validation = make_data()
+    net = make_net(AttentionLSTM, {"d_model": 4}, gradient_clip=1.0, lr_schedule="onecycle")
+    fit(net, data, validation, lr_schedule="onecycle")
+    inputs = data.batch([0, 13]).inputs
+    for twin in (pickle.loads(pickle.dumps(net)), copy.deepcopy(net)):
+        assert torch.equal(twin.outputs(inputs), net.outputs(inputs))
+        assert twin.history == net.history
+        assert torch.equal(weights(fit(twin)), weights(fit(copy.deepcopy(net))))
+    assert torch.equal(weights(net), weights(pickle.loads(pickle.dumps(net))))
+
+
+def test_training_a_copy_leaves_the_net_unchanged():
+    net = fit(make_net())
+    before = weights(net)
+    fit(copy.deepcopy(net))
+    assert torch.equal(weights(net), before)
+    assert len(net.history) == 2
+
+
+def test_a_trained_net_keeps_no_data():
+    data, validation = make_data(rows=100_003)
+    net = fit(make_net(AttentionLSTM, {"d_model": 4}), data, validation)
+    alive = [weakref.ref(thing) for thing in (data, data.store, validation, validation.dataset)]
+    small = fit(make_net(AttentionLSTM, {"d_model": 4}), *make_data())
+    assert abs(len(pickle.dumps(net)) - len(pickle.dumps(small))) < 1000
+    del data, validation
+    gc.collect()
+    assert [ref() for ref in alive] == [None] * 4
+
+
+def test_the_head_that_was_given_is_not_the_nets_own():
+    head = PointHead("mse")
+    assert make_net(head=head).criterion_ is not head
+
+
+def test_bfloat16_is_close_to_float32_and_comes_back_as_float32():
+    inputs = make_data()[0].batch(list(range(23))).inputs
+    nets = [make_net(AttentionLSTM, {"d_model": 8}, precision=p) for p in ("float32", "bf16-mixed")]
+    plain, mixed = [net.outputs(inputs) for net in nets]
+    assert plain.dtype == mixed.dtype == torch.float32
+    assert not torch.equal(plain, mixed)
+    torch.testing.assert_close(plain, mixed, rtol=0.05, atol=0.03)
+    assert all(value.dtype == torch.float32 for value in nets[1].module_.parameters())
+
+
+def test_bfloat16_trains():
+    losses = [
+        fit(make_net(precision=precision), epochs=11).history[:, "train_loss"]
+        for precision in ("float32", "bf16-mixed")
+    ]
+    np.testing.assert_allclose(*losses, rtol=0.05)
+    assert losses[1][-1] < losses[1][0]
+
+
+def test_outputs_need_no_gradient_and_have_the_width_of_the_head():
+    net = make_net(head=QuantileHead((0.1, 0.5, 0.9)))
+    output = net.outputs(make_data()[0].batch([0, 1, 2, 3, 5]).inputs)
+    assert output.shape == (5, 3, 2 * 3)
+    assert not output.requires_grad

@@ -1,0 +1,485 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from sktime_tlstm import rolling
+from sktime_tlstm.encoding import FrameEncoder
+from sktime_tlstm.net import build_net
+from sktime_tlstm.nn import AttentionLSTM, PointHead, QuantileHead
+from sktime_tlstm.rolling import MIN_RESIDUALS, RESIDUAL_LEVELS, Model, residual_table
+from sktime_tlstm.windows import WindowDataset, WindowSpec, gather
+
+HORIZON, LENGTHS = 5, (31, 23, 2)
+FUTURE = 4 * HORIZON  # rows of X after the last row of y
+
+
+class Mixer(nn.Module):
+    """A network whose every step depends on all rows of the past and the future."""
+
+    def __init__(self, num_past_features, num_future_features, output_dim=1):
+        super().__init__()
+        self.past = nn.Linear(num_past_features, output_dim)
+        self.future = nn.Linear(num_future_features, output_dim)
+        self.pooled = nn.Linear(num_future_features, output_dim)
+
+    def forward(self, past, future, past_lengths=None, future_lengths=None):
+        context = self.past(past).mean(dim=1, keepdim=True)
+        return context + self.future(future) + self.pooled(future.square()).mean(1, keepdim=True)
+
+
+class Walk(nn.Module):
+    """Quantiles -1, 0 and 1 around the last value: of one target, without window_norm."""
+
+    def __init__(self, num_past_features, num_future_features, output_dim=1):
+        super().__init__()
+        self.offsets = nn.Parameter(torch.linspace(-1, 1, output_dim))
+
+    def forward(self, past, future, past_lengths=None, future_lengths=None):
+        return past[:, -1:, :1] + self.offsets.expand(*future.shape[:2], -1)
+
+
+class Zero(nn.Module):
+    """Always forecasts zero."""
+
+    def __init__(self, num_past_features, num_future_features, output_dim=1):
+        super().__init__()
+        self.zero = nn.Parameter(torch.zeros(output_dim))
+
+    def forward(self, past, future, past_lengths=None, future_lengths=None):
+        return self.zero + torch.zeros(*future.shape[:2], 1)
+
+
+def make_frames(lengths=LENGTHS):
+    """Make y and X of series that go on in X, and which rows y has."""
+    rng = np.random.default_rng(0)
+    start = pd.Timestamp("2021-03-05")
+    pairs = [
+        (f"series {key}", start + pd.Timedelta(hours=7 * key + row))
+        for key, length in enumerate(lengths)
+        for row in range(length + FUTURE)
+    ]
+    index = pd.MultiIndex.from_tuples(pairs, names=["series", "time"])
+    y = pd.DataFrame(rng.normal(100, 7, (len(index), 2)), index=index, columns=["a", "b"])
+    X = pd.DataFrame({"wind": rng.gamma(2, 5, len(index))}, index=index)
+    X["holiday"] = rng.integers(0, 2, len(index))
+    X["sky"] = rng.choice(["clear", "rain"], len(index))
+    X["gusts"] = rng.gamma(2, 5, len(index))  # not known in the future
+    within = y.groupby(level=0).cumcount().to_numpy()
+    seen = within < np.repeat(lengths, np.array(lengths) + FUTURE)
+    y = y.mask(rng.random(y.shape) < 0.1)
+    return y, X, seen
+
+
+SPEC = WindowSpec(
+    context_length=11,
+    horizon=HORIZON,
+    num_targets=2,
+    num_numeric=3,
+    num_calendar=2,
+    known=(0, 1),
+    cardinalities=(2,),
+    known_categories=(0,),
+    lags=(3, 13),
+    window_norm="meanstd",
+    norm_length=7,
+)
+
+
+class World:
+    """A model with random weights, the history of its data, and the data."""
+
+    def __init__(self, head=None, module=Mixer, scaler="robust_arcsinh", members=1, **options):
+        self.y, self.X, self.seen = make_frames()
+        self.encoder = FrameEncoder(scaler, scaler, ("gusts",), ("time_of_day",))
+        self.encoder.fit(self.y[self.seen], self.X[self.seen])
+        self.history = self.encoder.encode(self.y[self.seen], self.X[self.seen], HORIZON)
+        head = head or QuantileHead((0.1, 0.3, 0.5, 0.7, 0.9))
+        self.nets = [make_net(head, module, SPEC, seed) for seed in range(members)]
+        residuals = None
+        if not hasattr(head, "quantile"):
+            rng = np.random.default_rng(1)
+            residuals = torch.tensor(np.sort(rng.normal(size=(HORIZON, 2, len(RESIDUAL_LEVELS)))))
+        options = {"num_samples": 7, "seed": 3, **options}
+        self.model = Model(self.nets, self.encoder, SPEC, residuals, **options)
+        self.cutoff = self.history.lengths
+
+    def rows(self, steps):
+        """Return series and steps of the forecast rows."""
+        series = np.repeat(np.arange(len(LENGTHS)), len(steps))
+        return series, np.tile(steps, len(LENGTHS))
+
+    def forecast(self, steps, alphas=None, X=None):
+        """Forecast steps of every series: (series, step, target[, alpha])."""
+        X = self.X if X is None else X
+        series, step = self.rows(steps)
+        values = self.model.forecast(self.history, self.cutoff, series, step, X, alphas)
+        return values.reshape(len(LENGTHS), len(steps), *values.shape[1:])
+
+    def whole(self):
+        """Return a history with all rows of X and no target after the last one seen."""
+        y = self.y.copy()
+        y[~self.seen] = np.nan
+        X = self.X.copy()
+        X.loc[~self.seen, "gusts"] = np.nan
+        return self.encoder.encode(y, X, HORIZON)
+
+
+def make_net(head, module=Mixer, spec=SPEC, seed=0):
+    options = {"optimizer": "adam", "weight_decay": 0.0, "gradient_clip": None, "patience": None}
+    options |= {"lr_schedule": None, "callbacks": None, "net_params": None, "verbose": 0}
+    return build_net(
+        module, {}, head, spec, **options, lr=0.01, batch_size=8, device="cpu", seed=seed
+    )
+
+
+def parameters_of(net, store, series, cutoff):
+    """Return the head's parameters of one window, and its location and scale."""
+    batch = gather(store, SPEC, torch.tensor([series]), torch.tensor([cutoff]))
+    parameters = net.criterion_.unpack(net.outputs(batch.inputs))[0]  # (time, target, parameter)
+    return parameters, batch.loc, batch.scale
+
+
+ALPHAS = [0.02, 0.1, 0.4, 0.5, 0.97]
+EVERY_HEAD = pytest.mark.parametrize("head", [QuantileHead((0.1, 0.5, 0.8)), PointHead("mse")])
+
+
+# Within the horizon.
+
+
+@EVERY_HEAD
+def test_a_step_within_the_horizon_is_read_off_one_window(head):
+    world = World(head)
+    whole = world.whole()
+    found = world.forecast(list(range(1, HORIZON + 1)))
+    for series in range(len(LENGTHS)):
+        parameters, loc, scale = parameters_of(
+            world.nets[0], whole.store, series, int(world.cutoff[series])
+        )
+        scaled = loc + scale * world.nets[0].criterion_.point(parameters)
+        direct = world.encoder.decode(world.history, scaled[None], np.array([series]))[0]
+        np.testing.assert_allclose(found[series], direct, rtol=1e-5)
+
+
+def test_quantiles_within_the_horizon_are_read_off_one_window():
+    world = World(QuantileHead((0.1, 0.5, 0.8)))
+    whole = world.whole()
+    found = world.forecast(list(range(1, HORIZON + 1)), ALPHAS)
+    for series in range(len(LENGTHS)):
+        parameters, loc, scale = parameters_of(
+            world.nets[0], whole.store, series, int(world.cutoff[series])
+        )
+        quantiles = world.nets[0].criterion_.quantile(parameters.double(), torch.tensor(ALPHAS))
+        scaled = loc[..., None] + scale[..., None] * quantiles
+        direct = world.encoder.decode(world.history, scaled[None], np.array([series]))[0]
+        np.testing.assert_allclose(found[series], direct, rtol=1e-4)
+
+
+def test_quantiles_of_a_point_loss_are_the_point_and_its_residuals():
+    world = World(PointHead("mse"), scaler="standard")
+    found = world.forecast([1, 4], list(RESIDUAL_LEVELS))
+    point = world.forecast([1, 4])
+    whole = world.whole()
+    for series in range(len(LENGTHS)):
+        _, _, scale = parameters_of(world.nets[0], whole.store, series, int(world.cutoff[series]))
+        width = scale.numpy()[0] * world.history.scale[series]
+        by_hand = point[series][..., None] + width[:, None] * world.model.residuals[[0, 3]].numpy()
+        np.testing.assert_allclose(found[series], by_hand, rtol=1e-5)
+
+
+@EVERY_HEAD
+@pytest.mark.parametrize("alphas", [None, ALPHAS])
+def test_a_step_does_not_depend_on_the_other_steps_asked_for(head, alphas):
+    world = World(head)
+    steps = list(range(-1, 2 * HORIZON + 3))
+    together = world.forecast(steps, alphas)
+    for number, step in enumerate(steps):
+        alone = world.forecast([step], alphas)
+        np.testing.assert_allclose(alone[:, 0], together[:, number], rtol=1e-6, err_msg=str(step))
+
+
+@pytest.mark.parametrize("alphas", [None, ALPHAS])
+def test_rows_come_in_the_order_asked_for(alphas):
+    world = World()
+    series = np.array([1, 0, 2, 1, 0, 1, 0])
+    step = np.array([4, -2, 13, -7, 1, 4, 9])
+    found = world.model.forecast(world.history, world.cutoff, series, step, world.X, alphas)
+    for row in range(len(step)):
+        alone = world.model.forecast(
+            world.history, world.cutoff, series[row:][:1], step[row:][:1], world.X, alphas
+        )
+        np.testing.assert_allclose(found[row], alone[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("alphas", [None, ALPHAS])
+def test_earlier_cutoffs_see_no_later_rows(alphas):
+    world = World()
+    world.cutoff = np.array([19, 11, 1])
+    found = world.forecast([1, 3, 9], alphas)
+    within = world.y.groupby(level=0).cumcount().to_numpy()
+    late = within >= np.repeat(world.cutoff, np.array(LENGTHS) + FUTURE)
+    values = world.history.store.values.clone()
+    values[torch.tensor(late[world.seen])] = 17.0
+    world.history = replace(world.history, store=replace(world.history.store, values=values))
+    np.testing.assert_array_equal(world.forecast([1, 3, 9], alphas), found)
+
+
+# In-sample.
+
+
+@EVERY_HEAD
+def test_in_sample_steps_are_one_step_windows(head):
+    world = World(head)
+    series, step = np.array([0, 0, 0, 1, 0, 2]), np.array([0, -1, -4, -22, -30, -1])
+    found = world.model.forecast(world.history, world.cutoff, series, step, None)
+    for row in range(len(step)):
+        cutoff = int(world.cutoff[series[row]] + step[row] - 1)
+        parameters, loc, scale = parameters_of(
+            world.nets[0], world.history.store, int(series[row]), cutoff
+        )
+        scaled = (loc + scale * world.nets[0].criterion_.point(parameters))[:1]
+        direct = world.encoder.decode(world.history, scaled[None], series[row : row + 1])
+        np.testing.assert_allclose(found[row], direct[0, 0], rtol=1e-5)
+
+
+def test_a_step_before_the_first_observation_is_an_error():
+    world = World()
+    with pytest.raises(ValueError, match="the step -2, before the first of the 2 observations"):
+        world.model.forecast(world.history, world.cutoff, np.array([2]), np.array([-2]), None)
+
+
+# Beyond the horizon.
+
+
+@EVERY_HEAD
+def test_points_beyond_the_horizon_come_from_a_loop_over_blocks(head):
+    world = World(head)
+    whole = world.whole()
+    found = world.forecast(list(range(1, 18)))
+    net = world.nets[0]
+    for series in range(len(LENGTHS)):
+        values, observed = whole.store.values.clone(), whole.store.observed.clone()
+        store = replace(whole.store, values=values, observed=observed)
+        first, scaled = int(whole.store.start[series]), []
+        for cutoff in range(LENGTHS[series], LENGTHS[series] + FUTURE, HORIZON):
+            parameters, loc, scale = parameters_of(net, store, series, cutoff)
+            for point in loc + scale * net.criterion_.point(parameters):
+                row = first + LENGTHS[series] + len(scaled)
+                values[row, :2], observed[row, :2] = point, True
+                scaled.append(point)
+        scaled = torch.stack(scaled[:17])
+        direct = world.encoder.decode(world.history, scaled[None], np.array([series]))[0]
+        np.testing.assert_allclose(found[series], direct, rtol=1e-4, atol=1e-3)
+
+
+@EVERY_HEAD
+def test_the_quantiles_of_sample_paths_agree_with_those_of_the_first_block(head):
+    world = World(head, num_samples=4001)
+    wanted = np.ones((len(LENGTHS), 2 * HORIZON), dtype=bool)
+    tail, kept = world.encoder.tail(world.history, world.cutoff, SPEC.reach, wanted, world.X)
+    paths = world.model.sample(tail.store, np.arange(3), kept, 2 * HORIZON)
+    assert paths.shape == (4001, 3, 2 * HORIZON, 2)
+    direct = world.model.windows(tail.store, np.arange(3), kept)
+    levels = [0.1, 0.3, 0.5, 0.8]
+    expected = world.model.reader.quantile(direct.table.double(), torch.tensor(levels)).numpy()
+    found = np.moveaxis(np.quantile(paths[:, :, :HORIZON], levels, axis=0), 0, -1)
+    np.testing.assert_allclose(found, expected, atol=5e-3)
+
+
+def test_a_path_follows_one_level_within_a_block():
+    world = World(num_samples=11)
+    wanted = np.ones((len(LENGTHS), HORIZON), dtype=bool)
+    tail, kept = world.encoder.tail(world.history, world.cutoff, SPEC.reach, wanted, world.X)
+    paths = world.model.sample(tail.store, np.arange(3), kept, HORIZON)
+    order = paths.argsort(axis=0)
+    assert (order == order[:, :1, :1, :1]).all()
+
+
+def test_beyond_the_horizon_quantiles_are_those_of_sample_paths():
+    world = World(num_samples=101)
+    found = world.forecast(list(range(1, 13)), ALPHAS)
+    wanted = np.ones((len(LENGTHS), 15), dtype=bool)
+    tail, kept = world.encoder.tail(world.history, world.cutoff, SPEC.reach, wanted, world.X)
+    paths = world.model.sample(tail.store, np.arange(3), kept, 15)[:, :, :12]
+    scaled = np.moveaxis(np.quantile(paths, ALPHAS, axis=0), 0, -1)
+    direct = world.encoder.decode(world.history, scaled, np.arange(3))
+    np.testing.assert_allclose(found[:, HORIZON:], direct[:, HORIZON:], rtol=1e-4)
+    first = slice(0, HORIZON)  # the first block is read off directly
+    assert not np.allclose(found[:, first], direct[:, first], rtol=1e-4)
+
+
+def random_walk(num_samples, seed=3):
+    """Return the model of a random walk that forecasts one step at a time, and its history."""
+    y = pd.DataFrame({"a": np.linspace(3.0, 7.0, 13)})
+    encoder = FrameEncoder(None, None, (), ()).fit(y, None)
+    spec = WindowSpec(2, 1, 1, 0, 0, (), (), (), (), None, 2)
+    net = make_net(QuantileHead((0.25, 0.5, 0.75)), Walk, spec)
+    model = Model([net], encoder, spec, None, num_samples, seed)
+    return model, encoder.encode(y, None, 1)
+
+
+def test_the_spread_of_a_random_walk_grows_with_the_root_of_time():
+    model, history = random_walk(4001)
+    paths = model.sample(*tail_of(model, history, 16), 16)[:, 0, :, 0]
+    spread = paths.std(axis=0)
+    np.testing.assert_allclose(spread[[3, 8, 15]] / spread[0], [2, 3, 4], rtol=0.06)
+    np.testing.assert_allclose(paths.mean(axis=0), 7.0, atol=0.2)
+    steps = np.diff(paths, axis=1)
+    assert abs(np.corrcoef(steps.T) - np.eye(15)).max() < 0.07  # levels are drawn afresh
+
+
+def tail_of(model, history, num_future):
+    wanted = np.zeros((1, num_future), dtype=bool)
+    tail, kept = model.encoder.tail(history, history.lengths, model.spec.reach, wanted, None)
+    return tail.store, np.arange(1), kept
+
+
+def test_paths_are_repeatable_and_differ_between_seeds():
+    stores = []
+    for seed in (3, 3, 5):
+        model, history = random_walk(13, seed)
+        stores.append(model.sample(*tail_of(model, history, 7), 7))
+    np.testing.assert_array_equal(stores[0], stores[1])
+    assert not np.array_equal(stores[0], stores[2])
+
+
+@pytest.mark.usefixtures("global_random_state_stays")
+def test_forecasting_leaves_the_global_random_state_alone():
+    World().forecast([1, 13], ALPHAS)
+
+
+@pytest.mark.parametrize("alphas", [None, ALPHAS])
+def test_the_size_of_passes_and_groups_changes_nothing(monkeypatch, alphas):
+    world = World()
+    found = world.forecast([-1, 0, 1, 4, 12], alphas)
+    monkeypatch.setattr(rolling, "WINDOWS_PER_PASS", 2)
+    monkeypatch.setattr(rolling, "SAMPLE_BUDGET", 1)
+    np.testing.assert_allclose(world.forecast([-1, 0, 1, 4, 12], alphas), found, rtol=1e-6)
+
+
+@pytest.mark.parametrize("alphas", [None, ALPHAS])
+def test_forecasting_changes_neither_history_nor_frames(alphas):
+    world = World()
+    values, observed = world.history.store.values.clone(), world.history.store.observed.clone()
+    X = world.X.copy()
+    world.forecast([-1, 1, 12], alphas)
+    assert torch.equal(world.history.store.values, values)
+    assert torch.equal(world.history.store.observed, observed)
+    pd.testing.assert_frame_equal(world.X, X)
+
+
+@EVERY_HEAD
+def test_quantiles_never_cross(head):
+    world = World(head, num_samples=101)
+    alphas = [0.001, 0.02, 0.1, 0.11, 0.5, 0.51, 0.9, 0.98, 0.999]
+    found = world.forecast(list(range(-1, 13)), alphas)
+    assert np.isfinite(found).all()
+    assert (np.diff(found, axis=-1) >= 0).all()
+
+
+def test_past_covariates_are_not_asked_for_in_the_future():
+    world = World()
+    found = world.forecast([1, 4, 12])
+    X = world.X.drop(columns="gusts")
+    np.testing.assert_array_equal(world.forecast([1, 4, 12], X=X), found)
+
+
+# Ensembles.
+
+
+def test_an_ensemble_averages_points_and_quantiles():
+    both = World(members=2, scaler="standard")
+    assert both.model.members == both.nets
+    for alphas in (None, [0.1, 0.3, 0.5, 0.7, 0.9]):
+        steps = [-1, 0, 1, HORIZON]
+        together = both.forecast(steps, alphas)
+        parts = []
+        for net in both.nets:
+            one = World(scaler="standard")
+            one.model = replace(one.model, members=[net])
+            parts.append(one.forecast(steps, alphas))
+        assert not np.allclose(parts[0], parts[1])
+        np.testing.assert_allclose(together, (parts[0] + parts[1]) / 2, rtol=1e-5)
+
+
+# Residuals.
+
+
+def zero_model(rows, horizon=2):
+    """Return a model that always forecasts zero, and the windows of a series of random values."""
+    rng = np.random.default_rng(0)
+    y = pd.DataFrame(rng.normal(size=(rows, 2)), columns=["a", "b"])
+    y.iloc[3, 0] = np.nan
+    encoder = FrameEncoder(None, None, (), ()).fit(y, None)
+    spec = WindowSpec(2, horizon, 2, 0, 0, (), (), (), (), None, 2)
+    model = Model([make_net(PointHead("mse"), Zero, spec)], encoder, spec, None, 2, 0)
+    store = encoder.encode(y, None, horizon).store
+    dataset = WindowDataset(store, spec, np.array([0]), np.array([rows - horizon + 1]))
+    return model, dataset, y.to_numpy()
+
+
+def conformal(errors):
+    """Quantiles so far out that with n errors one more lies beyond with the level's probability."""
+    levels = np.array(RESIDUAL_LEVELS)
+    n = len(errors)
+    widened = np.clip(0.5 + (levels - 0.5) * (n + 1) / n, 0, 1)
+    return np.quantile(errors, widened)
+
+
+def test_residuals_are_widened_quantiles_of_the_errors_of_each_step():
+    model, dataset, y = zero_model(41)
+    table = residual_table(model, dataset, np.arange(len(dataset))).numpy()
+    assert table.shape == (2, 2, len(RESIDUAL_LEVELS))
+    assert len(dataset) == 40
+    for step in range(2):
+        for target in range(2):
+            errors = y[step : step + 40, target]
+            by_hand = conformal(errors[~np.isnan(errors)])
+            np.testing.assert_allclose(table[step, target], by_hand, rtol=1e-6)
+    assert not np.allclose(table[0], table[1])
+
+
+def test_few_errors_are_pooled_over_steps():
+    model, dataset, y = zero_model(MIN_RESIDUALS)  # 19 windows
+    table = residual_table(model, dataset, np.arange(len(dataset))).numpy()
+    for target in range(2):
+        errors = np.concatenate([y[:-1, target], y[1:, target]])
+        by_hand = conformal(errors[~np.isnan(errors)])
+        np.testing.assert_allclose(table[:, target], np.stack([by_hand] * 2), rtol=1e-6)
+
+
+def test_without_errors_a_standard_normal_stands_in():
+    model, dataset, _ = zero_model(41)
+    dataset.store = replace(dataset.store, observed=torch.zeros_like(dataset.store.observed))
+    table = residual_table(model, dataset, np.arange(len(dataset))).numpy()
+    assert table[0, 0, 9] == pytest.approx(0.0, abs=1e-6)  # the level 0.5
+    assert table[1, 1, 18] == pytest.approx(1.6449, abs=1e-4)  # the level 0.95
+    np.testing.assert_allclose(table, -table[..., ::-1], atol=1e-6)
+
+
+def test_residuals_come_from_the_windows_asked_for_in_any_number_of_passes(monkeypatch):
+    model, dataset, y = zero_model(97)
+    indices = np.arange(0, 96, 3)
+    table = residual_table(model, dataset, indices)
+    errors = y[indices, 1]
+    np.testing.assert_allclose(table[0, 1], conformal(errors), rtol=1e-6)
+    monkeypatch.setattr(rolling, "WINDOWS_PER_PASS", 5)
+    torch.testing.assert_close(residual_table(model, dataset, indices), table)
+
+
+def test_residuals_of_an_ensemble_are_those_of_its_mean():
+    model, dataset, _ = zero_model(41)
+    nets = [make_net(PointHead("mse"), Zero, model.spec) for _ in range(2)]
+    for net, value in zip(nets, (3.0, 7.0), strict=True):
+        nn.init.constant_(net.module_.zero, value)
+    shifted = residual_table(replace(model, members=nets), dataset, np.arange(40))
+    plain = residual_table(model, dataset, np.arange(40))
+    torch.testing.assert_close(shifted, plain - 5.0, rtol=1e-5, atol=1e-5)
+
+
+def test_a_trained_network_of_the_package_forecasts_too():
+    world = World(module=AttentionLSTM)
+    assert world.forecast([-1, 1, 12], ALPHAS).shape == (3, 3, 2, len(ALPHAS))

@@ -1,0 +1,315 @@
+"""How it runs: precision, compilation, devices, files, random state, processes, memory."""
+
+import copy
+import gc
+import io
+import pickle
+import shutil
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from joblib import Parallel, delayed
+from sktime.base import load
+from torch import nn
+
+from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
+
+TINY = {
+    "d_model": 4,
+    "num_heads": 2,
+    "max_epochs": 1,
+    "batch_size": 8,
+    "max_windows_per_epoch": 24,
+    "num_samples": 4,
+    "context_length": 5,
+}
+DAYS = pd.date_range("2024-01-01", periods=60, freq="D", name="day")
+RNG = np.random.default_rng(2)
+X = pd.DataFrame({"a": RNG.normal(size=60), "b": ["red", "blue", "green"] * 20}, DAYS)
+Y = pd.Series(X["a"].to_numpy() + RNG.normal(size=60), DAYS, name="y")
+Y_OLD, Y_NEW = Y.iloc[:40], Y.iloc[40:50]
+FH = [-1, 1, 2, 3, 7]  # in-sample, within the horizon, and beyond it
+
+
+def make(**parameters):
+    return TransformerLSTMForecaster(**{**TINY, "prediction_length": 3, **parameters})
+
+
+def fit(**parameters):
+    return make(random_state=0, **parameters).fit(Y_OLD, X=X)
+
+
+def answers(forecaster):
+    """Return forecasts and quantiles, bit for bit."""
+    frames = [
+        forecaster.predict(FH, X=X),
+        forecaster.predict_quantiles(FH, X=X, alpha=[0.1, 0.9]),
+    ]
+    return [frame.to_csv(float_format="%.17g") for frame in frames]
+
+
+# Precision and compilation.
+
+
+def test_mixed_precision_runs_in_bfloat16_and_stays_close_to_float32():
+    plain, mixed = fit(), fit(precision="bf16-mixed")
+    kinds = []
+    linear = mixed.net_.module_.network.output
+    linear.register_forward_hook(lambda module, inputs, output: kinds.append(output.dtype))
+    one, other = plain.predict(FH, X=X), mixed.predict(FH, X=X)
+    assert set(kinds) == {torch.bfloat16}
+    assert all(weight.dtype == torch.float32 for weight in mixed.net_.module_.parameters())
+    assert 0 < (one - other).abs().max() < 0.1 * Y_OLD.std()
+
+
+class Small(nn.Module):
+    """A network of the contract that compiles in seconds."""
+
+    def __init__(self, num_past_features, num_future_features, output_dim=1):
+        super().__init__()
+        self.hidden = nn.Linear(num_past_features + num_future_features, 8)
+        self.output = nn.Linear(8, output_dim)
+
+    def forward(self, past, future, past_lengths=None):
+        context = past.mean(dim=1, keepdim=True).expand(-1, future.shape[1], -1)
+        return self.output(torch.tanh(self.hidden(torch.cat([context, future], dim=-1))))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    shutil.which("g++") is None and shutil.which("clang++") is None, reason="needs a C++ compiler"
+)
+@pytest.mark.filterwarnings("ignore")  # torch's own, while it compiles
+def test_a_compiled_network_gives_the_same_forecasts():
+    parameters = {key: TINY[key] for key in TINY if key not in ("d_model", "num_heads")}
+    forecasts = []
+    for compiled in (False, True):
+        forecaster = SkorchForecaster(Small, **parameters, compile=compiled, random_state=0)
+        forecaster.fit(Y_OLD, fh=[1, 2, 3])
+        assert isinstance(forecaster.net_.module_, torch._dynamo.OptimizedModule) == compiled
+        forecasts.append(forecaster.predict())
+    np.testing.assert_allclose(forecasts[0], forecasts[1], rtol=1e-4, atol=1e-4)
+    reloaded = pickle.loads(pickle.dumps(forecaster))
+    np.testing.assert_allclose(reloaded.predict(), forecasts[1], rtol=1e-6)
+
+
+# Devices.
+
+
+class TensorFinder(pickle.Pickler):
+    """Pickles, and collects the tensors that it meets."""
+
+    def __init__(self):
+        super().__init__(io.BytesIO())
+        self.found = []
+
+    def reducer_override(self, value):
+        if isinstance(value, torch.Tensor):
+            self.found.append(value)
+        return NotImplemented
+
+
+def move_to_cuda_on_paper(forecaster):
+    """Return a copy whose nets say that they are on CUDA, as one trained there does."""
+    forecaster = copy.deepcopy(forecaster)
+    for net in forecaster.members_:
+        net.device = "cuda"
+    return forecaster
+
+
+WITHOUT_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+#: skorch says it when a net that was saved on CUDA is loaded without CUDA.
+MOVED = "ignore:(Requested to load data to CUDA|Setting self.device = cpu)"
+
+
+@WITHOUT_CUDA
+@pytest.mark.filterwarnings(MOVED)
+@pytest.mark.parametrize("way", ["pickle", "save and load", "save and load a file"])
+def test_a_forecaster_saved_on_cuda_loads_on_the_cpu(way, tmp_path):
+    forecaster = fit(device="auto", num_members=2)
+    saved = move_to_cuda_on_paper(forecaster)
+    if way == "pickle":
+        loaded = pickle.loads(pickle.dumps(saved))
+    elif way == "save and load":
+        loaded = load(saved.save())
+    else:
+        saved.save(tmp_path / "saved")
+        loaded = load(tmp_path / "saved.zip")
+    assert [torch.device(net.device).type for net in loaded.members_] == ["cpu", "cpu"]
+    assert answers(loaded) == answers(forecaster)
+    for one in (loaded, forecaster):
+        one.update(Y_NEW, X=X, update_params=True)
+    assert answers(loaded) == answers(forecaster)
+    loaded.fit(Y_OLD, X=X)
+
+
+@WITHOUT_CUDA
+@pytest.mark.filterwarnings(MOVED)
+def test_a_forecaster_asked_for_cuda_loads_on_the_cpu_and_refuses_to_refit_there():
+    saved = move_to_cuda_on_paper(fit())
+    saved.device = "cuda"
+    loaded = pickle.loads(pickle.dumps(saved))
+    loaded.update(Y_NEW, X=X, update_params=True)
+    assert loaded.predict(FH, X=X).notna().all()
+    with pytest.raises(ValueError, match="Got device='cuda', which torch cannot use here"):
+        loaded.fit(Y_OLD, X=X)
+
+
+@pytest.mark.parametrize("loss", ["quantile", "mse"])
+def test_every_tensor_of_a_net_is_pickled_where_skorch_can_move_it(loss):
+    """A tensor elsewhere, in a callback say, would be on CUDA and could not be read without."""
+    forecaster = fit(loss=loss, validation_fraction=0.3, max_epochs=2)
+    state = forecaster.net_.__getstate__()  # skorch's own bytes hold weights, optimizer and head
+    assert state.pop("criterion") is not forecaster.net_.criterion_  # this one never moves
+    finder = TensorFinder()
+    finder.dump(state)
+    assert not finder.found
+    for store in (vars(forecaster._history.store), {"residuals": forecaster._model.residuals}):
+        assert all(value is None or value.device.type == "cpu" for value in store.values())
+
+
+# Copies and files.
+
+
+@pytest.mark.parametrize("parameters", [{}, {"loss": "mse", "num_members": 2}], ids=str)
+def test_copies_and_files_answer_bit_for_bit_like_the_original(parameters, tmp_path):
+    forecaster = fit(**parameters)
+    expected = answers(forecaster)
+    forecaster.save(tmp_path / "saved")
+    copies = [
+        copy.deepcopy(forecaster),
+        pickle.loads(pickle.dumps(forecaster)),
+        load(forecaster.save()),
+        load(tmp_path / "saved.zip"),
+    ]
+    for duplicate in copies:
+        assert answers(duplicate) == expected
+        duplicate.update(Y_NEW, X=X, update_params=True)
+    assert answers(forecaster) == expected, "copies share nothing with the original"
+    forecaster.update(Y_NEW, X=X, update_params=True)
+    assert [answers(duplicate) for duplicate in copies] == [answers(forecaster)] * len(copies)
+
+
+# Random state.
+
+
+def test_an_integer_random_state_repeats_and_none_does_not():
+    assert answers(fit()) == answers(fit())
+    one, other = (make(random_state=None).fit(Y_OLD, X=X).predict(FH, X=X) for _ in range(2))
+    assert not one.equals(other)
+
+
+def test_a_numpy_random_state_repeats_from_the_same_state():
+    states = [np.random.RandomState(7), np.random.RandomState(7)]
+    one, other = (make(random_state=state).fit(Y_OLD, X=X) for state in states)
+    assert answers(one) == answers(other)
+
+
+def test_different_integers_give_different_forecasts():
+    one, other = (make(random_state=seed).fit(Y_OLD, X=X).predict(FH, X=X) for seed in (0, 1))
+    assert not one.equals(other)
+
+
+@pytest.mark.usefixtures("global_random_state_stays")
+@pytest.mark.parametrize("random_state", [0, None])
+@pytest.mark.parametrize("loss", ["quantile", "mse"])
+def test_the_global_random_state_is_left_alone(random_state, loss):
+    panel = pd.concat({"p": Y_OLD.to_frame(), "q": Y_OLD.to_frame()}, names=["shop", "day"])
+    make(loss=loss, random_state=random_state).pretrain(panel).fit(Y_OLD)
+    forecaster = make(loss=loss, dropout=0.1, random_state=random_state).fit(Y_OLD, X=X)
+    forecaster.predict(FH, X=X)
+    forecaster.predict_quantiles([1, 9], X=X, alpha=0.1)
+    forecaster.predict_var([1, 9], X=X)
+    forecaster.predict_residuals()
+    forecaster.update(Y_NEW, X=X, update_params=True)
+    forecaster.update(Y.iloc[50:52], X=X, update_params=False)
+
+
+def test_the_global_random_state_is_not_read():
+    expected = answers(fit(dropout=0.1))
+    before = torch.get_rng_state(), np.random.get_state()
+    try:
+        torch.manual_seed(99)
+        np.random.seed(99)  # the global state that must not matter
+        assert answers(fit(dropout=0.1)) == expected
+    finally:
+        torch.set_rng_state(before[0])
+        np.random.set_state(before[1])
+
+
+# Processes.
+
+SCRIPT = """
+import warnings
+warnings.simplefilter("ignore")
+import pandas as pd, torch
+from sktime_tlstm import TransformerLSTMForecaster
+torch.set_num_threads(1)
+table = pd.read_pickle({path!r})
+forecaster = TransformerLSTMForecaster(**{parameters!r}).fit(table[["y"]][:40], X=table[["a", "b"]])
+X = table[["a", "b"]]
+print(forecaster.predict({fh!r}, X=X).to_csv(float_format="%.17g"))
+print(forecaster.predict_quantiles({fh!r}, X=X, alpha=[0.1, 0.9]).to_csv(float_format="%.17g"))
+"""
+
+
+@pytest.mark.slow
+def test_processes_with_different_hash_seeds_agree_bit_for_bit(tmp_path):
+    path = str(tmp_path / "table.pickle")
+    X.assign(y=Y).to_pickle(path)
+    parameters = {**TINY, "prediction_length": 3, "random_state": 0}
+    script = SCRIPT.format(path=path, parameters=parameters, fh=FH)
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1", "PATH": ""},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert printed[0] == printed[1]
+    here = make(random_state=0).fit(Y_OLD.to_frame(), X=X)
+    assert printed[0] == "\n".join([*answers(here), ""])
+
+
+def _fit_in_worker(forecaster):
+    torch.set_num_threads(1)
+    return answers(forecaster.fit(Y_OLD, X=X))
+
+
+@pytest.mark.slow
+def test_loky_workers_agree_bit_for_bit_with_this_process():
+    found = Parallel(n_jobs=2, backend="loky")(
+        delayed(_fit_in_worker)(make(random_state=0)) for _ in range(2)
+    )
+    assert found == [answers(fit())] * 2
+
+
+# Memory.
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_updates_and_forecasts():
+    cycles, window = 100, 10
+    index = pd.date_range("2024-01-01", periods=100 + cycles + window, freq="h")
+    y = pd.Series(np.sin(np.arange(len(index)) / 4), index)
+    forecaster = make(random_state=0).fit(y[:100])
+    sizes = []
+    tracemalloc.start()
+    try:
+        for cycle in range(100, 100 + cycles + window):
+            forecaster.update(y[cycle : cycle + 1], update_params=False)
+            forecaster.predict([1, 2, 3])
+            if (cycle - 100) in (window, cycles + window - 1):
+                gc.collect()
+                sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert sizes[1] - sizes[0] < 1000 * cycles  # bytes: a row is below 100 of them

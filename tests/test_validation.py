@@ -1,0 +1,161 @@
+import inspect
+import math
+
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import Callback
+
+from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
+from sktime_tlstm.nn import AttentionLSTM, PointHead
+from sktime_tlstm.validation import CONSTRAINTS, check_parameters, resolve_device
+
+FORECASTERS = [SkorchForecaster, TransformerLSTMForecaster]
+NAN, INF = math.nan, math.inf
+
+# For every parameter values that are right, values out of range, and values of a wrong type.
+CASES = {
+    "context_length": ([None, 1, np.int64(7)], [0, -3], [1.0, "7", True]),
+    "prediction_length": ([None, 1, 24], [0], [2.5, [3]]),
+    "window_sampling": (["by_series", "uniform"], ["by_window"], [None, 3]),
+    "max_windows_per_epoch": ([1, 2560], [0], [None, 1e3]),
+    "past_covariates": ([None, [], ["a"], ("a", 3)], [], ["a", 3]),
+    "time_features": (["auto", (), ["weekend"]], ["weekend", "", ["noon"]], [None, 3]),
+    "target_lags": (
+        ["auto", (), (3, 7), [np.int32(2)]],
+        ["week", (0,), (3, -1)],
+        [7, (2.5,), None],
+    ),
+    "scaler": ([None, "auto", "robust_arcsinh", "robust", "standard", "minmax"], ["z"], [1, False]),
+    "window_norm": ([None, "mean", "meanstd"], ["std"], [1]),
+    "loss": (["quantile", "mse", "mae", "huber", PointHead("mae")], ["rmse"], [None, PointHead]),
+    "quantiles": (
+        [None, (0.1, 0.9), [0.25, 0.5, 0.75]],
+        [(), (0.5,), (0.9, 0.1), (0.5, 0.5), (0.0, 0.5), (0.5, 1), (0.1, NAN)],
+        [0.5, "0.1", ("a", "b")],
+    ),
+    "num_samples": ([2, 200], [1, 0], [None, 2.0]),
+    "max_epochs": ([1, 10], [0], [None, 1.5]),
+    "batch_size": ([1, 64], [0, -1], [None, "64"]),
+    "lr": ([1e-9, 1, 2e-3, np.float32(0.1)], [0, -1.0, NAN, INF], [None, "fast", True]),
+    "optimizer": (["adamw", "adam", "sgd"], ["lion"], [None, torch.optim.Adam]),
+    "weight_decay": ([0, 0.0, 0.3], [-0.1, NAN, INF], [None, "0"]),
+    "gradient_clip": ([None, 0.5, 1], [0, -1, NAN], ["1", False]),
+    "lr_schedule": ([None, "onecycle", "cosine"], ["step"], [1]),
+    "validation_fraction": ([None, 0, 0.1, 0.99], [1.0, -0.1, NAN], ["0.1", True]),
+    "patience": ([None, 1], [0], [1.5]),
+    "finetune_epochs": ([0, 3], [-1], [None, 0.5]),
+    "update_epochs": ([0, 3], [-1], [None, 0.5]),
+    "num_members": ([1, 3], [0], [None, 1.0]),
+    "callbacks": (
+        [None, [], [Callback()], [Callback], (("mine", Callback()),)],
+        [],
+        [Callback(), [3], [("mine", 3)], [(3, Callback())]],
+    ),
+    "net_params": (
+        [None, {}, {"iterator_train__num_workers": 2}],
+        [{"lr": 0.1}, {"callbacks": []}, {"module": None}],
+        [[], 3, {3: 3}],
+    ),
+    "device": (["auto", "cpu", "cuda:1"], [], [None, 0]),
+    "precision": (["float32", "bf16-mixed"], ["float16"], [None, 32]),
+    "compile": ([True, False, np.True_], [], [None, 1, "yes"]),
+    "random_state": ([None, 0, 2**32 - 1, np.random.RandomState(0)], [-1, 2**32], [0.5, "0"]),
+    "verbose": ([0, 1, 2, True, False], [3, -1], [None, 1.0]),
+    "module": ([AttentionLSTM, lambda **params: None], [], [None, "lstm", torch.nn.Linear(2, 3)]),
+    "module_params": ([None, {}, {"d_model": 8}], [{"output_dim": 3}], [[], {3: 3}]),
+    "d_model": ([1, 64], [0], [None, 64.0]),
+    "num_layers": ([1], [0], [None, 1.0]),
+    "num_transformer_blocks": ([0, 1], [-1], [None, 1.0]),
+    "num_heads": ([1, 2], [0], [None, 2.0]),
+    "dropout": ([0, 0.0, 0.9], [1.0, -0.1, NAN], [None, "0"]),
+    "causal_attention": ([True, False], [], [None, 1]),
+    "attention": (["interpretable"], ["linear"], [None, 3]),
+    "encoder_attention": ([True, False], [], [None, 0]),
+    "share_lstm_weights": ([True, False], [], [None, "no"]),
+}
+
+
+def values(kind):
+    return [
+        pytest.param(name, value, id=f"{name}={value!r:.40}")
+        for name, case in CASES.items()
+        for value in case[kind]
+    ]
+
+
+@pytest.mark.parametrize(("name", "value"), values(0))
+def test_right_values_pass(name, value):
+    check_parameters({name: value, "num_heads": 1} if name == "d_model" else {name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), values(1))
+def test_values_out_of_range_are_value_errors_that_name_what_was_expected(name, value):
+    with pytest.raises(ValueError) as error:
+        check_parameters({name: value})
+    assert str(error.value) == f"Got {name}={value!r}, expected {CONSTRAINTS[name].words}."
+
+
+@pytest.mark.parametrize(("name", "value"), values(2))
+def test_values_of_a_wrong_type_are_type_errors_that_name_what_was_expected(name, value):
+    with pytest.raises(TypeError) as error:
+        check_parameters({name: value})
+    assert str(error.value) == f"Got {name}={value!r}, expected {CONSTRAINTS[name].words}."
+
+
+@pytest.mark.parametrize("forecaster", FORECASTERS)
+def test_every_parameter_has_a_constraint_that_its_default_meets(forecaster):
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(forecaster).parameters.items()
+        if name != "module"
+    }
+    assert set(defaults) <= set(CONSTRAINTS)
+    check_parameters(defaults)
+
+
+def test_every_constraint_is_of_a_parameter_and_has_its_cases_here():
+    names = [set(inspect.signature(forecaster).parameters) for forecaster in FORECASTERS]
+    assert set.union(*names) == set(CONSTRAINTS)
+    assert set(CASES) == set(CONSTRAINTS)
+
+
+def test_all_faults_are_named_at_once_each_on_its_line():
+    with pytest.raises(ValueError) as error:
+        check_parameters({"lr": -1, "batch_size": 64, "dropout": "much", "optimizer": "lion"})
+    lines = str(error.value).split("\n")
+    assert [line.split("=")[0] for line in lines] == ["Got lr", "Got dropout", "Got optimizer"]
+    assert lines[0] == "Got lr=-1, expected a positive finite number."
+
+
+def test_faults_of_type_alone_are_a_type_error():
+    with pytest.raises(TypeError, match=r"Got lr='fast'(.|\n)*Got dropout='much'"):
+        check_parameters({"lr": "fast", "dropout": "much"})
+
+
+@pytest.mark.parametrize(
+    ("d_model", "num_heads", "advice"), [(10, 4, "d_model=8"), (3, 4, "d_model=4")]
+)
+def test_the_width_is_a_multiple_of_the_heads(d_model, num_heads, advice):
+    check_parameters({"d_model": 12, "num_heads": 4})
+    with pytest.raises(
+        ValueError, match=f"Got d_model={d_model} with num_heads={num_heads}.*"
+    ) as e:
+        check_parameters({"d_model": d_model, "num_heads": num_heads})
+    assert f"Take for instance {advice}." in str(e.value)
+
+
+def test_an_automatic_device_is_one_that_works():
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert resolve_device("auto") == expected
+    assert torch.zeros(2, device=resolve_device("auto")).sum() == 0
+
+
+def test_a_device_that_works_is_kept():
+    assert resolve_device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize("device", ["abacus", "cuda:97", "meta"])
+def test_a_device_that_does_not_work_is_named_with_a_remedy(device):
+    with pytest.raises(ValueError, match=f"Got device='{device}', which torch cannot use.*Pass"):
+        resolve_device(device)
