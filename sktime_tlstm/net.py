@@ -96,7 +96,8 @@ class ForecastNet(NeuralNet):
 
     def get_loss(self, y_pred, y_true, X=None, training=False) -> Tensor:
         """Return the head's loss; in training with the network's ``auxiliary_loss``, if any."""
-        loss = super().get_loss(y_pred, y_true, X=X, training=training)
+        target, *unit = y_true if isinstance(y_true, (tuple, list)) else (y_true,)
+        loss = self.criterion_(y_pred, *(part.to(y_pred.device) for part in (target, *unit)))
         if training and hasattr(self.module_, "auxiliary_loss"):
             loss = loss + self.module_.auxiliary_loss()
         return loss
@@ -116,7 +117,7 @@ class ForecastNet(NeuralNet):
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             losses.append(step["loss"].detach())
-            sizes.append(len(batch[1]))
+            sizes.append(len(batch[0]["past"]))
             self.notify("on_batch_end", batch=batch, training=training, **step)
         values = torch.stack(losses).tolist()
         if not all(map(math.isfinite, values)):
