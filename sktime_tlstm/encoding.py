@@ -18,6 +18,12 @@ __all__ = ["SCALERS", "FrameEncoder", "History"]
 CLIP_QUANTILES = (0.005, 0.995)
 #: Bound of the arcsinh-scaled forecasts, so that undoing the arcsinh stays finite.
 MAX_ARCSINH = 30.0
+#: Supports of targets by name: the smallest value, and the words for all of them.
+SUPPORTS = {
+    "real": (-np.inf, "any number"),
+    "positive": (np.nextafter(0, 1), "positive numbers"),
+    "count": (0.0, "whole numbers of at least 0"),
+}
 #: Factor that makes the median absolute deviation estimate a normal standard deviation.
 MAD_TO_STD = 1.4826
 
@@ -37,6 +43,7 @@ SCALERS: dict[str | None, Callable[[np.ndarray], tuple[float, float]]] = {
     "robust": _median_mad,
     "standard": lambda values: (float(values.mean()), float(values.std())),
     "minmax": _min_range,
+    "mean": lambda values: (0.0, float(np.abs(values).mean())),
     None: lambda values: (0.0, 1.0),
 }
 
@@ -200,6 +207,8 @@ class FrameEncoder:
 
     Parameters
     ----------
+    support : {"real", "positive", "count"}
+        Which targets the head can be trained on.
     scaler, covariate_scaler : key of SCALERS
         Scaling of each series' targets, and of each covariate over all series.
     past_covariates : sequence of str
@@ -210,11 +219,13 @@ class FrameEncoder:
 
     def __init__(
         self,
+        support: str,
         scaler: str | None,
         covariate_scaler: str | None,
         past_covariates: tuple,
         time_features: tuple[str, ...],
     ):
+        self.support = support
         self.scaler, self.covariate_scaler = scaler, covariate_scaler
         self.past_covariates, self.time_features = past_covariates, time_features
         self.targets: list = []
@@ -379,7 +390,8 @@ class FrameEncoder:
         target = _ranges(tail.store.start.numpy(), kept)
         tail.store.values.numpy()[target] = history.store.values.numpy()[source]
         tail.store.observed.numpy()[target] = history.store.observed.numpy()[source]
-        store = replace(tail.store, level=history.store.level, spread=history.store.spread)
+        old = history.store
+        store = replace(tail.store, level=old.level, spread=old.spread, unit=old.unit)
         tail = replace(tail, store=store, loc=history.loc, scale=history.scale)
         if self.known_columns:
             self._write_future(tail, kept, wanted, X)
@@ -463,6 +475,7 @@ class FrameEncoder:
             calendar_start=torch.from_numpy(np.asarray(first - low, dtype=np.int64)),
             level=torch.zeros(num_series, len(self.targets)),
             spread=torch.ones(num_series, len(self.targets)),
+            unit=torch.ones(num_series, len(self.targets)),
         )
         return History(timeline, keys, first, blank.copy(), blank + 1, store)
 
@@ -487,7 +500,7 @@ class FrameEncoder:
         target = _ranges(merged.store.start.numpy()[:old] + shift, history.lengths)
         for name in ("values", "observed"):
             getattr(merged.store, name).numpy()[target] = getattr(history.store, name)[source]
-        for name in ("level", "spread"):
+        for name in ("level", "spread", "unit"):
             getattr(merged.store, name)[:old] = getattr(history.store, name)
         merged.loc[:old], merged.scale[:old] = history.loc, history.scale
         cutoff = np.concatenate([cutoff + shift, np.zeros(len(new), np.int64)])
@@ -502,13 +515,16 @@ class FrameEncoder:
             values = numeric_values(y.iloc[:, column])
             for series in np.flatnonzero(wanted):
                 own = values[rows.bounds[series] : rows.bounds[series + 1]]
-                pair = location_scale(own, self.scaler)
-                history.loc[place[series], column], history.scale[place[series], column] = pair
+                location, scale = location_scale(own, self.scaler)
+                history.loc[place[series], column] = location
+                history.scale[place[series], column] = scale
+                history.store.unit[place[series], column] = scale
 
     def _write_targets(self, history: History, position, y: pd.DataFrame, series) -> None:
         values, observed = history.store.values.numpy(), history.store.observed.numpy()
         for column in range(len(self.targets)):
             raw = numeric_values(y.iloc[:, column])
+            self._check_support(y.iloc[:, column], raw)
             scaled = (raw - history.loc[series, column]) / history.scale[series, column]
             if self.scaler == "robust_arcsinh":
                 scaled = np.arcsinh(scaled)
@@ -516,6 +532,18 @@ class FrameEncoder:
             rows = np.arange(len(values))[position][seen]
             values[rows, column] = scaled[seen]
             observed[rows, column] = True
+
+    def _check_support(self, column: pd.Series, values: np.ndarray) -> None:
+        low, words = SUPPORTS[self.support]
+        outside = values < low
+        if self.support == "count":
+            outside |= np.mod(values, 1) > 0
+        if outside.any():
+            row = int(np.argmax(outside))
+            raise ValueError(
+                f"Got the value {values[row]} in column {column.name!r} at {column.index[row]}, "
+                f"expected {words} for this loss. Use loss='quantile' or 'normal' for other data."
+            )
 
     def _write_covariates(self, history: History, X: pd.DataFrame, wanted: np.ndarray) -> None:
         """Write the rows of X that the history has, refusing if one of ``wanted`` is absent."""

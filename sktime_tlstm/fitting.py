@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,15 +13,16 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset, Subset
 
+from sktime_tlstm.calibration import Calibration
 from sktime_tlstm.encoding import FrameEncoder, History, find_timeline, split_index
 from sktime_tlstm.net import ForecastNet, build_net, isolated_random_state, train
 from sktime_tlstm.nn import Head, make_head
-from sktime_tlstm.rolling import Model, residual_table
+from sktime_tlstm.rolling import Model
 from sktime_tlstm.timeline import Timeline
 from sktime_tlstm.validation import resolve_device
 from sktime_tlstm.windows import WindowDataset, WindowSpec, gather, training_cutoffs
 
-__all__ = ["finetune_model", "fit_model", "update_model"]
+__all__ = ["finetune_model", "fit_model", "refresh_calibration", "update_model"]
 
 #: Context without a season, the largest context chosen by rule, and seasons in a context.
 PLAIN_CONTEXT, MAX_CONTEXT, CONTEXT_SEASONS = 64, 384, 4
@@ -30,10 +32,14 @@ PLAIN_HORIZON = 12
 NORM_SEASONS = 7
 #: An epoch has at least this many steps, a batch at least this many windows, on tiny data.
 MIN_STEPS_PER_EPOCH, MIN_BATCH = 20, 8
+#: Times that an epoch sees a row as a target, at most, where that allows so many steps.
+MAX_PASSES_PER_EPOCH = 5
 #: Share of the cutoffs held out where intervals come from held-out errors.
-POINT_VALIDATION_FRACTION = 0.1
+HELD_OUT_FRACTION = 0.1
 #: Validation windows evaluated after an epoch, at most.
 MAX_VALIDATION_WINDOWS = 512
+#: Windows whose errors calibrate intervals.
+CALIBRATION_WINDOWS = 256
 #: Learning rate of fine-tuning and updates, as a share of lr.
 FINETUNE_LR = 0.15
 
@@ -77,8 +83,9 @@ def fit_model(
     for net, member in zip(members, seeds, strict=True):
         _train(options, net, dataset, validation, options.max_epochs, member)
     model = Model(members, encoder, spec, None, options.num_samples, seed)
-    if not hasattr(head, "quantile"):
-        model = _with_residuals(model, dataset, validation)
+    if _needs_errors(options, head):
+        held_out = dataset if validation is None else cast(WindowDataset, validation.dataset)
+        model = _calibrated(model, held_out)
     return model, history
 
 
@@ -91,7 +98,7 @@ def finetune_model(
         encoder.targets = list(y.columns)
     history = encoder.encode(y, X, model.spec.horizon)
     members = copy.deepcopy(model.members)
-    model = Model(members, encoder, model.spec, model.residuals, options.num_samples, seed)
+    model = Model(members, encoder, model.spec, model.calibration, options.num_samples, seed)
     if options.finetune_epochs:
         batch_size = _batch_size(options, history, model.spec)
         low, _, high = training_cutoffs(history.lengths, model.spec, 0.0)
@@ -129,7 +136,31 @@ def update_model(
     members = copy.deepcopy(model.members)
     for net in members:
         _train(options, net, dataset, None, options.update_epochs, model.seed, FINETUNE_LR)
-    return Model(members, model.encoder, model.spec, model.residuals, model.num_samples, model.seed)
+    return replace(model, members=members)
+
+
+def refresh_calibration(model: Model, history: History, new_rows: np.ndarray) -> Model:
+    """Return the model with its calibration extended by the errors on new rows.
+
+    The windows are those whose horizons end with the last new row, one horizon before, and so on:
+    they follow the rhythm of the updates.
+    """
+    number = -(-new_rows // model.spec.horizon)
+    last = history.lengths - model.spec.horizon
+    number = np.clip(np.minimum(number, -(-last // model.spec.horizon)), 0, None)
+    series = np.repeat(np.arange(len(number)), number)
+    if model.calibration is None or not len(series):
+        return model
+    back = np.concatenate([np.arange(count)[::-1] for count in number])
+    cutoff = last[series] - back * model.spec.horizon
+    errors = model.errors(history.store, series, cutoff)
+    return replace(model, calibration=model.calibration.extended(errors))
+
+
+def _needs_errors(options: SimpleNamespace, head: Head) -> bool:
+    """Whether intervals need errors on held-out windows."""
+    has_quantiles = hasattr(head, "quantile") or hasattr(head, "distribution")
+    return options.calibration != "none" or not has_quantiles
 
 
 def _make_encoder(
@@ -138,12 +169,22 @@ def _make_encoder(
     scaler = covariate_scaler = options.scaler
     if scaler == "auto":
         covariate_scaler = "robust_arcsinh"
-        scaler = "robust" if head.point_statistic == "mean" else "robust_arcsinh"
+        scaler = "robust_arcsinh" if head.point_statistic == "median" else "robust"
+        scaler = scaler if head.support == "real" else "mean"
+    if head.support != "real" and scaler not in ("mean", None):
+        raise ValueError(
+            f"Got scaler={scaler!r} with loss={options.loss!r}, whose targets must not be shifted; "
+            "expected 'auto', 'mean' or None. Pass scaler='auto'."
+        )
     features = options.time_features
     if features == "auto":
         features = timeline.default_time_features(longest)
     return FrameEncoder(
-        scaler, covariate_scaler, tuple(options.past_covariates or ()), tuple(features)
+        head.support,
+        scaler,
+        covariate_scaler,
+        tuple(options.past_covariates or ()),
+        tuple(features),
     )
 
 
@@ -181,6 +222,7 @@ def _make_spec(
         lags=tuple(lags),
         window_norm=options.window_norm,
         norm_length=norm,
+        support=encoder.support,
     )
 
 
@@ -198,7 +240,8 @@ def _dataset(
     high: np.ndarray,
     batch_size: int,
 ) -> WindowDataset:
-    windows = max(int((high - low).sum()), MIN_STEPS_PER_EPOCH * batch_size)
+    passes = int(MAX_PASSES_PER_EPOCH * history.lengths.sum() / spec.horizon)
+    windows = max(min(int((high - low).sum()), passes), MIN_STEPS_PER_EPOCH * batch_size)
     seasons = history.timeline.seasons()
     return WindowDataset(
         history.store,
@@ -216,7 +259,7 @@ def _datasets(
 ) -> tuple[WindowDataset, Subset | None]:
     fraction = options.validation_fraction
     if fraction is None:
-        fraction = 0.0 if hasattr(head, "quantile") else POINT_VALIDATION_FRACTION
+        fraction = HELD_OUT_FRACTION if _needs_errors(options, head) else 0.0
     low, split, high = training_cutoffs(history.lengths, spec, fraction)
     dataset = _dataset(options, history, spec, low, split, batch_size)
     first = np.where(split < high, split + spec.horizon - 1, high)
@@ -307,8 +350,10 @@ def _train(
     train(net, dataset, validation, epochs=epochs, lr=lr, lr_schedule=schedule, seed=seed)
 
 
-def _with_residuals(model: Model, dataset: WindowDataset, validation: Subset | None) -> Model:
-    """Add the quantiles of errors on validation windows, or on training windows without those."""
-    held_out = dataset if validation is None else cast(WindowDataset, validation.dataset)
-    table = residual_table(model, held_out, _spread(len(held_out), MAX_VALIDATION_WINDOWS))
-    return Model(model.members, model.encoder, model.spec, table, model.num_samples, model.seed)
+def _calibrated(model: Model, dataset: WindowDataset) -> Model:
+    """Add a calibration by errors on evenly spaced windows of a dataset, oldest first."""
+    index = _spread(len(dataset), CALIBRATION_WINDOWS)
+    series, cutoff = dataset.place(index)
+    order = np.argsort(cutoff, kind="stable")
+    errors = model.errors(dataset.store, series[order], cutoff[order])
+    return replace(model, calibration=Calibration(errors, CALIBRATION_WINDOWS))

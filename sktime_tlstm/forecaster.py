@@ -12,8 +12,9 @@ import pandas as pd
 from sktime.datatypes import convert_to
 from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
 
+from sktime_tlstm import distributions
 from sktime_tlstm.encoding import Rows
-from sktime_tlstm.fitting import finetune_model, fit_model, update_model
+from sktime_tlstm.fitting import finetune_model, fit_model, refresh_calibration, update_model
 from sktime_tlstm.rolling import Model
 from sktime_tlstm.timeline import Timeline
 from sktime_tlstm.validation import check_parameters
@@ -72,7 +73,8 @@ class SkorchForecaster(BaseForecaster):
         Draw every series equally often, or every window.
     max_windows_per_epoch : int, default=2560
         Bounds an epoch. Every epoch draws windows afresh, half of them whole seasons before the
-        end of the data, at least 20 batches (tiny data repeat; their batches shrink down to 8).
+        end of the data: no row is a target more than about five times, but at least 20 batches
+        are drawn (tiny data repeat; their batches shrink down to 8).
     past_covariates : list of str or None, default=None
         Columns of X that are not known in the future.
     time_features : "auto" or tuple of str, default="auto"
@@ -81,17 +83,24 @@ class SkorchForecaster(BaseForecaster):
     target_lags : "auto" or tuple of int, default="auto"
         Lags, in steps, at which the decoder sees target and covariates. "auto": one and seven
         seasons for steps below a day, else one season; only those a third of the data long.
-    scaler : {"auto", "robust_arcsinh", "robust", "standard", "minmax"} or None, default="auto"
-        Scaling of each series, and of each covariate over all series. "auto": arcsinh of the
-        value's distance to the median in median absolute deviations; without the arcsinh for the
-        target where the forecast is a mean (loss "mse").
+    scaler : str or None, default="auto"
+        Scaling of each series, and of each covariate over all series: "robust_arcsinh" (arcsinh
+        of the distance to the median in median absolute deviations), "robust", "standard",
+        "minmax", "mean" (divided by the mean). "auto" is "robust_arcsinh", for the targets of
+        losses whose forecast is a mean "robust", for positive targets and counts "mean".
     window_norm : {"meanstd", "mean"} or None, default="meanstd"
         Normalisation of the target in each window, by its context or its last seven seasons.
-    loss : {"quantile", "mse", "mae", "huber"} or Head, default="quantile"
-        Point forecasts are medians, for "mse" means. Intervals of point losses come from errors
-        on held-out windows.
+    loss : str or Head, default="quantile"
+        "quantile"; "mse", "mae" or "huber", whose intervals come from errors on held-out windows;
+        a distribution, trained by its likelihood: "normal", "student_t", "laplace"; for positive
+        targets "log_normal", "gamma"; for counts "negative_binomial", "poisson"; or a head of
+        one's own. Point forecasts are medians, for "mse" and distributions means.
     quantiles : tuple of float or None, default=None
         Levels that "quantile" trains; None for 0.1, 0.2, ..., 0.9. Any level can be forecast.
+    calibration : {"none", "conformal", "adaptive"}, default="none"
+        "conformal" corrects quantiles, per horizon step, by their errors on the held-out windows.
+        "adaptive" also learns from the errors on the rows that ``update`` brings (the latest 256
+        windows count).
     num_samples : int, default=200
         Sample paths for intervals beyond the horizon.
     max_epochs : int, default=10
@@ -104,8 +113,9 @@ class SkorchForecaster(BaseForecaster):
     lr_schedule : {"onecycle", "cosine"} or None, default="onecycle"
     validation_fraction : float or None, default=None
         Share of each series' cutoffs, its last ones, that is held out of training for validation,
-        whose loss stops training early and picks the best weights. None: 0.1 for point losses,
-        which need held-out errors for intervals, else 0. Series of at most two horizons have none.
+        whose loss stops training early and picks the best weights. None: 0.1 where intervals need
+        held-out errors (point losses, calibration), else 0. Series of at most two horizons have
+        none.
     patience : int or None, default=3
         Epochs without a better validation loss before training stops; None for never.
     finetune_epochs : int, default=2
@@ -179,7 +189,7 @@ class SkorchForecaster(BaseForecaster):
             "pretrained_members_",
             "pretrained_encoder_",
             "pretrained_spec_",
-            "pretrained_residuals_",
+            "pretrained_calibration_",
         ],
     }
     _config = {"remember_data": False}
@@ -199,6 +209,7 @@ class SkorchForecaster(BaseForecaster):
         window_norm="meanstd",
         loss="quantile",
         quantiles=None,
+        calibration="none",
         num_samples=200,
         max_epochs=10,
         batch_size=64,
@@ -233,6 +244,7 @@ class SkorchForecaster(BaseForecaster):
         self.window_norm = window_norm
         self.loss = loss
         self.quantiles = quantiles
+        self.calibration = calibration
         self.num_samples = num_samples
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -348,14 +360,14 @@ class SkorchForecaster(BaseForecaster):
         self.pretrained_members_ = model.members
         self.pretrained_encoder_ = model.encoder
         self.pretrained_spec_ = model.spec
-        self.pretrained_residuals_ = model.residuals
+        self.pretrained_calibration_ = model.calibration
 
     def _pretrained(self, seed: int) -> Model:
         return Model(
             self.pretrained_members_,
             self.pretrained_encoder_,
             self.pretrained_spec_,
-            self.pretrained_residuals_,
+            self.pretrained_calibration_,
             self.num_samples,
             seed,
         )
@@ -372,32 +384,74 @@ class SkorchForecaster(BaseForecaster):
         return pd.DataFrame(values.reshape(len(index), -1), index=index, columns=columns)
 
     def _predict_var(self, fh: ForecastingHorizon, X, cov=False) -> pd.DataFrame:
-        index, values = self._forecast(fh, X, _distribution_levels())
-        return pd.DataFrame(values.var(axis=-1), index=index, columns=self._get_varnames())
+        self._refuse_new_covariates(X)
+        series, step, index = self._rows_of(fh)
+        rows = (self._history, self._rows_seen, series, step, X)
+        if self._model.is_parametric(step):
+            values = distributions.variance(*self._model.parameters(*rows))
+        else:
+            values = self._model.forecast(*rows, _distribution_levels()).var(axis=-1)
+        return pd.DataFrame(values, index=index, columns=self._get_varnames())
 
     def _predict_proba(self, fh: ForecastingHorizon, X, marginal=True):
-        from skpro.distributions import Empirical
-
-        index, values = self._forecast(fh, X, _distribution_levels())
+        self._refuse_new_covariates(X)
         columns = pd.Index(self._get_varnames())
-        draws = np.moveaxis(values, -1, 0).reshape(-1, len(columns))  # (level * row, target)
-        levels = [pd.Index(range(DISTRIBUTION_LEVELS)).repeat(len(index))]
-        rows = index.append([index] * (DISTRIBUTION_LEVELS - 1))
-        levels += [rows.get_level_values(level) for level in range(index.nlevels)]
-        sample = pd.DataFrame(draws, pd.MultiIndex.from_arrays(levels), columns)
-        return Empirical(sample, index=index, columns=columns)
+        series, step, index = self._rows_of(fh)
+        rows = (self._history, self._rows_seen, series, step, X)
+        if self._model.is_parametric(step):
+            return distributions.parametric(*self._model.parameters(*rows), index, columns)
+        values = self._model.forecast(*rows, _distribution_levels())
+        return distributions.empirical(values, index, columns)
+
+    @_restoring
+    def predict_samples(self, fh=None, X=None, num_samples=None):
+        """Draw sample paths of the future.
+
+        A path follows one quantile level through each block of the horizon and sees its own past
+        beyond it. The draws are the same for the same fitted forecaster and ``random_state``.
+
+        Parameters
+        ----------
+        fh : as in ``predict``
+        X : as in ``predict``
+        num_samples : int or None, default=None
+            Number of paths; None for the parameter ``num_samples``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by (sample, levels of y ..., time), a column for each target.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``num_samples`` is no integer of at least 2, and as ``predict`` does.
+        """
+        self.check_is_fitted()
+        number = self.num_samples if num_samples is None else num_samples
+        check_parameters({"num_samples": number})
+        fh, X = self._check_fh(fh, pred_int=True), self._check_X(X)
+        self._refuse_new_covariates(X)
+        series, step, index = self._rows_of(fh)
+        values = self._model.samples(self._history, self._rows_seen, series, step, X, number)
+        values = np.moveaxis(values, 0, -1)
+        return distributions.stacked(values, index, self._model.encoder.targets)
 
     def _forecast(
         self, fh: ForecastingHorizon, X, alphas: list[float] | None
     ) -> tuple[pd.Index, np.ndarray]:
         """Return the index of fh for every series, and its forecasts (row, target[, alpha])."""
-        history, seen = self._history, self._rows_seen
         self._refuse_new_covariates(X)
-        last = history.first + seen - 1  # (series,) grid row of each last observation
-        step = _relative_steps(fh, history.timeline, last)
+        series, step, index = self._rows_of(fh)
+        values = self._model.forecast(self._history, self._rows_seen, series, step, X, alphas)
+        return index, values
+
+    def _rows_of(self, fh: ForecastingHorizon) -> tuple[np.ndarray, np.ndarray, pd.Index]:
+        """Return series, relative step and index of the rows that fh asks for."""
+        last = self._history.first + self._rows_seen - 1  # grid row of each last observation
+        step = _relative_steps(fh, self._history.timeline, last)
         series = np.repeat(np.arange(len(last)), step.shape[1])
-        values = self._model.forecast(history, seen, series, step.ravel(), X, alphas)
-        return self._index(series, (last[:, None] + step).ravel()), values
+        return series, step.ravel(), self._index(series, (last[:, None] + step).ravel())
 
     def _refuse_new_covariates(self, X) -> None:
         if X is not None and not self._has_covariates:
@@ -469,13 +523,14 @@ class SkorchForecaster(BaseForecaster):
         self._refuse_new_covariates(X)
         model, before = self._model, self._history
         history, seen = model.encoder.extend(before, self._rows_seen, y, X, model.spec.horizon)
+        end = np.zeros(len(seen), dtype=np.int64)
+        end[: len(before.first)] = before.first + before.lengths
+        new_rows = np.maximum(history.first + history.lengths - np.maximum(end, history.first), 0)
+        if self.calibration == "adaptive":
+            model = refresh_calibration(model, history, new_rows)
         if update_params:
-            end = np.zeros(len(seen), dtype=np.int64)
-            end[: len(before.first)] = before.first + before.lengths
-            new_rows = np.maximum(
-                history.first + history.lengths - np.maximum(end, history.first), 0
-            )
-            self._keep(update_model(self._checked_options(), model, history, new_rows))
+            model = update_model(self._checked_options(), model, history, new_rows)
+        self._keep(model)
         self._history, self._rows_seen = history, seen
         return self
 

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from skorch import NeuralNet
@@ -125,9 +125,11 @@ class ForecastNet(NeuralNet):
 
     def get_loss(self, y_pred, y_true, X=None, training=False) -> Tensor:
         """Return the head's loss; in training with the network's ``auxiliary_loss``, if any."""
-        loss = super().get_loss(y_pred, y_true, X=X, training=training)
+        target, *unit = y_true if isinstance(y_true, (tuple, list)) else (y_true,)
+        parts = [part.to(y_pred.device) for part in (target, *unit)]
+        loss = self.criterion_(y_pred, *parts)
         if training and hasattr(self.module_, "auxiliary_loss"):
-            loss = loss + self.module_.auxiliary_loss()
+            loss = loss + cast(Any, self.module_).auxiliary_loss()
         return loss
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
@@ -145,7 +147,7 @@ class ForecastNet(NeuralNet):
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             losses.append(step["loss"].detach())
-            sizes.append(len(batch[1]))
+            sizes.append(len(batch[0]["past"]))
             self.notify("on_batch_end", batch=batch, training=training, **step)
         values = torch.stack(losses).tolist()
         if not all(map(math.isfinite, values)):

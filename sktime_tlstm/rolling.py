@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sktime_tlstm import distributions
+from sktime_tlstm.calibration import Calibration
 from sktime_tlstm.encoding import FrameEncoder, History
 from sktime_tlstm.net import ForecastNet
-from sktime_tlstm.nn import QuantileHead
-from sktime_tlstm.windows import SeriesStore, WindowDataset, WindowSpec, gather
+from sktime_tlstm.nn import Head, QuantileHead
+from sktime_tlstm.windows import SeriesStore, WindowSpec, gather
 
-__all__ = ["RESIDUAL_LEVELS", "Model", "residual_table"]
+__all__ = ["Forecast", "Model"]
 
-#: Levels at which the residuals of a point forecast are kept.
-RESIDUAL_LEVELS = tuple(round(0.05 * k, 2) for k in range(1, 20))
-#: Fewer residuals than this at a horizon step are pooled over all steps.
-MIN_RESIDUALS = 20
 #: Windows in one forward pass of a forecast.
 WINDOWS_PER_PASS = 1024
 #: Floats that the sample paths of one group of series may take.
@@ -27,17 +26,27 @@ SAMPLE_BUDGET = 2**25
 
 @dataclass(frozen=True)
 class Forecast:
-    """Scaled forecasts of windows.
+    """What the networks say of windows, normalised as the windows are.
 
     Parameters
     ----------
-    point : Tensor of shape (window, horizon, num_targets)
-    table : Tensor of shape (window, horizon, num_targets, level)
-        Quantiles at the model's levels.
+    parameters : Tensor of shape (member, window, horizon, num_targets, parameter)
+        Of each member's head.
+    loc, scale : Tensor of shape (window, num_targets)
+        Normalisation of each window.
+    unit : Tensor of shape (window, num_targets)
+        Factor from normalised values to counts.
     """
 
-    point: Tensor
-    table: Tensor
+    parameters: Tensor
+    loc: Tensor
+    scale: Tensor
+    unit: Tensor
+
+    def undo(self, normalised: Tensor) -> Tensor:
+        """Undo the windows' normalisation of values (window, horizon, num_targets, ...)."""
+        shape = (len(self.loc), 1, self.loc.shape[1]) + (1,) * (normalised.ndim - 3)
+        return self.loc.reshape(shape) + self.scale.reshape(shape) * normalised
 
 
 @dataclass(frozen=True)
@@ -50,8 +59,8 @@ class Model:
         Trained nets, whose forecasts are averaged.
     encoder : FrameEncoder
     spec : WindowSpec
-    residuals : Tensor of shape (horizon, num_targets, level) or None
-        Quantiles of a point forecast's normalised errors; None where the head has quantiles.
+    calibration : Calibration or None
+        Corrections of the quantiles; a point forecast's only quantiles.
     num_samples : int
         Number of sample paths beyond the horizon.
     seed : int
@@ -61,15 +70,13 @@ class Model:
     members: list[ForecastNet]
     encoder: FrameEncoder
     spec: WindowSpec
-    residuals: Tensor | None
+    calibration: Calibration | None
     num_samples: int
     seed: int
 
     @property
-    def reader(self) -> QuantileHead:
-        """The head that reads quantiles at any level off the tables of `windows`."""
-        if self.residuals is not None:
-            return QuantileHead(RESIDUAL_LEVELS)
+    def head(self) -> Head:
+        """The head of every member."""
         return self.members[0].criterion_
 
     def windows(self, store: SeriesStore, series: np.ndarray, cutoff: np.ndarray) -> Forecast:
@@ -81,30 +88,72 @@ class Model:
         series, cutoff : numpy.ndarray of int64, shape (window,)
         """
         store = store.to(self.members[0].device)
-        points, tables = [], []
+        passes = []
         for begin in range(0, len(series), WINDOWS_PER_PASS):
             chunk = slice(begin, begin + WINDOWS_PER_PASS)
-            forecast = self._pass(
-                store, torch.from_numpy(series[chunk]), torch.from_numpy(cutoff[chunk])
-            )
-            points.append(forecast.point.cpu())
-            tables.append(forecast.table.cpu())
-        return Forecast(torch.cat(points), torch.cat(tables))
+            which, when = torch.from_numpy(series[chunk]), torch.from_numpy(cutoff[chunk])
+            batch = gather(store, self.spec, which, when)
+            outputs = [net.criterion_.unpack(net.outputs(batch.inputs)) for net in self.members]
+            passes.append((torch.stack(outputs), batch.loc, batch.scale, batch.unit))
+        parameters, *statistics = (list(part) for part in zip(*passes, strict=True))
+        return Forecast(
+            torch.cat(parameters, dim=1).cpu(), *(torch.cat(part).cpu() for part in statistics)
+        )
 
-    def _pass(self, store: SeriesStore, series: Tensor, cutoff: Tensor) -> Forecast:
-        batch = gather(store, self.spec, series, cutoff)
-        loc, scale = batch.loc[:, None], batch.scale[:, None]  # (window, 1, target)
-        points, tables = [], []
-        for net in self.members:
-            parameters = net.criterion_.unpack(net.outputs(batch.inputs))
-            point = net.criterion_.point(parameters)
-            points.append(point)
-            if self.residuals is None:
-                tables.append(parameters.sort(dim=-1).values)
-            else:
-                tables.append(point[..., None] + self.residuals.to(point))
-        point, table = torch.stack(points).mean(0), torch.stack(tables).mean(0)
-        return Forecast(loc + scale * point, loc[..., None] + scale[..., None] * table)
+    def point(self, forecast: Forecast) -> Tensor:
+        """Return the scaled point forecast (window, horizon, num_targets)."""
+        return forecast.undo(self.head.point(forecast.parameters).mean(0))
+
+    def quantile(self, forecast: Forecast, level: Tensor) -> Tensor:
+        """Return scaled quantiles (window, horizon, num_targets, alpha), never crossing.
+
+        Parameters
+        ----------
+        forecast : Forecast
+        level : Tensor of shape (alpha,) or (window, alpha)
+            Levels, the same for all windows or each window's own.
+        """
+        level = level.double().expand(len(forecast.loc), -1)[:, None, None]
+        if self.calibration is None:
+            return forecast.undo(self._normalised(forecast, level))
+        grid = torch.tensor(self.calibration.levels, dtype=torch.float64)
+        table = self._normalised(forecast, grid) + self.calibration.corrections
+        reader = QuantileHead(self.calibration.levels)
+        return forecast.undo(reader.quantile_at(table[..., None, :], level))
+
+    def _normalised(self, forecast: Forecast, level: Tensor) -> Tensor:
+        """Return the networks' own quantiles, averaged over members.
+
+        ``level`` broadcasts with (window, horizon, num_targets, alpha). A point forecast is its
+        own quantile at every level, to be corrected by its calibration.
+        """
+        parameters, head = forecast.parameters.double(), cast(Any, self.head)
+        if hasattr(head, "quantile_at"):
+            values = head.quantile_at(parameters[..., None, :], level)
+        elif hasattr(head, "distribution"):
+            unit = forecast.unit if head.support == "count" else torch.ones_like(forecast.unit)
+            unit = unit[:, None, :, None].double()
+            values = torch.from_numpy(
+                distributions.quantile(
+                    head.distribution, parameters[..., None, :].numpy(), level.numpy(), unit.numpy()
+                )
+            )
+        else:
+            values = head.point(parameters)[..., None] + torch.zeros_like(level)
+        return values.mean(0)
+
+    def errors(self, store: SeriesStore, series: np.ndarray, cutoff: np.ndarray) -> np.ndarray:
+        """Return ``target - quantile``, normalised, at the levels of calibrations.
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (window, horizon, num_targets, level)
+            NaN where the target is not observed.
+        """
+        forecast = self.windows(store, series, cutoff)
+        batch = gather(store, self.spec, torch.from_numpy(series), torch.from_numpy(cutoff))
+        quantiles = self._normalised(forecast, torch.tensor(Calibration.levels).double())
+        return (batch.target.cpu()[..., None] - quantiles).float().numpy()
 
     def forecast(
         self,
@@ -145,62 +194,144 @@ class Model:
         scaled = np.zeros((len(step), self.spec.num_targets, *levels))
         past, future = step <= 0, step > 0
         if past.any():
-            seen = cutoff[series[past]] + step[past] - 1
-            if (seen < 0).any():
-                owner = series[past][int(np.argmax(seen < 0))]
-                raise ValueError(
-                    f"Got fh with the step {step[past].min()}, before the first of the "
-                    f"{cutoff[owner]} observations{history.name(owner)}. Pass steps of at least "
-                    f"{1 - cutoff[owner]}."
-                )
-            ahead = self.windows(history.store, series[past], seen)
+            ahead = self._insample(history, cutoff, series[past], step[past])
             scaled[past] = self._read(ahead, alphas)[:, 0]
         if future.any():
-            # Whole blocks: a step sees the same covariates and calendar whatever else is asked.
-            num_future = -(-int(step.max()) // self.spec.horizon) * self.spec.horizon
-            wanted = np.zeros((len(cutoff), num_future), dtype=bool)
-            wanted[series[future], step[future] - 1] = True
-            tail, kept = self.encoder.tail(history, cutoff, self.spec.reach, wanted, X)
-            paths = self._future(tail, kept, num_future, alphas)
+            tail, kept, num_future = self._tail(history, cutoff, series, step, X)
+            paths = self._future(tail.store, kept, num_future, alphas)
             scaled[future] = paths[series[future], step[future] - 1]
         return self.encoder.decode(history, scaled[:, None], series)[:, 0]
+
+    def samples(
+        self,
+        history: History,
+        cutoff: np.ndarray,
+        series: np.ndarray,
+        step: np.ndarray,
+        X,
+        num_samples: int,
+    ) -> np.ndarray:
+        """Draw sample paths of rows, as `forecast` takes them.
+
+        In-sample steps are drawn independently of each other.
+
+        Returns
+        -------
+        numpy.ndarray of float64, shape (sample, row, num_targets)
+        """
+        scaled = np.zeros((num_samples, len(step), self.spec.num_targets))
+        past, future = step <= 0, step > 0
+        if past.any():
+            ahead = self._insample(history, cutoff, series[past], step[past])
+            rng = np.random.default_rng([self.seed, 1])
+            level = torch.from_numpy(_stratified(rng, num_samples, int(past.sum())).T)
+            scaled[:, past] = np.moveaxis(self.quantile(ahead, level).numpy()[:, 0], -1, 0)
+        if future.any():
+            tail, kept, num_future = self._tail(history, cutoff, series, step, X)
+            paths = np.concatenate(
+                list(self._sample_groups(tail.store, kept, num_future, num_samples)), axis=1
+            )
+            scaled[:, future] = paths[:, series[future], step[future] - 1]
+        flat = scaled.reshape(-1, 1, self.spec.num_targets)
+        values = self.encoder.decode(history, flat, np.tile(series, num_samples))
+        return values.reshape(scaled.shape)
+
+    def is_parametric(self, step: np.ndarray) -> bool:
+        """Whether forecasts of these steps are distributions of the head's family."""
+        family = hasattr(self.head, "distribution") and self.encoder.scaler != "robust_arcsinh"
+        exact = self.calibration is None and len(self.members) == 1
+        return family and exact and bool((step <= self.spec.horizon).all())
+
+    def parameters(
+        self, history: History, cutoff: np.ndarray, series: np.ndarray, step: np.ndarray, X
+    ) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
+        """Return the distributions of rows, as `forecast` takes them, where `is_parametric`.
+
+        Returns
+        -------
+        family : str
+        parameters : numpy.ndarray of shape (row, num_targets, parameter)
+        loc, scale : numpy.ndarray of shape (row, num_targets)
+            ``value = loc + scale * scaled``, in units of y.
+        """
+        parameters = np.zeros((len(step), self.spec.num_targets, self.head.num_parameters))
+        loc, scale = np.zeros((2, *parameters.shape[:2]))
+        past, future = step <= 0, step > 0
+        if past.any():
+            ahead = self._insample(history, cutoff, series[past], step[past])
+            parameters[past] = ahead.parameters[0, :, 0]
+            loc[past], scale[past] = ahead.loc, ahead.scale
+        if future.any():
+            tail, kept, _ = self._tail(history, cutoff, series, step, X)
+            ahead = self.windows(tail.store, np.arange(len(kept)), kept)
+            parameters[future] = ahead.parameters[0, series[future], step[future] - 1]
+            loc[future], scale[future] = ahead.loc[series[future]], ahead.scale[series[future]]
+        loc = history.loc[series] + history.scale[series] * loc
+        return cast(Any, self.head).distribution, parameters, loc, history.scale[series] * scale
+
+    def _insample(
+        self, history: History, cutoff: np.ndarray, series: np.ndarray, step: np.ndarray
+    ) -> Forecast:
+        """Forecast windows whose first step is the row asked for."""
+        seen = cutoff[series] + step - 1
+        if (seen < 0).any():
+            owner = series[int(np.argmax(seen < 0))]
+            raise ValueError(
+                f"Got fh with the step {step[seen < 0][0]}, before the first of the "
+                f"{cutoff[owner]} observations{history.name(owner)}. Pass steps of at least "
+                f"{1 - cutoff[owner]}."
+            )
+        return self.windows(history.store, series, seen)
+
+    def _tail(
+        self, history: History, cutoff: np.ndarray, series: np.ndarray, step: np.ndarray, X
+    ) -> tuple[History, np.ndarray, int]:
+        """Return the rows that forecasts of the future need, and how many steps they take."""
+        future = step > 0
+        # Whole blocks: a step sees the same covariates and calendar whatever else is asked.
+        num_future = -(-int(step.max()) // self.spec.horizon) * self.spec.horizon
+        wanted = np.zeros((len(cutoff), num_future), dtype=bool)
+        wanted[series[future], step[future] - 1] = True
+        tail, kept = self.encoder.tail(history, cutoff, self.spec.reach, wanted, X)
+        return tail, kept, num_future
 
     def _read(self, forecast: Forecast, alphas: list[float] | None) -> np.ndarray:
         """Return the scaled point (window, horizon, target) or quantiles (..., alpha)."""
         if alphas is None:
-            return forecast.point.numpy()
-        levels = torch.tensor(alphas, dtype=torch.float64)
-        return self.reader.quantile(forecast.table.double(), levels).numpy()
+            return self.point(forecast).numpy()
+        return self.quantile(forecast, torch.tensor(alphas, dtype=torch.float64)).numpy()
 
     def _future(
-        self, tail: History, cutoff: np.ndarray, num_future: int, alphas: list[float] | None
+        self, store: SeriesStore, cutoff: np.ndarray, num_future: int, alphas: list[float] | None
     ) -> np.ndarray:
         """Forecast all steps 1 .. num_future of every series, scaled."""
-        horizon = self.spec.horizon
-        series = np.arange(len(cutoff))
         if alphas is None:
-            return self._roll(tail.store, cutoff, num_future, None)
-        forecast = self.windows(tail.store, series, cutoff)
-        direct = self._read(forecast, alphas)[:, :num_future]
+            return self._roll(store, cutoff, num_future, None)
+        horizon = self.spec.horizon
+        direct = self._read(self.windows(store, np.arange(len(cutoff)), cutoff), alphas)
         if num_future <= horizon:
-            return direct
-        rows = self.num_samples * int(tail.store.length.max())
-        group = max(1, SAMPLE_BUDGET // (rows * tail.store.values.shape[1]))
-        beyond = [
-            self._sampled_quantiles(
-                tail.store, series[begin : begin + group], cutoff, num_future, alphas
-            )
-            for begin in range(0, len(series), group)
-        ]
-        return np.concatenate([direct, np.concatenate(beyond)[:, horizon:]], axis=1)
+            return direct[:, :num_future]
+        groups = self._sample_groups(store, cutoff, num_future, self.num_samples)
+        beyond = [np.quantile(paths[:, :, horizon:], alphas, axis=0) for paths in groups]
+        return np.concatenate([direct, np.moveaxis(np.concatenate(beyond, axis=1), 0, -1)], axis=1)
 
-    def _sampled_quantiles(self, store, series, cutoff, num_future, alphas) -> np.ndarray:
-        """Return quantiles (series, num_future, target, alpha) of sample paths."""
-        paths = self.sample(store, series, cutoff, num_future)
-        return np.moveaxis(np.quantile(paths, alphas, axis=0), 0, -1)
+    def _sample_groups(
+        self, store: SeriesStore, cutoff: np.ndarray, num_future: int, num_samples: int
+    ):
+        """Yield sample paths of a few series at a time, so that memory stays bounded."""
+        floats = num_samples * int(store.length.max()) * store.values.shape[1]
+        group = max(1, SAMPLE_BUDGET // floats)
+        for begin in range(0, len(cutoff), group):
+            series = np.arange(begin, min(begin + group, len(cutoff)))
+            yield self.sample(store, series, cutoff, num_future, num_samples)
 
     def sample(
-        self, store: SeriesStore, series: np.ndarray, cutoff: np.ndarray, num_future: int
+        self,
+        store: SeriesStore,
+        series: np.ndarray,
+        cutoff: np.ndarray,
+        num_future: int,
+        num_samples: int,
     ) -> np.ndarray:
         """Draw scaled sample paths (sample, series, num_future, target).
 
@@ -209,24 +340,23 @@ class Model:
         """
         rng = np.random.default_rng(self.seed)
         blocks = -(-num_future // self.spec.horizon)
-        number = self.num_samples
-        draws = [(rng.permutation(number) + rng.random(number)) / number for _ in range(blocks)]
-        level = np.stack(draws, axis=1)  # (sample, block)
-        rows = store.length[series].repeat(self.num_samples)
-        source = torch.cat([_rows(store, index) for index in series]).repeat(self.num_samples)
+        level = torch.from_numpy(_stratified(rng, num_samples, blocks))
+        rows = store.length[series].repeat(num_samples)
+        source = torch.cat([_rows(store, index) for index in series]).repeat(num_samples)
         copies = replace(
             store,
             values=store.values[source],
             observed=store.observed[source],
             start=rows.cumsum(0) - rows,
             length=rows,
-            calendar_start=store.calendar_start[series].repeat(self.num_samples),
-            level=store.level[series].repeat(self.num_samples, 1),
-            spread=store.spread[series].repeat(self.num_samples, 1),
+            calendar_start=store.calendar_start[series].repeat(num_samples),
+            level=store.level[series].repeat(num_samples, 1),
+            spread=store.spread[series].repeat(num_samples, 1),
+            unit=store.unit[series].repeat(num_samples, 1),
         )
-        levels = torch.from_numpy(level).repeat_interleave(len(series), dim=0)
-        paths = self._roll(copies, np.tile(cutoff[series], self.num_samples), num_future, levels)
-        return paths.reshape(self.num_samples, len(series), num_future, -1)
+        levels = level.repeat_interleave(len(series), dim=0)
+        paths = self._roll(copies, np.tile(cutoff[series], num_samples), num_future, levels)
+        return paths.reshape(num_samples, len(series), num_future, -1)
 
     def _roll(
         self, store: SeriesStore, cutoff: np.ndarray, num_future: int, levels: Tensor | None
@@ -242,10 +372,10 @@ class Model:
         for begin in range(0, num_future, horizon):
             forecast = self.windows(rolled, series, cutoff + begin)
             if levels is None:
-                block = forecast.point
+                block = self.point(forecast)
             else:
-                level = levels[:, begin // horizon, None, None]
-                block = self.reader.quantile_at(forecast.table.double(), level).float()
+                level = levels[:, begin // horizon, None]
+                block = self.quantile(forecast, level)[..., 0].float()
             block = block[:, : num_future - begin]
             row = store.start + torch.from_numpy(cutoff + begin)
             row = row[:, None] + torch.arange(block.shape[1])
@@ -254,41 +384,12 @@ class Model:
         return torch.cat(blocks, dim=1).numpy()
 
 
+def _stratified(rng: np.random.Generator, number: int, columns: int) -> np.ndarray:
+    """Return uniform numbers (number, columns), one from every stratum in each column."""
+    draws = [(rng.permutation(number) + rng.random(number)) / number for _ in range(columns)]
+    return np.stack(draws, axis=1)
+
+
 def _rows(store: SeriesStore, series: int) -> Tensor:
     start = int(store.start[series])
     return torch.arange(start, start + int(store.length[series]))
-
-
-def residual_table(model: Model, dataset: WindowDataset, indices: np.ndarray) -> Tensor:
-    """Return quantiles (horizon, num_targets, level) of normalised errors over windows.
-
-    Split conformal prediction (Vovk et al. 2005; Lei et al. 2018): with held-out windows, the
-    interval between two levels covers a new error with their difference as probability. A step
-    with few errors takes those of all steps; without any, a standard normal stands in.
-    """
-    errors = []
-    for begin in range(0, len(indices), WINDOWS_PER_PASS):
-        batch = dataset.batch(indices[begin : begin + WINDOWS_PER_PASS])
-        outputs = [net.outputs(batch.inputs) for net in model.members]
-        head = model.members[0].criterion_
-        point = torch.stack([head.point(head.unpack(output)) for output in outputs]).mean(0)
-        errors.append((batch.target - point).cpu().double())
-    error = torch.cat(errors).numpy()  # (window, horizon, target)
-    table = np.zeros((*error.shape[1:], len(RESIDUAL_LEVELS)))
-    for target in range(error.shape[2]):
-        pooled = error[..., target][~np.isnan(error[..., target])]
-        for step in range(error.shape[1]):
-            own = error[:, step, target]
-            own = own[~np.isnan(own)]
-            table[step, target] = _conformal(own if len(own) >= MIN_RESIDUALS else pooled)
-    return torch.from_numpy(table)
-
-
-def _conformal(errors: np.ndarray) -> np.ndarray:
-    """Return quantiles at RESIDUAL_LEVELS, wide enough for the number of errors there are."""
-    levels = np.array(RESIDUAL_LEVELS)
-    if not len(errors):
-        return torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(levels)).numpy()
-    # (n + 1) / n of the way from the middle: the finite-sample correction of both tails.
-    widened = 0.5 + (levels - 0.5) * (len(errors) + 1) / len(errors)
-    return np.quantile(errors, np.clip(widened, 0.0, 1.0))

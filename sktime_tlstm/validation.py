@@ -123,6 +123,7 @@ CONSTRAINTS: Mapping[str, Constraint] = {
             _levels,
         )
     ),
+    "calibration": _one_of(["none", "conformal", "adaptive"]),
     "num_samples": _integer(2),
     "max_epochs": _integer(1),
     "batch_size": _integer(1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -47,6 +47,8 @@ class SeriesStore:
     level, spread : Tensor of shape (num_series, num_targets), float32
         Mean and standard deviation of each scaled training series, for windows that hold too
         little to be normalised by themselves.
+    unit : Tensor of shape (num_series, num_targets), float32
+        Scale of each series, from scaled targets to units of y.
     """
 
     values: Tensor
@@ -57,6 +59,7 @@ class SeriesStore:
     calendar_start: Tensor
     level: Tensor
     spread: Tensor
+    unit: Tensor
 
     def to(self, device: str | torch.device) -> SeriesStore:
         """Return the store with its tensors on a device."""
@@ -90,6 +93,8 @@ class WindowSpec:
         Normalisation of the target within the window.
     norm_length : int
         Number of rows before the cutoff that the normalisation is computed from.
+    support : {"real", "positive", "count"}, default="real"
+        Of the targets; only real ones are shifted by the normalisation.
     """
 
     context_length: int
@@ -103,6 +108,7 @@ class WindowSpec:
     lags: tuple[int, ...]
     window_norm: str | None
     norm_length: int
+    support: str = "real"
 
     @property
     def reach(self) -> int:
@@ -141,13 +147,15 @@ class Batch(NamedTuple):
 
     ``inputs`` are the keyword arguments of the network; ``target`` (batch, horizon, num_targets)
     is normalised, NaN where unobserved; ``loc`` and ``scale`` (batch, num_targets) undo the
-    normalisation: ``value = loc + scale * normalised``.
+    normalisation: ``value = loc + scale * normalised``; ``unit`` (batch, num_targets) takes
+    normalised values to units of y.
     """
 
     inputs: dict[str, Tensor]
     target: Tensor
     loc: Tensor
     scale: Tensor
+    unit: Tensor
 
 
 def gather(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor) -> Batch:
@@ -192,7 +200,7 @@ def gather(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor)
         inputs["past"] = _left_align(past, lengths, cutoff)
         inputs["past_lengths"] = lengths
     target = torch.where(seen[:, reach:] > 0, normalised[:, reach:], torch.nan)
-    return Batch(inputs, target, loc, scale)
+    return Batch(inputs, target, loc, scale, scale * store.unit[series])
 
 
 def _window_statistics(
@@ -206,6 +214,9 @@ def _window_statistics(
     value, seen = values[:, rows, : spec.num_targets], observed[:, rows, : spec.num_targets]
     count = seen.sum(dim=1)
     mean = (value * seen).sum(dim=1) / count.clamp(min=1)
+    if spec.support != "real":
+        scale = torch.where(count > 0, mean, level)
+        return torch.zeros_like(level), torch.maximum(scale, MIN_WINDOW_SCALE * level)
     loc = torch.where(count > 0, mean, level)
     if spec.window_norm == "mean":
         return loc, torch.ones_like(level)
@@ -303,23 +314,31 @@ class WindowDataset(Dataset):
         """Return the number of windows."""
         return int(self.first[-1])
 
-    def __getitem__(self, index: int) -> tuple[dict[str, Tensor], Tensor]:
+    def __getitem__(self, index: int) -> tuple[dict[str, Tensor], Any]:
         """Return one window, without a batch dimension."""
         inputs, target = self.__getitems__([index])
-        return {name: value[0] for name, value in inputs.items()}, target[0]
+        single = tuple(part[0] for part in target) if isinstance(target, tuple) else target[0]
+        return {name: value[0] for name, value in inputs.items()}, single
 
-    def __getitems__(self, indices: list[int]) -> tuple[dict[str, Tensor], Tensor]:
-        """Return a whole batch: the network's keyword arguments and the normalised target."""
+    def __getitems__(self, indices: list[int]) -> tuple[dict[str, Tensor], Any]:
+        """Return a whole batch: the network's keyword arguments and the normalised target.
+
+        Where the targets are counts, the second is a pair: the target and its unit.
+        """
         batch = self.batch(indices)
+        if self.spec.support == "count":
+            return batch.inputs, (batch.target, batch.unit)
         return batch.inputs, batch.target
 
     def batch(self, indices: list[int] | np.ndarray) -> Batch:
         """Return a batch with what undoes its normalisation."""
-        index = np.asarray(indices)
+        series, cutoff = self.place(np.asarray(indices))
+        return gather(self.store, self.spec, torch.from_numpy(series), torch.from_numpy(cutoff))
+
+    def place(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the series and the cutoff of each window."""
         place = np.searchsorted(self.first, index, side="right") - 1
-        cutoff = self.low[place] + index - self.first[place]
-        series = torch.from_numpy(self.used[place])
-        return gather(self.store, self.spec, series, torch.from_numpy(cutoff))
+        return self.used[place], self.low[place] + index - self.first[place]
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """Draw the windows of one epoch, spread evenly over series and time.

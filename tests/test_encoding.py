@@ -47,7 +47,7 @@ def make_frames(lengths=(29,), seed=0):
 
 
 def fit_encoder(y, X=None, scaler="robust_arcsinh", past=(), time_features=("time_of_day",)):
-    return FrameEncoder(scaler, scaler, past, time_features).fit(y, X)
+    return FrameEncoder("real", scaler, scaler, past, time_features).fit(y, X)
 
 
 def with_gaps(frame, seed=0, share=0.3):

@@ -133,6 +133,7 @@ ALTERNATIVES = {
     "lr_schedule": "cosine",
     "validation_fraction": 0.2,
     "num_members": 2,
+    "calibration": "conformal",
     "callbacks": None,  # see test_compositions
     "precision": "bf16-mixed",
     "random_state": 1,

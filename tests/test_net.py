@@ -65,6 +65,7 @@ def make_data(rows=97, low=7, high=60, windows_per_epoch=WINDOWS):
         calendar_start=torch.tensor([0]),
         level=torch.zeros(1, 2),
         spread=torch.ones(1, 2),
+        unit=torch.ones(1, 2),
     )
     ends = [np.array([value]) for value in (low, high)]
     training = WindowDataset(store, SPEC, *ends, windows_per_epoch=windows_per_epoch)

@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from sktime_tlstm import rolling
+from sktime_tlstm.calibration import MIN_ERRORS, Calibration
 from sktime_tlstm.encoding import FrameEncoder
 from sktime_tlstm.net import build_net
 from sktime_tlstm.nn import AttentionLSTM, PointHead, QuantileHead
-from sktime_tlstm.rolling import MIN_RESIDUALS, RESIDUAL_LEVELS, Model, residual_table
+from sktime_tlstm.rolling import Model
 from sktime_tlstm.windows import WindowDataset, WindowSpec, gather
 
 HORIZON, LENGTHS = 5, (31, 23, 2)
@@ -94,17 +95,17 @@ class World:
 
     def __init__(self, head=None, module=Mixer, scaler="robust_arcsinh", members=1, **options):
         self.y, self.X, self.seen = make_frames()
-        self.encoder = FrameEncoder(scaler, scaler, ("gusts",), ("time_of_day",))
+        self.encoder = FrameEncoder("real", scaler, scaler, ("gusts",), ("time_of_day",))
         self.encoder.fit(self.y[self.seen], self.X[self.seen])
         self.history = self.encoder.encode(self.y[self.seen], self.X[self.seen], HORIZON)
         head = head or QuantileHead((0.1, 0.3, 0.5, 0.7, 0.9))
         self.nets = [make_net(head, module, SPEC, seed) for seed in range(members)]
-        residuals = None
+        calibration = None
         if not hasattr(head, "quantile"):
-            rng = np.random.default_rng(1)
-            residuals = torch.tensor(np.sort(rng.normal(size=(HORIZON, 2, len(RESIDUAL_LEVELS)))))
+            errors = np.random.default_rng(1).normal(size=(31, HORIZON, 2, 1))
+            calibration = Calibration(errors.repeat(len(Calibration.levels), axis=3), 31)
         options = {"num_samples": 7, "seed": 3, **options}
-        self.model = Model(self.nets, self.encoder, SPEC, residuals, **options)
+        self.model = Model(self.nets, self.encoder, SPEC, calibration, **options)
         self.cutoff = self.history.lengths
 
     def rows(self, steps):
@@ -178,15 +179,18 @@ def test_quantiles_within_the_horizon_are_read_off_one_window():
         np.testing.assert_allclose(found[series], direct, rtol=1e-4)
 
 
-def test_quantiles_of_a_point_loss_are_the_point_and_its_residuals():
+def test_quantiles_of_a_point_loss_are_the_point_and_its_corrections():
     world = World(PointHead("mse"), scaler="standard")
-    found = world.forecast([1, 4], list(RESIDUAL_LEVELS))
+    found = world.forecast([1, 4], list(Calibration.levels))
     point = world.forecast([1, 4])
     whole = world.whole()
     for series in range(len(LENGTHS)):
         _, _, scale = parameters_of(world.nets[0], whole.store, series, int(world.cutoff[series]))
         width = scale.numpy()[0] * world.history.scale[series]
-        by_hand = point[series][..., None] + width[:, None] * world.model.residuals[[0, 3]].numpy()
+        by_hand = (
+            point[series][..., None]
+            + width[:, None] * world.model.calibration.corrections[[0, 3]].numpy()
+        )
         np.testing.assert_allclose(found[series], by_hand, rtol=1e-5)
 
 
@@ -280,11 +284,11 @@ def test_the_quantiles_of_sample_paths_agree_with_those_of_the_first_block(head)
     world = World(head, num_samples=4001)
     wanted = np.ones((len(LENGTHS), 2 * HORIZON), dtype=bool)
     tail, kept = world.encoder.tail(world.history, world.cutoff, SPEC.reach, wanted, world.X)
-    paths = world.model.sample(tail.store, np.arange(3), kept, 2 * HORIZON)
+    paths = world.model.sample(tail.store, np.arange(3), kept, 2 * HORIZON, 4001)
     assert paths.shape == (4001, 3, 2 * HORIZON, 2)
     direct = world.model.windows(tail.store, np.arange(3), kept)
     levels = [0.1, 0.3, 0.5, 0.8]
-    expected = world.model.reader.quantile(direct.table.double(), torch.tensor(levels)).numpy()
+    expected = world.model.quantile(direct, torch.tensor(levels)).numpy()
     found = np.moveaxis(np.quantile(paths[:, :, :HORIZON], levels, axis=0), 0, -1)
     np.testing.assert_allclose(found, expected, atol=5e-3)
 
@@ -293,7 +297,7 @@ def test_a_path_follows_one_level_within_a_block():
     world = World(num_samples=11)
     wanted = np.ones((len(LENGTHS), HORIZON), dtype=bool)
     tail, kept = world.encoder.tail(world.history, world.cutoff, SPEC.reach, wanted, world.X)
-    paths = world.model.sample(tail.store, np.arange(3), kept, HORIZON)
+    paths = world.model.sample(tail.store, np.arange(3), kept, HORIZON, 11)
     order = paths.argsort(axis=0)
     assert (order == order[:, :1, :1, :1]).all()
 
@@ -303,7 +307,7 @@ def test_beyond_the_horizon_quantiles_are_those_of_sample_paths():
     found = world.forecast(list(range(1, 13)), ALPHAS)
     wanted = np.ones((len(LENGTHS), 15), dtype=bool)
     tail, kept = world.encoder.tail(world.history, world.cutoff, SPEC.reach, wanted, world.X)
-    paths = world.model.sample(tail.store, np.arange(3), kept, 15)[:, :, :12]
+    paths = world.model.sample(tail.store, np.arange(3), kept, 15, 101)[:, :, :12]
     scaled = np.moveaxis(np.quantile(paths, ALPHAS, axis=0), 0, -1)
     direct = world.encoder.decode(world.history, scaled, np.arange(3))
     np.testing.assert_allclose(found[:, HORIZON:], direct[:, HORIZON:], rtol=1e-4)
@@ -314,7 +318,7 @@ def test_beyond_the_horizon_quantiles_are_those_of_sample_paths():
 def random_walk(num_samples, seed=3):
     """Return the model of a random walk that forecasts one step at a time, and its history."""
     y = pd.DataFrame({"a": np.linspace(3.0, 7.0, 13)})
-    encoder = FrameEncoder(None, None, (), ()).fit(y, None)
+    encoder = FrameEncoder("real", None, None, (), ()).fit(y, None)
     spec = WindowSpec(2, 1, 1, 0, 0, (), (), (), (), None, 2)
     net = make_net(QuantileHead((0.25, 0.5, 0.75)), Walk, spec)
     model = Model([net], encoder, spec, None, num_samples, seed)
@@ -323,7 +327,7 @@ def random_walk(num_samples, seed=3):
 
 def test_the_spread_of_a_random_walk_grows_with_the_root_of_time():
     model, history = random_walk(4001)
-    paths = model.sample(*tail_of(model, history, 16), 16)[:, 0, :, 0]
+    paths = model.sample(*tail_of(model, history, 16), 16, 4001)[:, 0, :, 0]
     spread = paths.std(axis=0)
     np.testing.assert_allclose(spread[[3, 8, 15]] / spread[0], [2, 3, 4], rtol=0.06)
     np.testing.assert_allclose(paths.mean(axis=0), 7.0, atol=0.2)
@@ -341,7 +345,7 @@ def test_paths_are_repeatable_and_differ_between_seeds():
     stores = []
     for seed in (3, 3, 5):
         model, history = random_walk(13, seed)
-        stores.append(model.sample(*tail_of(model, history, 7), 7))
+        stores.append(model.sample(*tail_of(model, history, 7), 7, 13))
     np.testing.assert_array_equal(stores[0], stores[1])
     assert not np.array_equal(stores[0], stores[2])
 
@@ -405,7 +409,7 @@ def test_an_ensemble_averages_points_and_quantiles():
         np.testing.assert_allclose(together, (parts[0] + parts[1]) / 2, rtol=1e-5)
 
 
-# Residuals.
+# Errors on held-out windows.
 
 
 def zero_model(rows, horizon=2):
@@ -413,7 +417,7 @@ def zero_model(rows, horizon=2):
     rng = np.random.default_rng(0)
     y = pd.DataFrame(rng.normal(size=(rows, 2)), columns=["a", "b"])
     y.iloc[3, 0] = np.nan
-    encoder = FrameEncoder(None, None, (), ()).fit(y, None)
+    encoder = FrameEncoder("real", None, None, (), ()).fit(y, None)
     spec = WindowSpec(2, horizon, 2, 0, 0, (), (), (), (), None, 2)
     model = Model([make_net(PointHead("mse"), Zero, spec)], encoder, spec, None, 2, 0)
     store = encoder.encode(y, None, horizon).store
@@ -421,18 +425,24 @@ def zero_model(rows, horizon=2):
     return model, dataset, y.to_numpy()
 
 
+def corrections(model, dataset, indices):
+    """Return the corrections (horizon, target, level) by errors on windows of a dataset."""
+    errors = model.errors(dataset.store, *dataset.place(np.asarray(indices)))
+    return Calibration(errors, len(errors)).corrections
+
+
 def conformal(errors):
     """Quantiles so far out that with n errors one more lies beyond with the level's probability."""
-    levels = np.array(RESIDUAL_LEVELS)
+    levels = np.array(Calibration.levels)
     n = len(errors)
     widened = np.clip(0.5 + (levels - 0.5) * (n + 1) / n, 0, 1)
     return np.quantile(errors, widened)
 
 
-def test_residuals_are_widened_quantiles_of_the_errors_of_each_step():
+def test_corrections_are_widened_quantiles_of_the_errors_of_each_step():
     model, dataset, y = zero_model(41)
-    table = residual_table(model, dataset, np.arange(len(dataset))).numpy()
-    assert table.shape == (2, 2, len(RESIDUAL_LEVELS))
+    table = corrections(model, dataset, np.arange(len(dataset))).numpy()
+    assert table.shape == (2, 2, len(Calibration.levels))
     assert len(dataset) == 40
     for step in range(2):
         for target in range(2):
@@ -443,8 +453,8 @@ def test_residuals_are_widened_quantiles_of_the_errors_of_each_step():
 
 
 def test_few_errors_are_pooled_over_steps():
-    model, dataset, y = zero_model(MIN_RESIDUALS)  # 19 windows
-    table = residual_table(model, dataset, np.arange(len(dataset))).numpy()
+    model, dataset, y = zero_model(MIN_ERRORS)  # 19 windows
+    table = corrections(model, dataset, np.arange(len(dataset))).numpy()
     for target in range(2):
         errors = np.concatenate([y[:-1, target], y[1:, target]])
         by_hand = conformal(errors[~np.isnan(errors)])
@@ -454,29 +464,29 @@ def test_few_errors_are_pooled_over_steps():
 def test_without_errors_a_standard_normal_stands_in():
     model, dataset, _ = zero_model(41)
     dataset.store = replace(dataset.store, observed=torch.zeros_like(dataset.store.observed))
-    table = residual_table(model, dataset, np.arange(len(dataset))).numpy()
-    assert table[0, 0, 9] == pytest.approx(0.0, abs=1e-6)  # the level 0.5
-    assert table[1, 1, 18] == pytest.approx(1.6449, abs=1e-4)  # the level 0.95
+    table = corrections(model, dataset, np.arange(len(dataset))).numpy()
+    assert table[0, 0, 11] == pytest.approx(0.0, abs=1e-6)  # the level 0.5
+    assert table[1, 1, 20] == pytest.approx(1.6449, abs=1e-4)  # the level 0.95
     np.testing.assert_allclose(table, -table[..., ::-1], atol=1e-6)
 
 
-def test_residuals_come_from_the_windows_asked_for_in_any_number_of_passes(monkeypatch):
+def test_corrections_come_from_the_windows_asked_for_in_any_number_of_passes(monkeypatch):
     model, dataset, y = zero_model(97)
     indices = np.arange(0, 96, 3)
-    table = residual_table(model, dataset, indices)
+    table = corrections(model, dataset, indices)
     errors = y[indices, 1]
     np.testing.assert_allclose(table[0, 1], conformal(errors), rtol=1e-6)
     monkeypatch.setattr(rolling, "WINDOWS_PER_PASS", 5)
-    torch.testing.assert_close(residual_table(model, dataset, indices), table)
+    torch.testing.assert_close(corrections(model, dataset, indices), table)
 
 
-def test_residuals_of_an_ensemble_are_those_of_its_mean():
+def test_corrections_of_an_ensemble_are_those_of_its_mean():
     model, dataset, _ = zero_model(41)
     nets = [make_net(PointHead("mse"), Zero, model.spec) for _ in range(2)]
     for net, value in zip(nets, (3.0, 7.0), strict=True):
         nn.init.constant_(net.module_.zero, value)
-    shifted = residual_table(replace(model, members=nets), dataset, np.arange(40))
-    plain = residual_table(model, dataset, np.arange(40))
+    shifted = corrections(replace(model, members=nets), dataset, np.arange(40))
+    plain = corrections(model, dataset, np.arange(40))
     torch.testing.assert_close(shifted, plain - 5.0, rtol=1e-5, atol=1e-5)
 
 

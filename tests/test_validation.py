@@ -34,6 +34,7 @@ CASES = {
         [(), (0.5,), (0.9, 0.1), (0.5, 0.5), (0.0, 0.5), (0.5, 1), (0.1, NAN)],
         [0.5, "0.1", ("a", "b")],
     ),
+    "calibration": (["none", "conformal", "adaptive"], ["split"], [None, True]),
     "num_samples": ([2, 200], [1, 0], [None, 2.0]),
     "max_epochs": ([1, 10], [0], [None, 1.5]),
     "batch_size": ([1, 64], [0, -1], [None, "64"]),

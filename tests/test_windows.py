@@ -69,6 +69,7 @@ def make_store(spec, lengths=LENGTHS, seed=0):
         calendar_start=torch.tensor(calendar_start),
         level=torch.tensor(rng.normal(size=(len(lengths), spec.num_targets)), dtype=torch.float32),
         spread=torch.tensor(rng.random((len(lengths), spec.num_targets)) + 1, dtype=torch.float32),
+        unit=torch.full((len(lengths), spec.num_targets), 3.0),
     )
 
 
@@ -256,6 +257,7 @@ def worked_store(values, level=11.0, spread=2.0):
         calendar_start=torch.tensor([0]),
         level=torch.tensor([[level]]),
         spread=torch.tensor([[spread]]),
+        unit=torch.tensor([[3.0]]),
     )
 
 

@@ -1,0 +1,87 @@
+"""Calibration: conformal corrections of quantiles, from errors on windows held out of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["Calibration"]
+
+#: Fewer errors than this at a horizon step are pooled over all steps.
+MIN_ERRORS = 20
+
+
+@dataclass(frozen=True)
+class Calibration:
+    r"""Additive corrections of quantiles, per horizon step.
+
+    Split conformal prediction of quantiles (Romano, Patterson, Candès 2019, "Conformalized
+    Quantile Regression"): at level :math:`\alpha` the correction is the :math:`\alpha`-quantile of
+    ``target - quantile`` over held-out windows, with the finite-sample factor
+    :math:`(n + 1) / n` away from the middle. Errors are divided by the scale of their window.
+
+    Parameters
+    ----------
+    errors : numpy.ndarray of float32, shape (window, horizon, num_targets, level)
+        The latest errors, oldest first, NaN where unobserved.
+    capacity : int
+        Number of windows that are remembered.
+    """
+
+    errors: np.ndarray
+    capacity: int
+
+    #: Levels at which quantiles are corrected; read in between and beyond as a `QuantileHead` is.
+    levels: ClassVar[tuple[float, ...]] = (
+        0.01,
+        0.025,
+        *(round(0.05 * step, 2) for step in range(1, 20)),
+        0.975,
+        0.99,
+    )
+
+    @cached_property
+    def corrections(self) -> Tensor:
+        """The corrections (horizon, num_targets, level), normalised as windows are."""
+        return torch.from_numpy(_corrections(self.errors))
+
+    def extended(self, errors: np.ndarray) -> Calibration:
+        """Return a calibration that also knows newer errors, and forgets the oldest."""
+        known = np.concatenate([self.errors, errors])[-self.capacity :]
+        return Calibration(known, self.capacity)
+
+
+def _corrections(errors: np.ndarray) -> np.ndarray:
+    _, horizon, targets, _ = errors.shape
+    corrections = np.zeros(errors.shape[1:])
+    for target in range(targets):
+        pooled = errors[:, :, target].reshape(-1, errors.shape[-1])
+        pooled = pooled[~np.isnan(pooled[:, 0])]
+        for step in range(horizon):
+            own = errors[:, step, target]
+            own = own[~np.isnan(own[:, 0])]
+            chosen = own if len(own) >= MIN_ERRORS else pooled
+            corrections[step, target] = _conformal(chosen, Calibration.levels)
+    return corrections
+
+
+def _conformal(errors: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+    """Return each column's quantile at its own level; without errors, a standard normal's."""
+    level = np.array(levels)
+    if not len(errors):
+        return torch.special.ndtri(torch.tensor(level)).numpy()
+    widened = np.clip(0.5 + (level - 0.5) * (len(errors) + 1) / len(errors), 0.0, 1.0)
+    ordered = np.sort(errors.astype(np.float64), axis=0)
+    place = widened * (len(errors) - 1)
+    below = np.floor(place).astype(np.int64)
+    above = np.minimum(below + 1, len(errors) - 1)
+    column = np.arange(len(level))
+    return ordered[below, column] + (place - below) * (
+        ordered[above, column] - ordered[below, column]
+    )
