@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
 
-from sktime_tlstm.timeline import Timeline
+from sktime_tlstm.history import History, Rows, check_gapless, find_timeline, ranges, split_index
+from sktime_tlstm.scaling import find_categories, is_categorical, location_scale, numeric_values
 from sktime_tlstm.windows import SeriesStore
 
-__all__ = ["SCALERS", "FrameEncoder", "History"]
+__all__ = ["SUPPORTS", "FrameEncoder"]
 
 #: Outer quantiles of the training data that scaled covariates are clipped to.
 CLIP_QUANTILES = (0.005, 0.995)
@@ -24,182 +24,6 @@ SUPPORTS = {
     "positive": (np.nextafter(0, 1), "positive numbers"),
     "count": (0.0, "whole numbers of at least 0"),
 }
-#: Factor that makes the median absolute deviation estimate a normal standard deviation.
-MAD_TO_STD = 1.4826
-
-
-def _median_mad(values: np.ndarray) -> tuple[float, float]:
-    median = float(np.median(values))
-    return median, MAD_TO_STD * float(np.median(np.abs(values - median)))
-
-
-def _min_range(values: np.ndarray) -> tuple[float, float]:
-    return float(values.min()), float(values.max() - values.min())
-
-
-#: Scalers by name: a function of the observed values to (location, scale).
-SCALERS: dict[str | None, Callable[[np.ndarray], tuple[float, float]]] = {
-    "robust_arcsinh": _median_mad,
-    "robust": _median_mad,
-    "standard": lambda values: (float(values.mean()), float(values.std())),
-    "minmax": _min_range,
-    "mean": lambda values: (0.0, float(np.abs(values).mean())),
-    None: lambda values: (0.0, 1.0),
-}
-
-
-def location_scale(values: np.ndarray, scaler: str | None) -> tuple[float, float]:
-    """Return the location and the positive scale of a scaler.
-
-    Where the scale vanishes (a column that is mostly one value has no median deviation) the
-    standard deviation stands in; for a constant its size; for zero, one.
-    """
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return 0.0, 1.0
-    location, scale = SCALERS[scaler](values)
-    smallest = 1e-9 * abs(location)  # below this, differences are rounding errors
-    for candidate in (scale, float(values.std()), abs(location)):
-        if candidate > smallest and np.isfinite(candidate):
-            return location, candidate
-    return location, 1.0
-
-
-@dataclass(frozen=True)
-class Rows:
-    """A frame's index, parsed: which series and which grid row every row belongs to."""
-
-    keys: pd.Index | None
-    bounds: np.ndarray
-    ordinals: np.ndarray
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Number of rows of each series."""
-        return np.diff(self.bounds)
-
-    @property
-    def series(self) -> np.ndarray:
-        """Which series each row belongs to."""
-        return np.repeat(np.arange(len(self.lengths)), self.lengths)
-
-    @classmethod
-    def parse(cls, index: pd.Index, timeline: Timeline) -> Rows:
-        """Place every row of a sktime index on the grid.
-
-        Raises
-        ------
-        ValueError
-            If a time is repeated or out of order within a series, or lies off the grid.
-        """
-        keys, bounds, times = split_index(index)
-        rows = cls(keys, bounds, timeline.ordinals(times))
-        step = np.diff(rows.ordinals)
-        step[bounds[1:-1] - 1] = 1
-        _check_increasing(index, step > 0)
-        return rows
-
-
-def _check_increasing(index: pd.Index, increases: np.ndarray) -> None:
-    if not increases.all():
-        row = int(np.argmin(increases)) + 1
-        raise ValueError(
-            f"Got the row {index[row]} after the row {index[row - 1]}, expected increasing "
-            "times without duplicates. Sort the index and drop duplicates: "
-            "`frame[~frame.index.duplicated(keep='last')].sort_index()`."
-        )
-
-
-def split_index(index: pd.Index) -> tuple[pd.Index | None, np.ndarray, pd.Index]:
-    """Split a sktime index into series keys (N,), row bounds (N + 1,) and times (rows,)."""
-    if not isinstance(index, pd.MultiIndex):
-        return None, np.array([0, len(index)]), index
-    times = index.levels[-1].take(index.codes[-1])
-    codes = np.stack([np.asarray(code) for code in index.codes[:-1]])
-    starts = np.flatnonzero(np.r_[True, (codes[:, 1:] != codes[:, :-1]).any(axis=0)])
-    keys = index[starts].droplevel(-1)
-    return keys, np.r_[starts, len(index)], times
-
-
-def find_timeline(index: pd.Index) -> Timeline:
-    """Find the grid that all series of an index share, from the longest one.
-
-    Raises
-    ------
-    ValueError
-        If there are no rows, a time is repeated, or the times have no regular frequency.
-    """
-    if not len(index):
-        raise ValueError("Got y without rows, expected at least one. Pass a longer y.")
-    _, bounds, times = split_index(index)
-    longest = int(np.argmax(np.diff(bounds)))
-    grid = times[bounds[longest] : bounds[longest + 1]]
-    _check_increasing(grid, grid[1:] > grid[:-1])
-    if len(grid) == 1:  # one observation a series: together they may still tell the step
-        grid = times.unique().sort_values()
-    if getattr(times, "freq", None) is not None and len(bounds) == 2:
-        grid = times
-    return Timeline.from_times(grid)
-
-
-@dataclass(frozen=True)
-class History:
-    """Series as the network sees them, and what leads back to the caller's frames.
-
-    Parameters
-    ----------
-    timeline : Timeline
-    keys : pandas.Index or None
-        Key of each series; None for a single series.
-    first : numpy.ndarray of int64, shape (num_series,)
-        Grid row of each series' first row.
-    loc, scale : numpy.ndarray of float64, shape (num_series, num_targets)
-        Scaling of the targets, fixed when a series is first seen.
-    store : SeriesStore
-    """
-
-    timeline: Timeline
-    keys: pd.Index | None
-    first: np.ndarray
-    loc: np.ndarray
-    scale: np.ndarray
-    store: SeriesStore
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Number of rows of each series."""
-        return self.store.length.cpu().numpy()
-
-    def locate(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        """Return the series (-1 if unknown) and the row within it of every parsed row."""
-        series = np.repeat(self.places(rows.keys), rows.lengths)
-        return series, rows.ordinals - self.first[series]
-
-    def places(self, keys: pd.Index | None) -> np.ndarray:
-        """Return which series each key is; -1 if unknown.
-
-        Raises
-        ------
-        TypeError
-            If the keys have another number of levels than the training data's.
-        """
-        got, expected = (0 if index is None else index.nlevels for index in (keys, self.keys))
-        if got != expected:
-            raise TypeError(
-                f"Got an index with {got} levels before the time, expected {expected} as in "
-                "training. Pass a frame with the index levels of the training data."
-            )
-        if keys is None or self.keys is None:
-            return np.zeros(1, dtype=np.int64)
-        return self.keys.get_indexer(keys)
-
-    def to(self, device: str) -> History:
-        """Return the history with its store on a device."""
-        return replace(self, store=self.store.to(device))
-
-    def name(self, series: int) -> str:
-        """Name a series as error messages do."""
-        return "" if self.keys is None else f" of series {self.keys[series]!r}"
 
 
 class FrameEncoder:
@@ -258,7 +82,7 @@ class FrameEncoder:
             )
         for name in columns:
             if is_categorical(covariates[name]):
-                self.categories[name] = _find_categories(covariates[name])
+                self.categories[name] = find_categories(covariates[name])
             else:
                 values = numeric_values(covariates[name])
                 self.numeric.append(name)
@@ -305,7 +129,7 @@ class FrameEncoder:
         self._check_columns(y, X)
         timeline = find_timeline(y.index)
         rows = Rows.parse(y.index, timeline)
-        _check_gapless(y.index, rows)
+        check_gapless(y.index, rows)
         first, lengths = rows.ordinals[rows.bounds[:-1]], rows.lengths
         history = self._blank(timeline, rows.keys, first, lengths, lengths, horizon)
         self._fit_scaling(history, np.arange(len(lengths)), y, rows)
@@ -386,8 +210,8 @@ class FrameEncoder:
             kept + num_future,
             0,
         )
-        source = _ranges(history.store.start.numpy() + cutoff - kept, kept)
-        target = _ranges(tail.store.start.numpy(), kept)
+        source = ranges(history.store.start.numpy() + cutoff - kept, kept)
+        target = ranges(tail.store.start.numpy(), kept)
         tail.store.values.numpy()[target] = history.store.values.numpy()[source]
         tail.store.observed.numpy()[target] = history.store.observed.numpy()[source]
         old = history.store
@@ -496,8 +320,8 @@ class FrameEncoder:
         stop[place] = np.where(place < old, np.maximum(stop[place], end), end)
         merged = self._blank(history.timeline, keys, first, stop - first, stop - first, horizon)
         shift = history.first - first[:old]
-        source = _ranges(history.store.start.numpy(), history.lengths)
-        target = _ranges(merged.store.start.numpy()[:old] + shift, history.lengths)
+        source = ranges(history.store.start.numpy(), history.lengths)
+        target = ranges(merged.store.start.numpy()[:old] + shift, history.lengths)
         for name in ("values", "observed"):
             getattr(merged.store, name).numpy()[target] = getattr(history.store, name)[source]
         for name in ("level", "spread", "unit"):
@@ -626,70 +450,3 @@ class FrameEncoder:
                 if len(value):
                     store.level[series, column] = float(value.mean())
                     store.spread[series, column] = float(value.std()) or 1.0
-
-
-def is_categorical(column: pd.Series) -> bool:
-    """Whether a column of X holds categories: strings, objects or pandas categories."""
-    kind = column.dtype
-    return isinstance(kind, pd.CategoricalDtype) or (
-        not pd.api.types.is_numeric_dtype(kind)
-        and (pd.api.types.is_object_dtype(kind) or pd.api.types.is_string_dtype(kind))
-    )
-
-
-def _find_categories(column: pd.Series) -> pd.Index:
-    try:
-        return pd.Index(column.dropna().astype(object).unique())
-    except TypeError as error:  # not hashable
-        raise _type_error(column) from error
-
-
-def _type_error(column: pd.Series) -> TypeError:
-    return TypeError(
-        f"Got the column {column.name!r} of type {column.dtype}, expected numbers, booleans or "
-        "categories (strings). Convert it, for instance by `astype(float)`."
-    )
-
-
-def numeric_values(column: pd.Series) -> np.ndarray:
-    """Return a column as float64, NaN where missing.
-
-    Raises
-    ------
-    TypeError
-        If it is not numeric.
-    ValueError
-        If a value is infinite: the column and the first such row are named.
-    """
-    if getattr(column.dtype, "kind", "") in "mM":  # numpy would count nanoseconds
-        raise _type_error(column)
-    try:
-        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    except (TypeError, ValueError) as error:
-        raise _type_error(column) from error
-    infinite = np.isinf(values)
-    if infinite.any():
-        row = int(np.argmax(infinite))
-        raise ValueError(
-            f"Got an infinite value in column {column.name!r} at {column.index[row]}, expected "
-            "finite values or NaN. Replace it: `frame.replace([np.inf, -np.inf], np.nan)`."
-        )
-    return values
-
-
-def _check_gapless(index: pd.Index, rows: Rows) -> None:
-    step = np.diff(rows.ordinals)
-    step[rows.bounds[1:-1] - 1] = 1
-    if (step != 1).any():
-        row = int(np.argmax(step != 1))
-        raise ValueError(
-            f"Got a gap in time: after {index[row]} comes {index[row + 1]}, "
-            f"{step[row] - 1} steps are absent. Insert them, for instance by `frame.asfreq(...)` "
-            "(integer indices: `frame.reindex(range(...))`); their values may be NaN."
-        )
-
-
-def _ranges(start: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """Return start[0] .. start[0] + length[0] - 1, start[1] .., concatenated."""
-    before = np.concatenate([[0], np.cumsum(length)[:-1]])
-    return np.arange(int(length.sum())) + np.repeat(start - before, length)

@@ -14,7 +14,8 @@ import torch
 from torch.utils.data import Dataset, Subset
 
 from sktime_tlstm.calibration import Calibration
-from sktime_tlstm.encoding import FrameEncoder, History, find_timeline, split_index
+from sktime_tlstm.encoding import FrameEncoder
+from sktime_tlstm.history import History, find_timeline, split_index
 from sktime_tlstm.net import ForecastNet, build_net, isolated_random_state, train
 from sktime_tlstm.nn import Head, make_head
 from sktime_tlstm.rolling import Model

@@ -13,8 +13,8 @@ from sktime.datatypes import convert_to
 from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
 
 from sktime_tlstm import distributions
-from sktime_tlstm.encoding import Rows
 from sktime_tlstm.fitting import finetune_model, fit_model, refresh_calibration, update_model
+from sktime_tlstm.history import Rows
 from sktime_tlstm.rolling import Model
 from sktime_tlstm.timeline import Timeline
 from sktime_tlstm.validation import check_parameters
@@ -231,40 +231,12 @@ class SkorchForecaster(BaseForecaster):
         random_state=None,
         verbose=0,
     ):
-        self.module = module
-        self.module_params = module_params
-        self.context_length = context_length
-        self.prediction_length = prediction_length
-        self.window_sampling = window_sampling
-        self.max_windows_per_epoch = max_windows_per_epoch
-        self.past_covariates = past_covariates
-        self.time_features = time_features
-        self.target_lags = target_lags
-        self.scaler = scaler
-        self.window_norm = window_norm
-        self.loss = loss
-        self.quantiles = quantiles
-        self.calibration = calibration
-        self.num_samples = num_samples
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.lr = lr
-        self.optimizer = optimizer
-        self.weight_decay = weight_decay
-        self.gradient_clip = gradient_clip
-        self.lr_schedule = lr_schedule
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.finetune_epochs = finetune_epochs
-        self.update_epochs = update_epochs
-        self.num_members = num_members
-        self.callbacks = callbacks
-        self.net_params = net_params
-        self.device = device
-        self.precision = precision
-        self.compile = compile
-        self.random_state = random_state
-        self.verbose = verbose
+        self._set_up(locals())
+
+    def _set_up(self, parameters: dict[str, Any]) -> None:
+        """Keep the constructor's arguments as they are, and nothing else, as sktime asks."""
+        for name in self.get_param_names():
+            setattr(self, name, parameters[name])
         super().__init__()
         self._y = self._X = None  # sktime reads them although remember_data is off
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from sktime_tlstm import distributions
 from sktime_tlstm.calibration import Calibration
-from sktime_tlstm.encoding import FrameEncoder, History
+from sktime_tlstm.encoding import FrameEncoder
+from sktime_tlstm.history import History
 from sktime_tlstm.net import ForecastNet
 from sktime_tlstm.nn import Head, QuantileHead
 from sktime_tlstm.windows import SeriesStore, WindowSpec, gather
@@ -102,7 +103,7 @@ class Model:
 
     def point(self, forecast: Forecast) -> Tensor:
         """Return the scaled point forecast (window, horizon, num_targets)."""
-        return forecast.undo(self.head.point(forecast.parameters).mean(0))
+        return forecast.undo(self.head.point(forecast.parameters.double()).mean(0))
 
     def quantile(self, forecast: Forecast, level: Tensor) -> Tensor:
         """Return scaled quantiles (window, horizon, num_targets, alpha), never crossing.
@@ -372,7 +373,7 @@ class Model:
         for begin in range(0, num_future, horizon):
             forecast = self.windows(rolled, series, cutoff + begin)
             if levels is None:
-                block = self.point(forecast)
+                block = self.point(forecast).float()
             else:
                 level = levels[:, begin // horizon, None]
                 block = self.quantile(forecast, level)[..., 0].float()

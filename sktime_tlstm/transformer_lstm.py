@@ -126,50 +126,7 @@ class TransformerLSTMForecaster(SkorchForecaster):
         random_state=None,
         verbose=0,
     ):
-        self.d_model = d_model
-        self.num_layers = num_layers
-        self.num_transformer_blocks = num_transformer_blocks
-        self.num_heads = num_heads
-        self.dropout = dropout
-        self.causal_attention = causal_attention
-        self.attention = attention
-        self.encoder_attention = encoder_attention
-        self.share_lstm_weights = share_lstm_weights
-        super().__init__(
-            module=TransformerLSTM,
-            context_length=context_length,
-            prediction_length=prediction_length,
-            window_sampling=window_sampling,
-            max_windows_per_epoch=max_windows_per_epoch,
-            past_covariates=past_covariates,
-            time_features=time_features,
-            target_lags=target_lags,
-            scaler=scaler,
-            window_norm=window_norm,
-            loss=loss,
-            quantiles=quantiles,
-            calibration=calibration,
-            num_samples=num_samples,
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            lr=lr,
-            optimizer=optimizer,
-            weight_decay=weight_decay,
-            gradient_clip=gradient_clip,
-            lr_schedule=lr_schedule,
-            validation_fraction=validation_fraction,
-            patience=patience,
-            finetune_epochs=finetune_epochs,
-            update_epochs=update_epochs,
-            num_members=num_members,
-            callbacks=callbacks,
-            net_params=net_params,
-            device=device,
-            precision=precision,
-            compile=compile,
-            random_state=random_state,
-            verbose=verbose,
-        )
+        self._set_up(locals())
 
     def _network(self) -> tuple[Callable, dict[str, Any]]:
         return TransformerLSTM, {name: getattr(self, name) for name in NETWORK_PARAMETERS}

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from sktime_tlstm.encoding import SCALERS
 from sktime_tlstm.net import (
     LR_SCHEDULES,
     OPTIMIZERS,
@@ -22,6 +21,7 @@ from sktime_tlstm.net import (
 from sktime_tlstm.nn import Head
 from sktime_tlstm.nn.attention import ATTENTIONS
 from sktime_tlstm.nn.heads import LOSSES
+from sktime_tlstm.scaling import SCALERS
 from sktime_tlstm.timeline import TIME_FEATURES
 
 __all__ = ["check_parameters", "resolve_device"]

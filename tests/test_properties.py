@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -133,6 +134,7 @@ def check_forecasts(forecaster, y, case):
     assert (np.diff(ascending, axis=-1) >= 0).all(), "quantiles cross"
 
 
+@pytest.mark.slow
 @settings(
     max_examples=40,
     derandomize=True,

@@ -5,8 +5,8 @@ median time of an update and of a forecast, and by how much the memory of the pr
 
     python examples/benchmarks/soak.py [cycles]
 
-On one core of a busy two-core machine: 23 to 27 ms an update and 30 to 36 ms a forecast from the
-first tenth to the last, without a trend, and 0.1 MB more memory at the end than after 200 cycles.
+On one thread: 8 to 10 ms an update and 11 to 13 ms a forecast from the first tenth to the last,
+without a trend, and 0.1 MB more memory at the end than after 200 cycles.
 """
 
 import resource

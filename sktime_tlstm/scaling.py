@@ -1,0 +1,100 @@
+"""Scaling: the columns of frames as numbers, and the scalers that bring them to one size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["SCALERS", "is_categorical", "location_scale", "numeric_values"]
+
+#: Factor that makes the median absolute deviation estimate a normal standard deviation.
+MAD_TO_STD = 1.4826
+
+
+def _median_mad(values: np.ndarray) -> tuple[float, float]:
+    median = float(np.median(values))
+    return median, MAD_TO_STD * float(np.median(np.abs(values - median)))
+
+
+def _min_range(values: np.ndarray) -> tuple[float, float]:
+    return float(values.min()), float(values.max() - values.min())
+
+
+#: Scalers by name: a function of the observed values to (location, scale).
+SCALERS: dict[str | None, Callable[[np.ndarray], tuple[float, float]]] = {
+    "robust_arcsinh": _median_mad,
+    "robust": _median_mad,
+    "standard": lambda values: (float(values.mean()), float(values.std())),
+    "minmax": _min_range,
+    "mean": lambda values: (0.0, float(np.abs(values).mean())),
+    None: lambda values: (0.0, 1.0),
+}
+
+
+def location_scale(values: np.ndarray, scaler: str | None) -> tuple[float, float]:
+    """Return the location and the positive scale of a scaler.
+
+    Where the scale vanishes (a column that is mostly one value has no median deviation) the
+    standard deviation stands in; for a constant its size; for zero, one.
+    """
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return 0.0, 1.0
+    location, scale = SCALERS[scaler](values)
+    smallest = 1e-9 * abs(location)  # below this, differences are rounding errors
+    for candidate in (scale, float(values.std()), abs(location)):
+        if candidate > smallest and np.isfinite(candidate):
+            return location, candidate
+    return location, 1.0
+
+
+def is_categorical(column: pd.Series) -> bool:
+    """Whether a column of X holds categories: strings, objects or pandas categories."""
+    kind = column.dtype
+    return isinstance(kind, pd.CategoricalDtype) or (
+        not pd.api.types.is_numeric_dtype(kind)
+        and (pd.api.types.is_object_dtype(kind) or pd.api.types.is_string_dtype(kind))
+    )
+
+
+def find_categories(column: pd.Series) -> pd.Index:
+    """Return the distinct values of a column of categories, in order of appearance."""
+    try:
+        return pd.Index(column.dropna().astype(object).unique())
+    except TypeError as error:  # not hashable
+        raise _type_error(column) from error
+
+
+def _type_error(column: pd.Series) -> TypeError:
+    return TypeError(
+        f"Got the column {column.name!r} of type {column.dtype}, expected numbers, booleans or "
+        "categories (strings). Convert it, for instance by `astype(float)`."
+    )
+
+
+def numeric_values(column: pd.Series) -> np.ndarray:
+    """Return a column as float64, NaN where missing.
+
+    Raises
+    ------
+    TypeError
+        If it is not numeric.
+    ValueError
+        If a value is infinite: the column and the first such row are named.
+    """
+    if getattr(column.dtype, "kind", "") in "mM":  # numpy would count nanoseconds
+        raise _type_error(column)
+    try:
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise _type_error(column) from error
+    infinite = np.isinf(values)
+    if infinite.any():
+        row = int(np.argmax(infinite))
+        raise ValueError(
+            f"Got an infinite value in column {column.name!r} at {column.index[row]}, expected "
+            "finite values or NaN. Replace it: `frame.replace([np.inf, -np.inf], np.nan)`."
+        )
+    return values
