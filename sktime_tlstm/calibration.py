@@ -22,9 +22,10 @@ class Calibration:
     r"""Additive corrections of quantiles, per horizon step.
 
     Split conformal prediction of quantiles (Romano, Patterson, Candès 2019, "Conformalized
-    Quantile Regression"): at level :math:`\alpha` the correction is the :math:`\alpha`-quantile of
-    ``target - quantile`` over held-out windows, with the finite-sample factor
-    :math:`(n + 1) / n` away from the middle. Errors are divided by the scale of their window.
+    Quantile Regression"): at level :math:`\alpha` the correction is the
+    :math:`\alpha (n + 1)`-th smallest of ``target - quantile`` over :math:`n` held-out windows
+    (interpolated; the outermost where there are too few), so that a further error lies below it
+    with probability :math:`\alpha`. Errors are divided by the scale of their window.
 
     Parameters
     ----------
@@ -76,9 +77,9 @@ def _conformal(errors: np.ndarray, levels: Sequence[float]) -> np.ndarray:
     level = np.array(levels)
     if not len(errors):
         return torch.special.ndtri(torch.tensor(level)).numpy()
-    widened = np.clip(0.5 + (level - 0.5) * (len(errors) + 1) / len(errors), 0.0, 1.0)
     ordered = np.sort(errors.astype(np.float64), axis=0)
-    place = widened * (len(errors) - 1)
+    # A further error is below the k-th smallest one with probability k / (n + 1).
+    place = np.clip(level * (len(errors) + 1) - 1, 0, len(errors) - 1)
     below = np.floor(place).astype(np.int64)
     above = np.minimum(below + 1, len(errors) - 1)
     column = np.arange(len(level))

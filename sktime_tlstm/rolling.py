@@ -201,7 +201,8 @@ class Model:
             tail, kept, num_future = self._tail(history, cutoff, series, step, X)
             paths = self._future(tail.store, kept, num_future, alphas)
             scaled[future] = paths[series[future], step[future] - 1]
-        return self.encoder.decode(history, scaled[:, None], series)[:, 0]
+        values = self.encoder.decode(history, scaled[:, None], series)[:, 0]
+        return values if alphas is None else self._supported(values)
 
     def samples(
         self,
@@ -235,7 +236,17 @@ class Model:
             scaled[:, future] = paths[:, series[future], step[future] - 1]
         flat = scaled.reshape(-1, 1, self.spec.num_targets)
         values = self.encoder.decode(history, flat, np.tile(series, num_samples))
-        return values.reshape(scaled.shape)
+        return self._supported(values).reshape(scaled.shape)
+
+    def _supported(self, values: np.ndarray) -> np.ndarray:
+        """Move quantiles, in the units of y, to where the head's distribution has values.
+
+        Those of counts are whole numbers but for rounding, which would count as a miss; corrected
+        ones of counts and positive values may lie below zero.
+        """
+        if self.head.support == "count":
+            values = values.round()
+        return values if self.head.support == "real" else np.maximum(values, 0.0)
 
     def is_parametric(self, step: np.ndarray) -> bool:
         """Whether forecasts of these steps are distributions of the head's family."""

@@ -39,11 +39,14 @@ STARTS = {
 def cases(draw):
     """Draw frames of 1 to 4 series with 1 or 2 targets, holes, covariates; fh; parameters."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    longest = draw(st.integers(1, 60))
+    step = draw(st.sampled_from(sorted(STARTS)))
+    # A panel's index has no freq: one time alone counts as a day, four business days as days.
+    shortest = {"days": 1, "integers": 1, "quarters": 1, "business days": 8}.get(step, 3)
+    longest = draw(st.integers(shortest, 60))
     num_series = draw(st.integers(1, 4))
     lengths = [longest, *(draw(st.integers(1, longest)) for _ in range(num_series - 1))]
     ragged_end = draw(st.booleans())
-    times = STARTS[draw(st.sampled_from(sorted(STARTS)))](longest + NEW + FUTURE).rename("time")
+    times = STARTS[step](longest + NEW + FUTURE).rename("time")
     dtype = draw(st.sampled_from(["float64", "float32", "int64", "Float64", "Int32"]))
     scale = draw(st.sampled_from([1e-6, 1.0, 1e6])) if dtype == "float64" else 100.0
     holes = draw(st.sampled_from([0.0, 0.2, 1.0])) if dtype != "int64" else 0.0

@@ -432,11 +432,10 @@ def corrections(model, dataset, indices):
 
 
 def conformal(errors):
-    """Quantiles so far out that with n errors one more lies beyond with the level's probability."""
+    """Quantiles so far out that one more than n errors lies below with the level's probability."""
     levels = np.array(Calibration.levels)
     n = len(errors)
-    widened = np.clip(0.5 + (levels - 0.5) * (n + 1) / n, 0, 1)
-    return np.quantile(errors, widened)
+    return np.quantile(errors, np.clip((levels * (n + 1) - 1) / (n - 1), 0, 1))
 
 
 def test_corrections_are_widened_quantiles_of_the_errors_of_each_step():
