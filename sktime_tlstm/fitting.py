@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset, Subset
 
-from sktime_tlstm.calibration import Calibration
+from sktime_tlstm.calibration import MIN_ERRORS, Calibration
 from sktime_tlstm.encoding import FrameEncoder
 from sktime_tlstm.history import History, find_timeline, split_index
 from sktime_tlstm.net import ForecastNet, build_net, isolated_random_state, train
@@ -86,7 +86,7 @@ def fit_model(
     model = Model(members, encoder, spec, None, options.num_samples, seed)
     if _needs_errors(options, head):
         held_out = dataset if validation is None else cast(WindowDataset, validation.dataset)
-        model = _calibrated(model, held_out)
+        model = _calibrated(model, held_out, history.timeline.seasons())
     return model, history
 
 
@@ -149,12 +149,14 @@ def refresh_calibration(model: Model, history: History, new_rows: np.ndarray) ->
     number = -(-new_rows // model.spec.horizon)
     last = history.lengths - model.spec.horizon
     number = np.clip(np.minimum(number, -(-last // model.spec.horizon)), 0, None)
-    series = np.repeat(np.arange(len(number)), number)
-    if model.calibration is None or not len(series):
+    if model.calibration is None or not number.any():
         return model
-    back = np.concatenate([np.arange(count)[::-1] for count in number])
-    cutoff = last[series] - back * model.spec.horizon
-    errors = model.errors(history.store, series, cutoff)
+    number = np.minimum(number, model.calibration.capacity)
+    series = np.repeat(np.arange(len(number)), number)
+    back = np.concatenate([np.arange(count) for count in number])
+    order = np.argsort(-back, kind="stable")  # the latest windows of every series come last
+    series, back = series[order], back[order]
+    errors = model.errors(history.store, series, last[series] - back * model.spec.horizon)
     return replace(model, calibration=model.calibration.extended(errors))
 
 
@@ -351,10 +353,19 @@ def _train(
     train(net, dataset, validation, epochs=epochs, lr=lr, lr_schedule=schedule, seed=seed)
 
 
-def _calibrated(model: Model, dataset: WindowDataset) -> Model:
-    """Add a calibration by errors on evenly spaced windows of a dataset, oldest first."""
-    index = _spread(len(dataset), CALIBRATION_WINDOWS)
-    series, cutoff = dataset.place(index)
+def _calibrated(model: Model, dataset: WindowDataset, seasons: tuple[int, ...]) -> Model:
+    """Add a calibration by errors on windows of a dataset, oldest first.
+
+    The windows are evenly spaced: over those whole seasons before the last one of their series
+    (what comes next is forecast at the same time of the day), if these are enough, else over all.
+    """
+    index = np.arange(len(dataset))
+    if seasons:
+        last = np.repeat(dataset.low + dataset.count - 1, dataset.count)
+        aligned = np.flatnonzero((last - dataset.place(index)[1]) % seasons[0] == 0)
+        index = aligned if len(aligned) >= MIN_ERRORS else index
+    capacity = max(CALIBRATION_WINDOWS, len(dataset.used))
+    series, cutoff = dataset.place(index[_spread(len(index), capacity)])
     order = np.argsort(cutoff, kind="stable")
     errors = model.errors(dataset.store, series[order], cutoff[order])
-    return replace(model, calibration=Calibration(errors, CALIBRATION_WINDOWS))
+    return replace(model, calibration=Calibration(errors, capacity))

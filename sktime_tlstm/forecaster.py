@@ -12,7 +12,7 @@ import pandas as pd
 from sktime.datatypes import convert_to
 from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
 
-from sktime_tlstm import distributions
+from sktime_tlstm import backtesting, distributions
 from sktime_tlstm.fitting import finetune_model, fit_model, refresh_calibration, update_model
 from sktime_tlstm.history import Rows
 from sktime_tlstm.rolling import Model
@@ -506,6 +506,40 @@ class SkorchForecaster(BaseForecaster):
         self._history, self._rows_seen = history, seen
         return self
 
+    def _predict_moving_cutoff(self, y, cv, X=None, update_params=True, reset_forecaster=True):
+        """Forecast from all cutoffs at once, where that equals sktime's loop over updates."""
+        step = _horizon_steps(cv.get_fh(), self._model.spec.horizon)
+        one_series = self._y_metadata["mtype"] in ("pd.Series", "pd.DataFrame")
+        windows = [] if step is None or not one_series else [rows for rows, _ in cv.split(y)]
+        if update_params or not reset_forecaster or not windows:
+            return super()._predict_moving_cutoff(y, cv, X, update_params, reset_forecaster)
+        self._refuse_new_covariates(X)
+        used = np.zeros(len(y), dtype=bool)
+        for rows in windows:
+            used[rows] = True
+        cutoffs = y.index[[rows[-1] for rows in windows]]
+        known = (self._model, self._history, self._rows_seen, y[used], X)
+        values = backtesting.forecast_cutoffs(*known, cutoffs, step)
+        ordinals = self._history.timeline.ordinals(cutoffs)[:, None] + step
+        return self._by_cutoff(values, ordinals, cutoffs)
+
+    def _by_cutoff(
+        self, values: np.ndarray, ordinals: np.ndarray, cutoffs: pd.Index
+    ) -> pd.DataFrame | pd.Series:
+        """Lay forecasts (cutoff, step, target) out as sktime's update_predict does."""
+        is_series = self._y_metadata["mtype"] == "pd.Series"
+        targets = self._model.encoder.targets
+        rows, place = np.unique(ordinals, return_inverse=True)
+        if ordinals.shape[1] == 1:
+            index = self._index(np.zeros(len(ordinals), np.int64), ordinals[:, 0])
+            frame = pd.DataFrame(values[:, 0], index, targets).sort_index()
+            mtype, names = self._y_metadata["mtype"], self._converter_store_y
+            return convert_to(frame, mtype, store=names, store_behaviour="freeze")
+        index = self._index(np.zeros(len(rows), np.int64), rows)
+        columns = cutoffs if is_series else pd.MultiIndex.from_product([cutoffs, targets])
+        columns = columns.set_names([None] * columns.nlevels)
+        return backtesting.wide_frame(values, index, place.reshape(ordinals.shape), columns)
+
     @classmethod
     def get_test_params(cls, parameter_set="default"):
         """Return small settings that train in milliseconds, for sktime's test suite."""
@@ -546,6 +580,17 @@ def _relative_steps(fh: ForecastingHorizon, timeline: Timeline, last: np.ndarray
         origin = timeline.times(last[:1])[0]
         values = timeline.ordinals(pd.Index([origin + value for value in values])) - last[0]
     return np.tile(np.asarray(values, dtype=np.int64), (len(last), 1))
+
+
+def _horizon_steps(fh: ForecastingHorizon | None, horizon: int) -> np.ndarray | None:
+    """Return fh as integers, if they are steps within the horizon, all after the cutoff."""
+    if fh is None or not fh.is_relative:
+        return None
+    steps = fh.to_pandas()
+    plain = (
+        pd.api.types.is_integer_dtype(steps.dtype) and steps.min() > 0 and steps.max() <= horizon
+    )
+    return steps.to_numpy(dtype=np.int64) if plain else None
 
 
 def _distribution_levels() -> list[float]:

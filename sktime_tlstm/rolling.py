@@ -196,7 +196,7 @@ class Model:
         past, future = step <= 0, step > 0
         if past.any():
             ahead = self._insample(history, cutoff, series[past], step[past])
-            scaled[past] = self._read(ahead, alphas)[:, 0]
+            scaled[past] = self.read(ahead, alphas)[:, 0]
         if future.any():
             tail, kept, num_future = self._tail(history, cutoff, series, step, X)
             paths = self._future(tail.store, kept, num_future, alphas)
@@ -307,7 +307,7 @@ class Model:
         tail, kept = self.encoder.tail(history, cutoff, self.spec.reach, wanted, X)
         return tail, kept, num_future
 
-    def _read(self, forecast: Forecast, alphas: list[float] | None) -> np.ndarray:
+    def read(self, forecast: Forecast, alphas: list[float] | None) -> np.ndarray:
         """Return the scaled point (window, horizon, target) or quantiles (..., alpha)."""
         if alphas is None:
             return self.point(forecast).numpy()
@@ -320,7 +320,7 @@ class Model:
         if alphas is None:
             return self._roll(store, cutoff, num_future, None)
         horizon = self.spec.horizon
-        direct = self._read(self.windows(store, np.arange(len(cutoff)), cutoff), alphas)
+        direct = self.read(self.windows(store, np.arange(len(cutoff)), cutoff), alphas)
         if num_future <= horizon:
             return direct[:, :num_future]
         groups = self._sample_groups(store, cutoff, num_future, self.num_samples)
