@@ -127,7 +127,7 @@ class FrameEncoder:
             infinite.
         """
         self._check_columns(y, X)
-        timeline = find_timeline(y.index)
+        timeline = find_timeline(y.index, None if X is None else X.index)
         rows = Rows.parse(y.index, timeline)
         check_gapless(y.index, rows)
         first, lengths = rows.ordinals[rows.bounds[:-1]], rows.lengths

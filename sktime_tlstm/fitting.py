@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset, Subset
 
-from sktime_tlstm.calibration import MIN_ERRORS, Calibration
+from sktime_tlstm.calibration import Calibration
 from sktime_tlstm.encoding import FrameEncoder
 from sktime_tlstm.history import History, find_timeline, split_index
 from sktime_tlstm.net import ForecastNet, build_net, isolated_random_state, train
@@ -39,8 +39,8 @@ MAX_PASSES_PER_EPOCH = 5
 HELD_OUT_FRACTION = 0.1
 #: Validation windows evaluated after an epoch, at most.
 MAX_VALIDATION_WINDOWS = 512
-#: Windows whose errors calibrate intervals.
-CALIBRATION_WINDOWS = 256
+#: Windows whose errors calibrate intervals; one of every series where there are more of these.
+CALIBRATION_WINDOWS = 100
 #: Learning rate of fine-tuning and updates, as a share of lr.
 FINETUNE_LR = 0.15
 
@@ -67,7 +67,7 @@ def fit_model(
     seed : int
     """
     head = make_head(options.loss, options.quantiles)
-    timeline = find_timeline(y.index)
+    timeline = find_timeline(y.index, None if X is None else X.index)
     longest = int(np.diff(split_index(y.index)[1]).max())
     encoder = _make_encoder(options, head, timeline, longest).fit(y, X)
     horizon = largest_step(timeline) or options.prediction_length
@@ -86,7 +86,7 @@ def fit_model(
     model = Model(members, encoder, spec, None, options.num_samples, seed)
     if _needs_errors(options, head):
         held_out = dataset if validation is None else cast(WindowDataset, validation.dataset)
-        model = _calibrated(model, held_out, history.timeline.seasons())
+        model = _calibrated(model, held_out)
     return model, history
 
 
@@ -353,19 +353,10 @@ def _train(
     train(net, dataset, validation, epochs=epochs, lr=lr, lr_schedule=schedule, seed=seed)
 
 
-def _calibrated(model: Model, dataset: WindowDataset, seasons: tuple[int, ...]) -> Model:
-    """Add a calibration by errors on windows of a dataset, oldest first.
-
-    The windows are evenly spaced: over those whole seasons before the last one of their series
-    (what comes next is forecast at the same time of the day), if these are enough, else over all.
-    """
-    index = np.arange(len(dataset))
-    if seasons:
-        last = np.repeat(dataset.low + dataset.count - 1, dataset.count)
-        aligned = np.flatnonzero((last - dataset.place(index)[1]) % seasons[0] == 0)
-        index = aligned if len(aligned) >= MIN_ERRORS else index
+def _calibrated(model: Model, dataset: WindowDataset) -> Model:
+    """Add a calibration by errors on evenly spaced windows of a dataset, oldest first."""
     capacity = max(CALIBRATION_WINDOWS, len(dataset.used))
-    series, cutoff = dataset.place(index[_spread(len(index), capacity)])
+    series, cutoff = dataset.place(_spread(len(dataset), capacity))
     order = np.argsort(cutoff, kind="stable")
     errors = model.errors(dataset.store, series[order], cutoff[order])
     return replace(model, calibration=Calibration(errors, capacity))

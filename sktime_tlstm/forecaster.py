@@ -23,6 +23,8 @@ __all__ = ["SkorchForecaster"]
 
 INNER_MTYPES = ["pd.DataFrame", "pd-multiindex", "pd_multiindex_hier"]
 
+#: The largest step that can be forecast.
+MAX_STEP = 100_000
 #: Number of quantiles that variances and distributions are computed from.
 DISTRIBUTION_LEVELS = 200
 
@@ -99,8 +101,8 @@ class SkorchForecaster(BaseForecaster):
         Levels that "quantile" trains; None for 0.1, 0.2, ..., 0.9. Any level can be forecast.
     calibration : {"none", "conformal", "adaptive"}, default="none"
         "conformal" corrects quantiles, per horizon step, by their errors on the held-out windows.
-        "adaptive" also learns from the errors on the rows that ``update`` brings (the latest 256
-        windows count).
+        "adaptive" also learns from the errors on the rows that ``update`` brings (the latest 100
+        windows count, or the latest one of every series).
     num_samples : int, default=200
         Sample paths for intervals beyond the horizon.
     max_epochs : int, default=10
@@ -575,11 +577,20 @@ def _relative_steps(fh: ForecastingHorizon, timeline: Timeline, last: np.ndarray
     """Return fh as steps (series, step) after the grid rows ``last`` (series,)."""
     values = fh.to_pandas()
     if not fh.is_relative:
-        return timeline.ordinals(values) - last[:, None]
+        return _bounded(timeline.ordinals(values) - last[:, None])
     if not pd.api.types.is_integer_dtype(values.dtype):  # durations or offsets
         origin = timeline.times(last[:1])[0]
         values = timeline.ordinals(pd.Index([origin + value for value in values])) - last[0]
-    return np.tile(np.asarray(values, dtype=np.int64), (len(last), 1))
+    return _bounded(np.tile(np.asarray(values, dtype=np.int64), (len(last), 1)))
+
+
+def _bounded(steps: np.ndarray) -> np.ndarray:
+    if steps.max() > MAX_STEP:
+        raise ValueError(
+            f"Got fh with the step {steps.max()}, expected at most {MAX_STEP}: a longer forecast "
+            "would exhaust the memory. Check fh, or resample y to a longer step."
+        )
+    return steps
 
 
 def _horizon_steps(fh: ForecastingHorizon | None, horizon: int) -> np.ndarray | None:

@@ -69,8 +69,10 @@ def split_index(index: pd.Index) -> tuple[pd.Index | None, np.ndarray, pd.Index]
     return keys, np.r_[starts, len(index)], times
 
 
-def find_timeline(index: pd.Index) -> Timeline:
+def find_timeline(index: pd.Index, covariates: pd.Index | None = None) -> Timeline:
     """Find the grid that all series of an index share, from the longest one.
+
+    Where that is a single row, all series and the index of covariates may still tell the step.
 
     Raises
     ------
@@ -83,8 +85,9 @@ def find_timeline(index: pd.Index) -> Timeline:
     longest = int(np.argmax(np.diff(bounds)))
     grid = times[bounds[longest] : bounds[longest + 1]]
     _check_increasing(grid, grid[1:] > grid[:-1])
-    if len(grid) == 1:  # one observation a series: together they may still tell the step
-        grid = times.unique().sort_values()
+    if len(grid) == 1:
+        more = times if covariates is None else times.append(split_index(covariates)[2])
+        grid = more.unique().sort_values()
     if getattr(times, "freq", None) is not None and len(bounds) == 2:
         grid = times
     return Timeline.from_times(grid)

@@ -384,14 +384,14 @@ class Model:
         for begin in range(0, num_future, horizon):
             forecast = self.windows(rolled, series, cutoff + begin)
             if levels is None:
-                block = self.point(forecast).float()
+                block = self.point(forecast)
             else:
                 level = levels[:, begin // horizon, None]
-                block = self.quantile(forecast, level)[..., 0].float()
+                block = self.quantile(forecast, level)[..., 0]
             block = block[:, : num_future - begin]
             row = store.start + torch.from_numpy(cutoff + begin)
             row = row[:, None] + torch.arange(block.shape[1])
-            values[row, :targets], observed[row, :targets] = block, True
+            values[row, :targets], observed[row, :targets] = block.float(), True
             blocks.append(block)
         return torch.cat(blocks, dim=1).numpy()
 

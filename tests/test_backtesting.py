@@ -88,7 +88,7 @@ def test_other_cases_take_sktimes_loop(case, monkeypatch):
     assert np.isfinite(result.iloc[0]).any()
 
 
-def test_a_missing_row_of_X_is_an_error_as_in_predict():
+def test_a_missing_row_of_covariates_is_an_error_as_in_predict():
     y, X = make_data()
     forecaster = fitted(y, X)
     cv = ExpandingWindowSplitter(fh=range(1, 6), initial_window=ROWS - SEEN - 5)

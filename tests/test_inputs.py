@@ -408,3 +408,20 @@ def test_forecasts_are_the_callers_to_change():
     forecast.iloc[:] = 0.0
     y.iloc[:] = 0.0
     assert forecaster.predict().equals(expected)
+
+
+def test_covariates_tell_the_step_where_every_series_has_one_row():
+    hours = pd.date_range("2024-01-01", periods=6, freq="h")
+    keys = ["a", "b"]
+    X = pd.concat({key: pd.DataFrame({"x": np.arange(6.0)}, hours) for key in keys})
+    y = pd.DataFrame({"y": [1.0, 2.0]}, pd.MultiIndex.from_product([keys, hours[:1]]))
+    forecaster = TransformerLSTMForecaster(d_model=4, num_heads=2, max_epochs=1, random_state=0)
+    forecast = forecaster.fit(y, X=X, fh=[1, 2]).predict(X=X)
+    assert list(forecast.loc["b"].index) == list(hours[1:3])
+
+
+def test_a_step_beyond_all_bounds_is_an_error_instead_of_a_lack_of_memory():
+    forecaster = TransformerLSTMForecaster(d_model=4, num_heads=2, max_epochs=1)
+    y = pd.Series(np.arange(9.0))
+    with pytest.raises(ValueError, match="step 1000000000, expected at most 100000"):
+        forecaster.fit(y, fh=[10**9])

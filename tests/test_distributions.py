@@ -1,0 +1,162 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import integrate
+
+from sktime_tlstm import distributions
+from sktime_tlstm.nn import FAMILIES
+
+COUNTS = [name for name, family in FAMILIES.items() if family.support == "count"]
+FAMILY = pytest.mark.parametrize("name", FAMILIES)
+INDEX = pd.Index([11, 13, 17], name="time")
+COLUMNS = pd.Index(["a", "b"])
+ALPHAS = np.array([0.001, 0.05, 0.3, 0.5, 0.77, 0.95, 0.999])
+
+#: Parameters of two distributions, in the order of their family.
+PARAMETERS = {
+    "normal": [(0.3, 0.7), (-2.0, 0.1)],
+    "student_t": [(3.1, 0.3, 0.7), (17.0, -2.0, 0.1)],
+    "laplace": [(0.3, 0.7), (-2.0, 0.1)],
+    "log_normal": [(0.3, 0.7), (-2.0, 0.1)],
+    "gamma": [(2.6, 1.3), (0.7, 5.3)],
+    "negative_binomial": [(0.6, 0.5), (1.7, 2.3)],
+    "poisson": [(0.6,), (1.7,)],
+}
+
+
+def cases(name):
+    """Return parameters (row, target, parameter), location and scale (row, target)."""
+    rng = np.random.default_rng(0)
+    low, high = np.array(PARAMETERS[name])
+    parameters = low + (high - low) * rng.random((3, 2, 1))
+    scale = rng.uniform(5, 11, (3, 2))
+    real = FAMILIES[name].support == "real"
+    return parameters, rng.normal(0, 3, (3, 2)) if real else np.zeros((3, 2)), scale
+
+
+def in_torch(name, parameters, unit):
+    return FAMILIES[name].distribution(torch.tensor(parameters), torch.tensor(unit))
+
+
+def skpro(name):
+    parameters, loc, scale = cases(name)
+    return distributions.parametric(name, parameters, loc, scale, INDEX, COLUMNS)
+
+
+def test_every_family_is_known_to_scipy_and_skpro():
+    assert set(distributions.SCIPY) == set(distributions.SKPRO) == set(FAMILIES)
+
+
+@FAMILY
+def test_scipy_has_the_likelihood_that_torch_trains(name):
+    parameters, _, unit = cases(name)
+    ours = distributions.SCIPY[name](parameters, unit)
+    value = np.round(ours.ppf(0.7)) if name in COUNTS else ours.ppf(0.7)
+    log_density = ours.logpmf(value) if name in COUNTS else ours.logpdf(value)
+    theirs = in_torch(name, parameters, unit).log_prob(torch.tensor(value))
+    np.testing.assert_allclose(log_density, theirs, rtol=1e-9)
+
+
+@FAMILY
+def test_means_agree_with_torch_and_scipy(name):
+    parameters, _, unit = cases(name)
+    mean = FAMILIES[name].mean(torch.tensor(parameters)).numpy()
+    factor = unit if name in COUNTS else 1.0
+    np.testing.assert_allclose(distributions.SCIPY[name](parameters, unit).mean(), factor * mean)
+    np.testing.assert_allclose(in_torch(name, parameters, unit).mean, factor * mean)
+
+
+@pytest.mark.parametrize("name", set(FAMILIES) - set(COUNTS))
+def test_quantiles_have_their_share_below(name):
+    parameters, _, _ = cases(name)
+    found = distributions.quantile(name, parameters[..., None, :], ALPHAS, np.ones(()))
+    assert found.shape == (3, 2, len(ALPHAS))
+    assert (np.diff(found) > 0).all()
+    density = distributions.SCIPY[name](parameters[0, 0], np.ones(())).pdf
+    middle = found[0, 0]
+    for low, high, share in zip(middle, middle[1:], np.diff(ALPHAS), strict=False):
+        assert integrate.quad(density, low, high)[0] == pytest.approx(share, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_quantiles_of_counts_are_the_least_counts_with_their_share(name):
+    parameters, _, unit = cases(name)
+    scaled = distributions.quantile(name, parameters[..., None, :], ALPHAS, unit[..., None])
+    count = scaled * unit[..., None]
+    np.testing.assert_allclose(count, count.round(), atol=1e-9)
+    for place in np.ndindex(3, 2):
+        up_to = np.arange(1000.0)
+        chance = in_torch(name, parameters[place], unit[place]).log_prob(torch.tensor(up_to)).exp()
+        expected = np.searchsorted(np.cumsum(chance.numpy()), ALPHAS)
+        np.testing.assert_array_equal(count[place].round(), expected)
+
+
+@FAMILY
+def test_the_variance_is_that_of_torch_in_units_of_y(name):
+    parameters, loc, scale = cases(name)
+    theirs = in_torch(name, parameters, scale).variance.numpy()
+    factor = 1.0 if name in COUNTS else scale**2
+    found = distributions.variance(name, parameters, loc, scale)
+    np.testing.assert_allclose(found, factor * theirs, rtol=1e-9)
+
+
+@FAMILY
+def test_skpro_distributions_agree_with_scipy_quantiles_and_with_the_variance(name):
+    parameters, loc, scale = cases(name)
+    found = skpro(name)
+    assert found.index.equals(INDEX) and found.columns.equals(COLUMNS)
+    unit = scale if name in COUNTS else np.ones((3, 2))
+    scaled = distributions.quantile(name, parameters[..., None, :], ALPHAS, unit[..., None])
+    expected = loc[..., None] + scale[..., None] * scaled
+    quantiles = found.quantile(list(ALPHAS)).to_numpy().reshape(3, 2, len(ALPHAS))
+    np.testing.assert_allclose(quantiles, expected, rtol=1e-6, atol=1e-9)
+    variance = distributions.variance(name, parameters, loc, scale)
+    np.testing.assert_allclose(found.var(), variance, rtol=1e-6)
+    mean = FAMILIES[name].mean(torch.tensor(parameters)).numpy()
+    np.testing.assert_allclose(found.mean(), loc + scale * mean, rtol=1e-6)
+
+
+@FAMILY
+def test_skpro_distributions_have_the_likelihood_of_y(name):
+    parameters, loc, scale = cases(name)
+    ours = distributions.SCIPY[name](parameters, scale)
+    found = skpro(name)
+    if name in COUNTS:
+        count = ours.ppf(0.7)
+        log_density = found.log_pmf(pd.DataFrame(count, INDEX, COLUMNS))
+        expected = ours.logpmf(count)
+    else:
+        value = pd.DataFrame(loc + scale * ours.ppf(0.7), INDEX, COLUMNS)
+        log_density = found.log_pdf(value)
+        expected = ours.logpdf(ours.ppf(0.7)) - np.log(scale)  # the density of a scaled variable
+    np.testing.assert_allclose(log_density, expected, rtol=1e-6)
+
+
+def test_the_negative_binomial_is_overdispersed_as_documented():
+    parameters = np.array([[[0.6, 0.5]]])
+    # mean 5 * 0.6 = 3, variance 3 + 0.5 * 9
+    variance = distributions.variance("negative_binomial", parameters, np.zeros(1), np.array([5.0]))
+    assert variance.item() == pytest.approx(7.5)
+
+
+def test_stacked_puts_the_sample_in_front_of_all_levels():
+    index = pd.MultiIndex.from_product([["x", "y"], [5, 7, 11]], names=["key", "time"])
+    values = np.arange(6 * 2 * 4.0).reshape(6, 2, 4)
+    frame = distributions.stacked(values, index, COLUMNS)
+    assert frame.index.names == ["sample", "key", "time"]
+    assert list(frame.columns) == ["a", "b"]
+    assert frame.loc[(3, "y", 7), "b"] == values[4, 1, 3]
+    assert frame.index.get_level_values("sample").tolist() == np.repeat(range(4), 6).tolist()
+    for sample in range(4):
+        pd.testing.assert_frame_equal(
+            frame.loc[sample], pd.DataFrame(values[..., sample], index, COLUMNS)
+        )
+
+
+def test_empirical_distributions_have_the_moments_of_their_values():
+    values = np.random.default_rng(0).normal(size=(3, 2, 101))
+    found = distributions.empirical(values, INDEX, COLUMNS)
+    np.testing.assert_allclose(found.mean(), values.mean(axis=-1))
+    np.testing.assert_allclose(found.var(), values.var(axis=-1))
+    np.testing.assert_allclose(found.quantile([0.5]), np.median(values, axis=-1))
