@@ -74,7 +74,7 @@ def fit_model(
     horizon = horizon or _horizon_rule(timeline, longest)
     history = encoder.encode(y, X, horizon)
     spec = _make_spec(options, encoder, history, horizon, longest)
-    seeds = np.random.SeedSequence(seed).generate_state(options.num_members).tolist()
+    seeds = _member_seeds(seed, options.num_members)
     batch_size = _batch_size(options, history, spec)
     members = [_build(options, network, head, spec, batch_size, member) for member in seeds]
     for net in members:
@@ -105,8 +105,8 @@ def finetune_model(
         low, _, high = training_cutoffs(history.lengths, model.spec, 0.0)
         placed = history.to(members[0].device)
         dataset = _dataset(options, placed, model.spec, low, high, batch_size)
-        for net in members:
-            _train(options, net, dataset, None, options.finetune_epochs, seed, FINETUNE_LR)
+        for net, member in zip(members, _member_seeds(seed, len(members)), strict=True):
+            _train(options, net, dataset, None, options.finetune_epochs, member, FINETUNE_LR)
     return model, history
 
 
@@ -135,8 +135,8 @@ def update_model(
         windows_per_epoch=number,
     )
     members = copy.deepcopy(model.members)
-    for net in members:
-        _train(options, net, dataset, None, options.update_epochs, model.seed, FINETUNE_LR)
+    for net, member in zip(members, _member_seeds(model.seed, len(members)), strict=True):
+        _train(options, net, dataset, None, options.update_epochs, member, FINETUNE_LR)
     return replace(model, members=members)
 
 
@@ -158,6 +158,11 @@ def refresh_calibration(model: Model, history: History, new_rows: np.ndarray) ->
     series, back = series[order], back[order]
     errors = model.errors(history.store, series, last[series] - back * model.spec.horizon)
     return replace(model, calibration=model.calibration.extended(errors))
+
+
+def _member_seeds(seed: int, number: int) -> list[int]:
+    """Return a seed for every member, so that members see different windows."""
+    return np.random.SeedSequence(seed).generate_state(number).tolist()
 
 
 def _needs_errors(options: SimpleNamespace, head: Head) -> bool:

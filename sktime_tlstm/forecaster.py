@@ -187,12 +187,7 @@ class SkorchForecaster(BaseForecaster):
         "capability:non_contiguous_X": True,
         "capability:random_state": True,
         "property:randomness": "derandomized",
-        "pretrain:fitted_params": [
-            "pretrained_members_",
-            "pretrained_encoder_",
-            "pretrained_spec_",
-            "pretrained_calibration_",
-        ],
+        "pretrain:fitted_params": ["pretrained_model_"],
     }
     _config = {"remember_data": False}
 
@@ -271,8 +266,8 @@ class SkorchForecaster(BaseForecaster):
     def _fit(self, y: pd.DataFrame, X: pd.DataFrame | None, fh) -> SkorchForecaster:
         options = self._checked_options()
         seed = self._draw_seed()
-        if hasattr(self, "pretrained_members_"):
-            model, history = finetune_model(options, self._pretrained(seed), y, X, seed)
+        if hasattr(self, "pretrained_model_"):
+            model, history = finetune_model(options, self.pretrained_model_, y, X, seed)
         else:
             largest_step = functools.partial(self._largest_step, fh)
             model, history = fit_model(options, self._network(), y, X, largest_step, seed)
@@ -316,35 +311,19 @@ class SkorchForecaster(BaseForecaster):
         options = self._checked_options()
         fh = fh if fh is not None and fh.is_relative else None  # series may end at any time
         largest_step = functools.partial(self._largest_step, fh)
-        model, _ = fit_model(options, self._network(), y, X, largest_step, self._draw_seed())
-        self._keep_pretrained(model)
+        seed = self._draw_seed()
+        model, _ = fit_model(options, self._network(), y, X, largest_step, seed)
+        self.pretrained_model_ = model
         return self
 
     def _pretrain_update(self, y: pd.DataFrame, X=None, fh=None) -> SkorchForecaster:
-        if not hasattr(self, "pretrained_members_"):
+        if not hasattr(self, "pretrained_model_"):
             return self._pretrain(y, X, fh)
         options = self._checked_options()
         options.finetune_epochs = options.max_epochs
         seed = self._draw_seed()
-        model, _ = finetune_model(options, self._pretrained(seed), y, X, seed)
-        self._keep_pretrained(model)
+        self.pretrained_model_, _ = finetune_model(options, self.pretrained_model_, y, X, seed)
         return self
-
-    def _keep_pretrained(self, model: Model) -> None:
-        self.pretrained_members_ = model.members
-        self.pretrained_encoder_ = model.encoder
-        self.pretrained_spec_ = model.spec
-        self.pretrained_calibration_ = model.calibration
-
-    def _pretrained(self, seed: int) -> Model:
-        return Model(
-            self.pretrained_members_,
-            self.pretrained_encoder_,
-            self.pretrained_spec_,
-            self.pretrained_calibration_,
-            self.num_samples,
-            seed,
-        )
 
     # Forecasting.
 

@@ -311,7 +311,7 @@ def test_calibration_of_pretraining_goes_on_in_fit():
     y = series(60, seed=7)
     forecaster.fit(y[:50])
     known = errors_of(forecaster)
-    assert forecaster.pretrained_calibration_ is forecaster._model.calibration
+    assert forecaster.pretrained_model_.calibration is forecaster._model.calibration
     forecaster.update(y[50:], update_params=False)
     assert not np.array_equal(errors_of(forecaster)[-4:], known[-4:])
-    np.testing.assert_array_equal(forecaster.pretrained_calibration_.errors, known)
+    np.testing.assert_array_equal(forecaster.pretrained_model_.calibration.errors, known)

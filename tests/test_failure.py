@@ -311,7 +311,7 @@ def weights_of(nets):
 def test_after_a_failed_fit_a_pretrained_forecaster_is_still_pretrained(fault, error, monkeypatch):
     forecaster = make().pretrain(panel(Y), X=panel(X))
     expected = copy.copy(forecaster).fit(Y_OLD, X=X_OLD, fh=FH)
-    before = weights_of(forecaster.pretrained_members_)
+    before = weights_of(forecaster.pretrained_model_.members)
     with monkeypatch.context() as patch, pytest.raises(error):
         patch.setattr(Fault, "armed", staticmethod(fault))
         forecaster.fit(Y_OLD, X=X_OLD, fh=FH)
@@ -319,7 +319,7 @@ def test_after_a_failed_fit_a_pretrained_forecaster_is_still_pretrained(fault, e
         forecaster.fit(Y_OLD * np.inf, X=X_OLD, fh=FH)
     assert_unfitted(forecaster)
     assert forecaster.state == "pretrained"
-    assert weights_of(forecaster.pretrained_members_) == before
+    assert weights_of(forecaster.pretrained_model_.members) == before
     forecaster.fit(Y_OLD, X=X_OLD, fh=FH)
     assert_same_answers(answers(expected), answers(forecaster))
 
@@ -327,14 +327,14 @@ def test_after_a_failed_fit_a_pretrained_forecaster_is_still_pretrained(fault, e
 @pytest.mark.parametrize("fault, error", TRAINING_FAULTS)
 def test_a_failed_pretraining_changes_nothing(fault, error, monkeypatch):
     new, pretrained = make(), make().pretrain(panel(Y), X=panel(X))
-    before = weights_of(pretrained.pretrained_members_)
+    before = weights_of(pretrained.pretrained_model_.members)
     monkeypatch.setattr(Fault, "armed", staticmethod(fault))
     for forecaster in (new, pretrained):
         with pytest.raises(error):
             forecaster.pretrain(panel(Y), X=panel(X))
     assert vars(new).keys() == vars(make()).keys()
     assert new.state == "new" and pretrained.state == "pretrained"
-    assert weights_of(pretrained.pretrained_members_) == before
+    assert weights_of(pretrained.pretrained_model_.members) == before
 
 
 # What the caller passes.

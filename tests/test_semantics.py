@@ -658,16 +658,18 @@ def test_pretraining_writes_pretrained_attributes_only():
     listed = set(forecaster.get_tag("pretrain:fitted_params"))
     assert written == listed
     assert all(name.startswith("pretrained_") for name in written)
-    state = copy.deepcopy([net.module_.state_dict() for net in forecaster.pretrained_members_])
+    state = copy.deepcopy(
+        [net.module_.state_dict() for net in forecaster.pretrained_model_.members]
+    )
     forecaster.fit(series(), fh=FH).update(series(ROWS + 5)[ROWS:])
-    for net, old in zip(forecaster.pretrained_members_, state, strict=True):
+    for net, old in zip(forecaster.pretrained_model_.members, state, strict=True):
         assert same_weights(net.module_.state_dict(), old)
 
 
 def test_no_fine_tuning_epochs_is_zero_shot():
     pretrained = tiny(finetune_epochs=0).pretrain(other_series(), fh=FH)
     forecaster = pretrained.clone().fit(series(), fh=FH)
-    state = pretrained.pretrained_members_[0].module_.state_dict()
+    state = pretrained.pretrained_model_.members[0].module_.state_dict()
     assert same_weights(weights(forecaster), state)
     assert_finite(forecaster)
     tuned = tiny(finetune_epochs=1).pretrain(other_series(), fh=FH).fit(series(), fh=FH)
@@ -693,8 +695,8 @@ def test_after_pretraining_x_is_matched_by_name_and_y_by_position():
 
 def test_pretraining_further_goes_on_from_the_weights():
     once = tiny(finetune_epochs=0).pretrain(other_series(), fh=FH)
-    state = once.pretrained_members_[0].module_.state_dict()
+    state = once.pretrained_model_.members[0].module_.state_dict()
     twice = once.clone().pretrain(other_series(seed=4), fh=FH)
-    further = twice.pretrained_members_[0].module_.state_dict()
+    further = twice.pretrained_model_.members[0].module_.state_dict()
     assert not same_weights(state, further)
     assert_finite(twice.fit(series(), fh=FH))
