@@ -13,6 +13,8 @@ from torch.nn.functional import softplus
 
 #: Smallest scale, mean or shape, so that likelihoods stay finite.
 MIN_POSITIVE = 1e-4
+#: Bounds of the log-normal's mu and sigma, so that its mean and quantiles stay finite.
+MAX_MU, MAX_SIGMA = 20.0, 5.0
 
 
 class Family(NamedTuple):
@@ -39,6 +41,13 @@ def positive(raw: Tensor) -> Tensor:
 
 def _location_scale(raw: Tensor) -> Tensor:
     return torch.stack([raw[..., 0], positive(raw[..., 1])], dim=-1)
+
+
+def _log_normal(raw: Tensor) -> Tensor:
+    mu, sigma = _location_scale(raw).unbind(-1)
+    return torch.stack(
+        [MAX_MU * torch.tanh(mu / MAX_MU), MAX_SIGMA * torch.tanh(sigma / MAX_SIGMA)], dim=-1
+    )
 
 
 def _student_t(raw: Tensor) -> Tensor:
@@ -83,7 +92,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "log_normal": Family(
             ("mu", "sigma"),
             "positive",
-            _location_scale,
+            _log_normal,
             lambda p, unit: td.LogNormal(p[..., 0], p[..., 1], validate_args=False),
             lambda parameters: torch.exp(parameters[..., 0] + parameters[..., 1].square() / 2),
         ),
