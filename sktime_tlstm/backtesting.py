@@ -19,7 +19,6 @@ def forecast_cutoffs(
     X: pd.DataFrame | None,
     cutoffs: pd.Index,
     step: np.ndarray,
-    alphas: list[float] | None = None,
 ) -> np.ndarray:
     """Forecast a single series from many cutoffs, as updates without training would.
 
@@ -37,12 +36,10 @@ def forecast_cutoffs(
         Times of the last known row of each forecast.
     step : numpy.ndarray of int64
         Steps within the horizon, all positive.
-    alphas : list of float or None, default=None
-        Quantile levels; None for the point forecast.
 
     Returns
     -------
-    numpy.ndarray of float64, shape (cutoff, step, num_targets) or (..., alpha)
+    numpy.ndarray of float64, shape (cutoff, step, num_targets)
 
     Raises
     ------
@@ -59,7 +56,7 @@ def forecast_cutoffs(
     whole, _ = model.encoder.tail(merged, known, int(known[0]), wanted, X)
     series = np.zeros(len(place), dtype=np.int64)
     forecast = model.windows(whole.store, series, place)
-    return model.encoder.decode(merged, model.read(forecast, alphas)[:, step - 1], series)
+    return model.encoder.decode(merged, model.point(forecast).numpy()[:, step - 1], series)
 
 
 def wide_frame(

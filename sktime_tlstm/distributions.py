@@ -13,6 +13,9 @@ from sktime_tlstm.nn import FAMILIES
 
 __all__ = ["SCIPY", "SKPRO", "empirical", "parametric", "quantile", "stacked", "variance"]
 
+#: The lowest level whose quantile is computed: below it, scipy's of Student's t are infinite.
+MIN_ALPHA = 1e-100
+
 #: Families of `sktime_tlstm.nn.FAMILIES` as scipy distributions: a function of the parameters
 #: (on the last axis) and the unit to a frozen distribution of the scaled value (counts: of the
 #: count).
@@ -78,6 +81,7 @@ def quantile(
     unit : numpy.ndarray broadcastable with (...)
         Factor from scaled values to counts; 1 for families that are no counts.
     """
+    alphas = np.maximum(alphas, MIN_ALPHA)
     values = SCIPY[family](np.asarray(parameters, dtype=np.float64), unit).ppf(alphas)
     return values / unit
 

@@ -9,13 +9,17 @@ import pandas as pd
 import torch
 
 from sktime_tlstm.history import History, Rows, check_gapless, find_timeline, ranges, split_index
-from sktime_tlstm.scaling import find_categories, is_categorical, location_scale, numeric_values
+from sktime_tlstm.scaling import (
+    CovariateScaling,
+    find_categories,
+    is_categorical,
+    location_scale,
+    numeric_values,
+)
 from sktime_tlstm.windows import SeriesStore
 
 __all__ = ["SUPPORTS", "FrameEncoder"]
 
-#: Outer quantiles of the training data that scaled covariates are clipped to.
-CLIP_QUANTILES = (0.005, 0.995)
 #: Bound of the arcsinh-scaled forecasts, so that undoing the arcsinh stays finite.
 MAX_ARCSINH = 30.0
 #: Supports of targets by name: the smallest value, and the words for all of them.
@@ -55,7 +59,7 @@ class FrameEncoder:
         self.targets: list = []
         self.numeric: list = []
         self.categories: dict = {}
-        self.covariate_scaling: list[tuple[float, float, float, float, bool]] = []
+        self.covariate_scaling: list[CovariateScaling] = []
 
     def fit(self, y: pd.DataFrame, X: pd.DataFrame | None) -> FrameEncoder:
         """Learn columns, categories and the scaling of covariates.
@@ -86,17 +90,8 @@ class FrameEncoder:
             else:
                 values = numeric_values(covariates[name])
                 self.numeric.append(name)
-                self.covariate_scaling.append(self._scaling_of(values))
+                self.covariate_scaling.append(CovariateScaling.fit(values, self.covariate_scaler))
         return self
-
-    def _scaling_of(self, values: np.ndarray) -> tuple[float, float, float, float, bool]:
-        """Return location, scale, clipping bounds and whether arcsinh applies, of a covariate."""
-        values = values[~np.isnan(values)]
-        if np.isin(values, (0.0, 1.0)).all():
-            return 0.0, 1.0, 0.0, 1.0, False
-        location, scale = location_scale(values, self.covariate_scaler)
-        low, high = np.quantile(values, CLIP_QUANTILES)
-        return location, scale, low, high, self.covariate_scaler == "robust_arcsinh"
 
     @property
     def columns(self) -> list:
@@ -421,24 +416,25 @@ class FrameEncoder:
                 values[position[seen], channel] = codes[seen]
                 continue
             column = self.numeric.index(name)
-            location, scale, low, high, arcsinh = self.covariate_scaling[column]
             raw = numeric_values(X[name])[inside]
-            scaled = (np.clip(raw, low, high) - location) / scale
             seen = ~np.isnan(raw)
             channel = len(self.targets) + column
-            values[position[seen], channel] = (np.arcsinh(scaled) if arcsinh else scaled)[seen]
+            values[position[seen], channel] = self.covariate_scaling[column](raw[seen])
             observed[position[seen], channel] = True
 
     def _finish(self, history: History, carried: np.ndarray | None = None) -> None:
-        """Carry covariates forward over missing values; ``carried`` rows count as values."""
+        """Carry covariates forward over missing values, and fill in their mean before the first.
+
+        ``carried`` rows count as values.
+        """
         values, observed = history.store.values.numpy(), history.store.observed.numpy()
         begin = np.repeat(history.store.start.numpy(), history.lengths)
         row = np.arange(len(values))
-        for channel in range(len(self.targets), observed.shape[1]):
+        for channel, scaling in enumerate(self.covariate_scaling, start=len(self.targets)):
             valid = observed[:, channel] if carried is None else observed[:, channel] | carried
             if not valid.all():
-                source = np.maximum(np.maximum.accumulate(np.where(valid, row, 0)), begin)
-                values[:, channel] = values[source, channel]
+                source = np.maximum.accumulate(np.where(valid, row, -1))
+                values[:, channel] = np.where(source < begin, scaling.mean, values[source, channel])
 
     def _fit_level(self, history: History, which: np.ndarray) -> None:
         """Learn mean and standard deviation of the scaled targets of the series ``which``."""
@@ -450,3 +446,5 @@ class FrameEncoder:
                 if len(value):
                     store.level[series, column] = float(value.mean())
                     store.spread[series, column] = float(value.std()) or 1.0
+                if self.support != "real" and store.level[series, column] == 0:
+                    store.level[series, column] = 1.0  # it is a scale: no observation, or zeros

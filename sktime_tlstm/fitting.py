@@ -17,7 +17,7 @@ from sktime_tlstm.calibration import Calibration
 from sktime_tlstm.encoding import FrameEncoder
 from sktime_tlstm.history import History, find_timeline, split_index
 from sktime_tlstm.net import ForecastNet, build_net, isolated_random_state, train
-from sktime_tlstm.nn import Head, make_head
+from sktime_tlstm.nn import DistributionHead, Head, make_head
 from sktime_tlstm.rolling import Model
 from sktime_tlstm.timeline import Timeline
 from sktime_tlstm.validation import resolve_device
@@ -27,8 +27,10 @@ __all__ = ["finetune_model", "fit_model", "refresh_calibration", "update_model"]
 
 #: Context without a season, the largest context chosen by rule, and seasons in a context.
 PLAIN_CONTEXT, MAX_CONTEXT, CONTEXT_SEASONS = 64, 384, 4
-#: Horizon without a season and without fh.
-PLAIN_HORIZON = 12
+#: Horizon without fh: that without a season, and the largest.
+PLAIN_HORIZON, MAX_HORIZON = 12, 96
+#: Largest seasonal lag that is used by rule.
+MAX_LAG = 1024
 #: Seasons over which the target is normalised within a window.
 NORM_SEASONS = 7
 #: An epoch has at least this many steps, a batch at least this many windows, on tiny data.
@@ -79,7 +81,7 @@ def fit_model(
     members = [_build(options, network, head, spec, batch_size, member) for member in seeds]
     for net in members:
         _probe(net, network[0], history, spec)
-    placed = history.to(members[0].device)
+    placed = history.to(_data_device(members[0]))
     dataset, validation = _datasets(options, head, placed, spec, batch_size)
     for net, member in zip(members, seeds, strict=True):
         _train(options, net, dataset, validation, options.max_epochs, member)
@@ -97,15 +99,21 @@ def finetune_model(
     encoder = copy.copy(model.encoder)
     if len(y.columns) == len(encoder.targets):
         encoder.targets = list(y.columns)
+    if X is not None and not encoder.columns:
+        raise ValueError(
+            f"Got X with the columns {list(X.columns)}, but the forecaster was pretrained without "
+            "X. Pass X to pretrain as well, or X=None."
+        )
     history = encoder.encode(y, X, model.spec.horizon)
     members = copy.deepcopy(model.members)
     model = Model(members, encoder, model.spec, model.calibration, options.num_samples, seed)
     if options.finetune_epochs:
         batch_size = _batch_size(options, history, model.spec)
         low, _, high = training_cutoffs(history.lengths, model.spec, 0.0)
-        placed = history.to(members[0].device)
+        placed = history.to(_data_device(members[0]))
         dataset = _dataset(options, placed, model.spec, low, high, batch_size)
         for net, member in zip(members, _member_seeds(seed, len(members)), strict=True):
+            net.set_params(batch_size=batch_size)
             _train(options, net, dataset, None, options.finetune_epochs, member, FINETUNE_LR)
     return model, history
 
@@ -126,7 +134,7 @@ def update_model(
         return model
     number = int(min(options.max_windows_per_epoch, max(2 * recent.sum(), MIN_BATCH)))
     dataset = WindowDataset(
-        history.store.to(model.members[0].device),
+        history.store.to(_data_device(model.members[0])),
         model.spec,
         low,
         high,
@@ -160,6 +168,11 @@ def refresh_calibration(model: Model, history: History, new_rows: np.ndarray) ->
     return replace(model, calibration=model.calibration.extended(errors))
 
 
+def _data_device(net: ForecastNet) -> str:
+    """Return where windows are cut: the network's device, or the CPU if workers cut them."""
+    return "cpu" if net.get_params().get("iterator_train__num_workers") else net.device
+
+
 def _member_seeds(seed: int, number: int) -> list[int]:
     """Return a seed for every member, so that members see different windows."""
     return np.random.SeedSequence(seed).generate_state(number).tolist()
@@ -167,7 +180,7 @@ def _member_seeds(seed: int, number: int) -> list[int]:
 
 def _needs_errors(options: SimpleNamespace, head: Head) -> bool:
     """Whether intervals need errors on held-out windows."""
-    has_quantiles = hasattr(head, "quantile") or hasattr(head, "distribution")
+    has_quantiles = hasattr(head, "quantile_at") or isinstance(head, DistributionHead)
     return options.calibration != "none" or not has_quantiles
 
 
@@ -199,7 +212,7 @@ def _make_encoder(
 def _horizon_rule(timeline: Timeline, longest: int) -> int:
     seasons = timeline.seasons()
     usual = seasons[0] if seasons else PLAIN_HORIZON
-    return max(1, min(usual, longest // 3))
+    return max(1, min(usual, MAX_HORIZON, longest // 3))
 
 
 def _make_spec(
@@ -212,7 +225,7 @@ def _make_spec(
         context = min(max(usual, 2 * horizon), MAX_CONTEXT, max(1, longest - horizon))
     lags = options.target_lags
     if lags == "auto":
-        lags = tuple(lag for lag in seasons if lag <= longest // 3)
+        lags = tuple(lag for lag in seasons if lag <= min(longest // 3, MAX_LAG))
     norm = context
     if seasons:
         norm = max(context, min(NORM_SEASONS * seasons[0], MAX_CONTEXT, max(1, longest - horizon)))

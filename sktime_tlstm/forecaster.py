@@ -70,7 +70,7 @@ class SkorchForecaster(BaseForecaster):
         where the index has no season, at least two horizons; at most 384 and than the data has.
     prediction_length : int or None, default=None
         Horizon of one pass, where ``fit`` gets no ``fh``. None: one season, 12 without one; at
-        most a third of the longest series. Any fh can be forecast later, by rolling forward.
+        most 96 and a third of the longest series. Any fh can be forecast later, by rolling forward.
     window_sampling : {"by_series", "uniform"}, default="by_series"
         Draw every series equally often, or every window.
     max_windows_per_epoch : int, default=2560
@@ -84,7 +84,8 @@ class SkorchForecaster(BaseForecaster):
         that the frequency and the length of the data support.
     target_lags : "auto" or tuple of int, default="auto"
         Lags, in steps, at which the decoder sees target and covariates. "auto": one and seven
-        seasons for steps below a day, else one season; only those a third of the data long.
+        seasons for steps below a day, else one season; only those of at most 1,024 steps and a
+        third of the data.
     scaler : str or None, default="auto"
         Scaling of each series, and of each covariate over all series: "robust_arcsinh" (arcsinh
         of the distance to the median in median absolute deviations), "robust", "standard",
@@ -232,8 +233,9 @@ class SkorchForecaster(BaseForecaster):
 
     def _set_up(self, parameters: dict[str, Any]) -> None:
         """Keep the constructor's arguments as they are, and nothing else, as sktime asks."""
-        for name in self.get_param_names():
-            setattr(self, name, parameters[name])
+        for name, value in parameters.items():
+            if name not in ("self", "__class__"):
+                setattr(self, name, value)
         super().__init__()
         self._y = self._X = None  # sktime reads them although remember_data is off
 
@@ -278,7 +280,8 @@ class SkorchForecaster(BaseForecaster):
 
     def _checked_options(self) -> SimpleNamespace:
         """Return all parameters, checked."""
-        parameters = self.get_params(deep=False)
+        names = [*SkorchForecaster.get_param_names(), *self.get_param_names()]
+        parameters = {name: getattr(self, name) for name in names if hasattr(self, name)}
         check_parameters(parameters)
         return SimpleNamespace(**parameters)
 
@@ -360,8 +363,9 @@ class SkorchForecaster(BaseForecaster):
     def predict_samples(self, fh=None, X=None, num_samples=None):
         """Draw sample paths of the future.
 
-        A path follows one quantile level through each block of the horizon and sees its own past
-        beyond it. The draws are the same for the same fitted forecaster and ``random_state``.
+        A path follows one quantile level through each block of the horizon, the same for all
+        targets, and sees its own past beyond it; series are independent of each other. The draws
+        are the same for the same fitted forecaster and ``random_state``.
 
         Parameters
         ----------

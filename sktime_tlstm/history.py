@@ -10,7 +10,7 @@ import pandas as pd
 from sktime_tlstm.timeline import Timeline
 from sktime_tlstm.windows import SeriesStore
 
-__all__ = ["History", "Rows", "find_timeline", "split_index"]
+__all__ = ["History", "Rows", "check_gapless", "find_timeline", "ranges", "split_index"]
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,16 @@ LR_SCHEDULES: dict[str | None, Callable[[float, int], dict[str, Any]]] = {
 PRECISIONS = ("float32", "bf16-mixed")
 
 #: Arguments of the net that come from parameters of the forecaster alone, not from net_params.
-OWN_ARGUMENTS = ("module", "criterion", "lr", "max_epochs", "callbacks", "device", "seed")
+OWN_ARGUMENTS = (
+    "module",
+    "criterion",
+    "lr",
+    "max_epochs",
+    "callbacks",
+    "device",
+    "seed",
+    "train_split",
+)
 
 #: Keyword arguments of every network that the data decide on.
 WIDTHS = ("num_past_features", "num_future_features", "output_dim")
@@ -319,7 +328,12 @@ def train(
 
     Ctrl-C ends the training early and keeps the best weights so far.
     """
-    steps = epochs * math.ceil(dataset.windows_per_epoch / net.batch_size)
+    steps = epochs * len(net.get_iterator(dataset, training=True))
+    if not steps:
+        raise ValueError(
+            f"Got no whole batch from {dataset.windows_per_epoch} windows with batches of "
+            f"{net.batch_size} and drop_last. Pass a smaller batch_size, or no drop_last."
+        )
     with isolated_random_state(seed):
         schedule = _schedule(lr_schedule, lr, steps)
         net.set_params(max_epochs=epochs, lr=lr, seed=seed, callbacks__lr_schedule=schedule)
@@ -342,7 +356,7 @@ def _silent(*args: Any, **kwargs: Any) -> None:
 @contextmanager
 def isolated_random_state(seed: int) -> Iterator[None]:
     """Seed torch within the block; leave its global random state as it was."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield

@@ -14,7 +14,7 @@ from sktime_tlstm.calibration import Calibration
 from sktime_tlstm.encoding import FrameEncoder
 from sktime_tlstm.history import History
 from sktime_tlstm.net import ForecastNet
-from sktime_tlstm.nn import Head, QuantileHead
+from sktime_tlstm.nn import DistributionHead, Head, QuantileHead
 from sktime_tlstm.windows import SeriesStore, WindowSpec, gather
 
 __all__ = ["Forecast", "Model"]
@@ -80,13 +80,21 @@ class Model:
         """The head of every member."""
         return self.members[0].criterion_
 
-    def windows(self, store: SeriesStore, series: np.ndarray, cutoff: np.ndarray) -> Forecast:
+    def windows(
+        self,
+        store: SeriesStore,
+        series: np.ndarray,
+        cutoff: np.ndarray,
+        num_steps: int | None = None,
+    ) -> Forecast:
         """Forecast windows by one forward pass of every member.
 
         Parameters
         ----------
         store : SeriesStore
         series, cutoff : numpy.ndarray of int64, shape (window,)
+        num_steps : int or None, default=None
+            Number of steps to keep; None for the whole horizon.
         """
         store = store.to(self.members[0].device)
         passes = []
@@ -94,7 +102,10 @@ class Model:
             chunk = slice(begin, begin + WINDOWS_PER_PASS)
             which, when = torch.from_numpy(series[chunk]), torch.from_numpy(cutoff[chunk])
             batch = gather(store, self.spec, which, when)
-            outputs = [net.criterion_.unpack(net.outputs(batch.inputs)) for net in self.members]
+            outputs = [
+                net.criterion_.unpack(net.outputs(batch.inputs)[:, :num_steps])
+                for net in self.members
+            ]
             passes.append((torch.stack(outputs), batch.loc, batch.scale, batch.unit))
         parameters, *statistics = (list(part) for part in zip(*passes, strict=True))
         return Forecast(
@@ -131,7 +142,7 @@ class Model:
         parameters, head = forecast.parameters.double(), cast(Any, self.head)
         if hasattr(head, "quantile_at"):
             values = head.quantile_at(parameters[..., None, :], level)
-        elif hasattr(head, "distribution"):
+        elif isinstance(head, DistributionHead):
             unit = forecast.unit if head.support == "count" else torch.ones_like(forecast.unit)
             unit = unit[:, None, :, None].double()
             values = torch.from_numpy(
@@ -196,7 +207,7 @@ class Model:
         past, future = step <= 0, step > 0
         if past.any():
             ahead = self._insample(history, cutoff, series[past], step[past])
-            scaled[past] = self.read(ahead, alphas)[:, 0]
+            scaled[past] = self._read(ahead, alphas)[:, 0]
         if future.any():
             tail, kept, num_future = self._tail(history, cutoff, series, step, X)
             paths = self._future(tail.store, kept, num_future, alphas)
@@ -225,7 +236,7 @@ class Model:
         past, future = step <= 0, step > 0
         if past.any():
             ahead = self._insample(history, cutoff, series[past], step[past])
-            rng = np.random.default_rng([self.seed, 1])
+            rng = np.random.default_rng([self.seed, len(cutoff)])
             level = torch.from_numpy(_stratified(rng, num_samples, int(past.sum())).T)
             scaled[:, past] = np.moveaxis(self.quantile(ahead, level).numpy()[:, 0], -1, 0)
         if future.any():
@@ -250,7 +261,7 @@ class Model:
 
     def is_parametric(self, step: np.ndarray) -> bool:
         """Whether forecasts of these steps are distributions of the head's family."""
-        family = hasattr(self.head, "distribution") and self.encoder.scaler != "robust_arcsinh"
+        family = isinstance(self.head, DistributionHead) and self.encoder.scaler != "robust_arcsinh"
         exact = self.calibration is None and len(self.members) == 1
         return family and exact and bool((step <= self.spec.horizon).all())
 
@@ -293,7 +304,7 @@ class Model:
                 f"{cutoff[owner]} observations{history.name(owner)}. Pass steps of at least "
                 f"{1 - cutoff[owner]}."
             )
-        return self.windows(history.store, series, seen)
+        return self.windows(history.store, series, seen, num_steps=1)
 
     def _tail(
         self, history: History, cutoff: np.ndarray, series: np.ndarray, step: np.ndarray, X
@@ -307,7 +318,7 @@ class Model:
         tail, kept = self.encoder.tail(history, cutoff, self.spec.reach, wanted, X)
         return tail, kept, num_future
 
-    def read(self, forecast: Forecast, alphas: list[float] | None) -> np.ndarray:
+    def _read(self, forecast: Forecast, alphas: list[float] | None) -> np.ndarray:
         """Return the scaled point (window, horizon, target) or quantiles (..., alpha)."""
         if alphas is None:
             return self.point(forecast).numpy()
@@ -320,9 +331,9 @@ class Model:
         if alphas is None:
             return self._roll(store, cutoff, num_future, None)
         horizon = self.spec.horizon
-        direct = self.read(self.windows(store, np.arange(len(cutoff)), cutoff), alphas)
-        if num_future <= horizon:
-            return direct[:, :num_future]
+        direct = self._read(self.windows(store, np.arange(len(cutoff)), cutoff), alphas)
+        if num_future == horizon:
+            return direct
         groups = self._sample_groups(store, cutoff, num_future, self.num_samples)
         beyond = [np.quantile(paths[:, :, horizon:], alphas, axis=0) for paths in groups]
         return np.concatenate([direct, np.moveaxis(np.concatenate(beyond, axis=1), 0, -1)], axis=1)
@@ -347,12 +358,14 @@ class Model:
     ) -> np.ndarray:
         """Draw scaled sample paths (sample, series, num_future, target).
 
-        A path takes one quantile level for each block of the horizon, so that its steps depend on
-        each other; every later block sees the path so far. The levels are stratified over paths.
+        A path takes one quantile level for each block of the horizon, the same for all targets of
+        a series, so that its steps depend on each other; every later block sees the path so far.
+        Series are independent. The levels are stratified over paths.
         """
-        rng = np.random.default_rng(self.seed)
         blocks = -(-num_future // self.spec.horizon)
-        level = torch.from_numpy(_stratified(rng, num_samples, blocks))
+        seeds = [np.random.default_rng([self.seed, index]) for index in series.tolist()]
+        drawn = np.stack([_stratified(rng, num_samples, blocks) for rng in seeds], axis=1)
+        levels = torch.from_numpy(drawn).flatten(0, 1)  # (sample * series, block)
         rows = store.length[series].repeat(num_samples)
         source = torch.cat([_rows(store, index) for index in series]).repeat(num_samples)
         copies = replace(
@@ -366,7 +379,6 @@ class Model:
             spread=store.spread[series].repeat(num_samples, 1),
             unit=store.unit[series].repeat(num_samples, 1),
         )
-        levels = level.repeat_interleave(len(series), dim=0)
         paths = self._roll(copies, np.tile(cutoff[series], num_samples), num_future, levels)
         return paths.reshape(num_samples, len(series), num_future, -1)
 
@@ -388,7 +400,6 @@ class Model:
             else:
                 level = levels[:, begin // horizon, None]
                 block = self.quantile(forecast, level)[..., 0]
-            block = block[:, : num_future - begin]
             row = store.start + torch.from_numpy(cutoff + begin)
             row = row[:, None] + torch.arange(block.shape[1])
             values[row, :targets], observed[row, :targets] = block.float(), True

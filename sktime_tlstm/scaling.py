@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-__all__ = ["SCALERS", "is_categorical", "location_scale", "numeric_values"]
+__all__ = [
+    "SCALERS",
+    "CovariateScaling",
+    "find_categories",
+    "is_categorical",
+    "location_scale",
+    "numeric_values",
+]
 
+#: Outer quantiles of the training data that scaled covariates are clipped to.
+CLIP_QUANTILES = (0.005, 0.995)
 #: Factor that makes the median absolute deviation estimate a normal standard deviation.
 MAD_TO_STD = 1.4826
 
@@ -48,6 +58,46 @@ def location_scale(values: np.ndarray, scaler: str | None) -> tuple[float, float
         if candidate > smallest and np.isfinite(candidate):
             return location, candidate
     return location, 1.0
+
+
+@dataclass(frozen=True)
+class CovariateScaling:
+    """Clips and scales a covariate; a column of zeros and ones stays as it is.
+
+    Parameters
+    ----------
+    location, scale : float
+    low, high : float
+        Bounds of the values.
+    arcsinh : bool
+        Whether the arcsinh is taken after scaling.
+    mean : float
+        Mean of the scaled training values.
+    """
+
+    location: float
+    scale: float
+    low: float
+    high: float
+    arcsinh: bool
+    mean: float = 0.0
+
+    @classmethod
+    def fit(cls, values: np.ndarray, scaler: str | None) -> CovariateScaling:
+        """Learn the scaling from training values, which may be NaN."""
+        values = values[~np.isnan(values)]
+        if np.isin(values, (0.0, 1.0)).all():
+            scaling = cls(0.0, 1.0, 0.0, 1.0, False)
+        else:
+            location, scale = location_scale(values, scaler)
+            low, high = np.quantile(values, CLIP_QUANTILES)
+            scaling = cls(location, scale, low, high, scaler == "robust_arcsinh")
+        return replace(scaling, mean=float(scaling(values).mean()) if len(values) else 0.0)
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Return scaled values."""
+        scaled = (np.clip(values, self.low, self.high) - self.location) / self.scale
+        return np.arcsinh(scaled) if self.arcsinh else scaled
 
 
 def is_categorical(column: pd.Series) -> bool:

@@ -256,6 +256,10 @@ def _offset_of(times: pd.DatetimeIndex) -> BaseOffset | None:
     if len(times) == 1:
         return None
     if len(times) == 2:
+        if 28 <= (times[1] - times[0]).days <= 31:
+            for is_edge, month in ((times.is_month_start, "MS"), (times.is_month_end, "ME")):
+                if is_edge.all():
+                    return pd.tseries.frequencies.to_offset(month)
         return pd.tseries.frequencies.to_offset(times[1] - times[0])
     start = times[:1000]
     name = pd.infer_freq(start)

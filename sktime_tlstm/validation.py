@@ -200,6 +200,8 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     """
     faults, kinds = [], set()
     for name, value in parameters.items():
+        if name not in CONSTRAINTS:  # of a subclass
+            continue
         constraint = CONSTRAINTS[name]
         typed = constraint.has_type(value)
         if not typed or not constraint.in_range(value):

@@ -282,7 +282,7 @@ class WindowDataset(Dataset):
     low, high : numpy.ndarray of int64, shape (num_series,)
         The cutoffs of series i are ``low[i] .. high[i] - 1``; none where ``high <= low``.
     season : int or None
-        Half of a training epoch is drawn from cutoffs whole seasons before ``high - 1``.
+        Half of a training epoch is drawn from cutoffs whole seasons before the series' end.
     recent : numpy.ndarray of int64, shape (num_series,), or None
         Half of a training epoch is drawn from the last ``recent[i]`` cutoffs of each series.
     by_series : bool
@@ -305,6 +305,7 @@ class WindowDataset(Dataset):
         self.store, self.spec = store, spec
         self.used = np.flatnonzero(high > low)
         self.low, self.count = low[self.used], (high - low)[self.used]
+        self.length = store.length.cpu().numpy()[self.used]
         self.first = np.concatenate([[0], np.cumsum(self.count)])
         self.season, self.by_series = season, by_series
         self.recent = None if recent is None else recent[self.used]
@@ -361,8 +362,10 @@ class WindowDataset(Dataset):
         half = rng.permutation(num_windows) % 2 == 0
         last = self.count[place] - 1
         if self.season is not None:
-            aligned = last - (last - within) // self.season * self.season
-            within = np.where(half, aligned, within)
+            to_end = self.length[place] - self.low[place] - within
+            aligned = within + to_end % self.season
+            aligned = np.where(aligned > last, aligned - self.season, aligned)
+            within = np.where(half & (aligned >= 0), aligned, within)
         if self.recent is not None:
             number = self.recent[place]
             late = last - (last - within) * number // self.count[place]
@@ -406,7 +409,7 @@ def training_cutoffs(
     low = np.clip(np.minimum(spec.context_length, whole // 2), 0, None)
     high = np.where(whole > 0, whole + 1, length)
     number = np.ceil(validation_fraction * (high - low)).astype(np.int64)
-    number = np.where(length > 2 * horizon, number, 0)
+    most = np.where(length > 2 * horizon, high - low - horizon, 0)  # one cutoff stays to train
+    number = np.clip(number, 0, np.clip(most, 0, None))
     split = np.where(number > 0, high - number - horizon + 1, high)
-    split = np.where(split > low, split, high)  # too short to give any away
     return low.astype(np.int64), split.astype(np.int64), high.astype(np.int64)

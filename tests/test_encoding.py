@@ -230,8 +230,8 @@ def test_missing_covariates_are_carried_forward_and_flagged():
     X["holiday"] = [np.nan, 1, np.nan, 0, 1, np.nan, np.nan, 1]
     encoder = fit_encoder(y, X)
     values, observed = covariate(encoder, encoder.encode(y, X, HORIZON), "holiday")
-    # the rows before a series' first value take the centre of the scale, not the series before
-    assert values.tolist() == [0, 1, 1, 0, 1, 0, 0, 1]
+    # the rows before a series' first value take the training mean, not the series before
+    assert values.tolist() == [0.75, 1, 1, 0, 1, 0.75, 0.75, 1]
     assert observed.tolist() == [False, True, False, True, True, False, False, True]
 
 
@@ -530,7 +530,9 @@ def test_earlier_rows_come_before_covariates_are_carried_forward():
     X["holiday"] = [1.0, np.nan, np.nan, np.nan, 0.0, 1.0, 1.0]
     encoder = fit_encoder(y[2:], X[2:])
     history = encoder.encode(y[2:], X[2:], HORIZON)
-    assert covariate(encoder, history, "holiday")[0].tolist() == [0, 0, 0, 1, 1]
+    assert covariate(encoder, history, "holiday")[0].tolist() == pytest.approx(
+        [2 / 3, 2 / 3, 0, 1, 1]
+    )
     merged, _ = encoder.extend(history, history.lengths, y[:2], X[:2], HORIZON)
     assert covariate(encoder, merged, "holiday")[0].tolist() == [1, 1, 1, 1, 0, 1, 1]
 

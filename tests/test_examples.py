@@ -68,6 +68,25 @@ def test_skill_scores_a_task(run_example, monkeypatch):
     )
 
 
+def test_skill_scores_quantiles_under_every_calibration(run_example):
+    printed = run_example(
+        *("benchmarks/skill.py", "traffic", "--probabilistic", "--origins", "2"),
+        *("--set", "max_epochs=1", "--set", "max_windows_per_epoch=64", "--set", "d_model=8"),
+    )
+    title, *rows = printed.splitlines()
+    assert title.startswith("traffic: mean pinball over 19 levels")
+    assert [row.split()[0] for row in rows] == ["none", "conformal", "adaptive"]
+    scores = r" +\w+ +pinball [\d.]+, coverage of 50 % [\d.]+%, of 90 % [\d.]+%, MAE [\d.]+"
+    assert all(re.fullmatch(scores, row) for row in rows)
+
+
+def test_skill_names_the_tasks_it_knows(run_example, capsys):
+    for arguments in ([], ["nowhere"]):
+        with pytest.raises(SystemExit):
+            run_example("benchmarks/skill.py", *arguments)
+        assert "name some of the tasks traffic, NP" in capsys.readouterr().err
+
+
 def test_skill_says_that_it_needs_a_folder(run_example):
     with pytest.raises(SystemExit, match=r"pass --data DIR with epf_NP\.csv\.gz"):
         run_example("benchmarks/skill.py", "NP")

@@ -544,6 +544,3 @@ def test_the_uncertainty_of_a_random_walk_grows_with_the_root_of_time():
     interval = forecaster.predict_interval(fh=range(1, 26), coverage=0.8).to_numpy()
     growth = (interval[:, 1] - interval[:, 0]) / np.sqrt(np.arange(1, 26))
     assert (np.abs(growth / growth.mean() - 1) < 0.2).all()
-    samples = forecaster.predict_samples(fh=range(1, 26)).iloc[:, 0]
-    spread = samples.unstack("sample").std(axis=1).to_numpy() / np.sqrt(np.arange(1, 26))
-    assert (np.abs(spread / spread.mean() - 1) < 0.2).all()

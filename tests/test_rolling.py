@@ -298,8 +298,9 @@ def test_a_path_follows_one_level_within_a_block():
     wanted = np.ones((len(LENGTHS), HORIZON), dtype=bool)
     tail, kept = world.encoder.tail(world.history, world.cutoff, SPEC.reach, wanted, world.X)
     paths = world.model.sample(tail.store, np.arange(3), kept, HORIZON, 11)
-    order = paths.argsort(axis=0)
-    assert (order == order[:, :1, :1, :1]).all()
+    order = paths.argsort(axis=0)  # (sample, series, step, target)
+    assert (order == order[:, :, :1, :1]).all()
+    assert (order[:, 0] != order[:, 1]).any()  # series are independent
 
 
 def test_beyond_the_horizon_quantiles_are_those_of_sample_paths():

@@ -24,7 +24,9 @@ class Head(nn.Module):
     ``num_parameters`` (numbers per target) and ``point_statistic`` ("mean" or "median", what
     `point` estimates), and define `losses` and `point`; a parameter with a domain, such as a
     positive scale, also has a `domain_map`. ``support`` ("real", "positive" or "count") says which
-    targets it can be trained on.
+    targets it can be trained on. A head that knows quantiles also defines
+    ``quantile_at(parameters, alpha)``, as `QuantileHead` does; of others, forecasters learn the
+    quantiles from errors.
     """
 
     num_parameters: int
