@@ -102,6 +102,7 @@ class SkorchForecaster(BaseForecaster):
         Levels that "quantile" trains; None for 0.1, 0.2, ..., 0.9. Any level can be forecast.
     calibration : {"none", "conformal", "adaptive"}, default="none"
         "conformal" corrects quantiles, per horizon step, by their errors on the held-out windows.
+        Point forecasts stay as they are.
         "adaptive" also learns from the errors on the rows that ``update`` brings (the latest 100
         windows count, or the latest one of every series).
     num_samples : int, default=200

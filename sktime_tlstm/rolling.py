@@ -127,11 +127,15 @@ class Model:
         """
         level = level.double().expand(len(forecast.loc), -1)[:, None, None]
         if self.calibration is None:
-            return forecast.undo(self._normalised(forecast, level))
-        grid = torch.tensor(self.calibration.levels, dtype=torch.float64)
-        table = self._normalised(forecast, grid) + self.calibration.corrections
-        reader = QuantileHead(self.calibration.levels)
-        return forecast.undo(reader.quantile_at(table[..., None, :], level))
+            values = self._normalised(forecast, level)
+        else:
+            grid = torch.tensor(self.calibration.levels, dtype=torch.float64)
+            table = self._normalised(forecast, grid) + self.calibration.corrections
+            values = QuantileHead(self.calibration.levels).quantile_at(table[..., None, :], level)
+        # Rounding could still swap quantiles at neighbouring levels by a last digit.
+        order = level.argsort(dim=-1).expand_as(values)
+        ascending = values.gather(-1, order).cummax(dim=-1).values
+        return forecast.undo(ascending.gather(-1, order.argsort(dim=-1)))
 
     def _normalised(self, forecast: Forecast, level: Tensor) -> Tensor:
         """Return the networks' own quantiles, averaged over members.

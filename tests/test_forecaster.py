@@ -1,6 +1,8 @@
 """What the forecasters promise as a whole: covariates used, defaults that adapt, no dead option."""
 
 import inspect
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -93,6 +95,31 @@ def test_default_training_is_a_bounded_number_of_steps_on_any_data():
 
     assert steps(num_rows=10, num_series=1) == 2 * 20
     assert steps(num_rows=2000, num_series=5) == 2 * 40  # 2,560 windows an epoch, 64 a batch
+
+
+@pytest.mark.slow
+def test_a_thousand_long_series_train_in_bounded_steps_and_memory():
+    script = """
+import os, resource
+import numpy as np, pandas as pd, torch
+from sktime_tlstm import TransformerLSTMForecaster
+
+torch.set_num_threads(1)
+hours = pd.date_range("2024-01-01", periods=1000, freq="h")
+index = pd.MultiIndex.from_product([range(1000), hours])
+y = pd.DataFrame({"y": np.random.default_rng(0).normal(size=len(index))}, index)
+forecaster = TransformerLSTMForecaster(max_epochs=1, random_state=0)
+forecaster.clone().set_params(max_windows_per_epoch=64).fit(y.loc[:2])  # loads what it needs
+pages = int(open("/proc/self/statm").read().split()[1])
+before = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+forecaster.fit(y)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+print(len(forecaster.net_.history[-1]["batches"]), peak - before)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    steps, megabytes = map(float, ran.stdout.split())
+    assert steps == 40  # 400 in the default ten epochs
+    assert megabytes < 200
 
 
 def test_horizon_comes_from_fh_then_from_prediction_length():

@@ -272,7 +272,7 @@ class QuantileHead(Head):
         limits = torch.finfo(dtype)
         alpha = alpha.to(levels).clamp(limits.tiny, 1 - limits.eps)
         values = parameters.to(dtype).sort(dim=-1).values
-        alpha = alpha + torch.zeros_like(values[..., 0])
+        alpha = (alpha + torch.zeros_like(values[..., 0])).contiguous()
         values = values.expand(*alpha.shape, -1)
         upper = torch.searchsorted(levels, alpha).clamp(1, len(levels) - 1)
         low, high = _take(values, upper - 1), _take(values, upper)
