@@ -130,7 +130,8 @@ class Model:
             values = self._normalised(forecast, level)
         else:
             grid = torch.tensor(self.calibration.levels, dtype=torch.float64)
-            table = self._normalised(forecast, grid) + self.calibration.corrections
+            corrections = self.calibration.corrections[: forecast.parameters.shape[2]]
+            table = self._normalised(forecast, grid) + corrections
             values = QuantileHead(self.calibration.levels).quantile_at(table[..., None, :], level)
         # Rounding could still swap quantiles at neighbouring levels by a last digit.
         order = level.argsort(dim=-1).expand_as(values)
