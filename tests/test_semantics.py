@@ -544,7 +544,7 @@ def test_ctrl_c_keeps_the_best_weights(loss):
     forecaster = tiny(
         loss=loss,
         max_epochs=50,
-        lr=0.3,
+        lr=3.0,
         validation_fraction=0.3,
         patience=None,
         callbacks=[InterruptAtEpoch(8)],
