@@ -10,7 +10,7 @@ a whole horizon from every origin of the test rows, seeing everything before the
 (``update(update_params=False)``) and the covariates of the horizon. The scores take the rows whose
 truth is observed. Expected MAE:
 
-    traffic 188.9, NP 1.766, BE 6.30, DE 4.20, ETTh1 0.187, vic_elec 107.4, bike 38.7
+    traffic 188.9, NP 1.766, BE 6.30, DE 4.20, ETTh1 0.154, vic_elec 107.4, bike 38.7
 
 ``--probabilistic`` fits anew for each ``calibration`` and scores the quantiles .05, .10, .. .95.
 Expected with "adaptive", as pinball and coverage of the central 50 % and 90 %:
