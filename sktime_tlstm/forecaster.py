@@ -14,13 +14,15 @@ from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
 
 from sktime_tlstm import backtesting, distributions
 from sktime_tlstm.fitting import finetune_model, fit_model, refresh_calibration, update_model
-from sktime_tlstm.history import Rows
+from sktime_tlstm.history import History, Rows
 from sktime_tlstm.rolling import Model
 from sktime_tlstm.timeline import Timeline
 from sktime_tlstm.validation import check_parameters
 
 __all__ = ["SkorchForecaster"]
 
+#: The first arguments of `Model.forecast`: history, rows seen, series, step, X.
+ForecastRows = tuple[History, np.ndarray, np.ndarray, np.ndarray, Any]
 INNER_MTYPES = ["pd.DataFrame", "pd-multiindex", "pd_multiindex_hier"]
 
 #: The largest step that can be forecast.
@@ -341,21 +343,17 @@ class SkorchForecaster(BaseForecaster):
         return pd.DataFrame(values.reshape(len(index), -1), index=index, columns=columns)
 
     def _predict_var(self, fh: ForecastingHorizon, X, cov=False) -> pd.DataFrame:
-        self._refuse_new_covariates(X)
-        series, step, index = self._rows_of(fh)
-        rows = (self._history, self._rows_seen, series, step, X)
-        if self._model.is_parametric(step):
+        rows, index = self._rows_of(fh, X)
+        if self._model.is_parametric(rows[3]):
             values = distributions.variance(*self._model.parameters(*rows))
         else:
             values = self._model.forecast(*rows, _distribution_levels()).var(axis=-1)
         return pd.DataFrame(values, index=index, columns=self._get_varnames())
 
     def _predict_proba(self, fh: ForecastingHorizon, X, marginal=True):
-        self._refuse_new_covariates(X)
         columns = pd.Index(self._get_varnames())
-        series, step, index = self._rows_of(fh)
-        rows = (self._history, self._rows_seen, series, step, X)
-        if self._model.is_parametric(step):
+        rows, index = self._rows_of(fh, X)
+        if self._model.is_parametric(rows[3]):
             return distributions.parametric(*self._model.parameters(*rows), index, columns)
         values = self._model.forecast(*rows, _distribution_levels())
         return distributions.empirical(values, index, columns)
@@ -389,9 +387,8 @@ class SkorchForecaster(BaseForecaster):
         number = self.num_samples if num_samples is None else num_samples
         check_parameters({"num_samples": number})
         fh, X = self._check_fh(fh, pred_int=True), self._check_X(X)
-        self._refuse_new_covariates(X)
-        series, step, index = self._rows_of(fh)
-        values = self._model.samples(self._history, self._rows_seen, series, step, X, number)
+        rows, index = self._rows_of(fh, X)
+        values = self._model.samples(*rows, number)
         values = np.moveaxis(values, 0, -1)
         return distributions.stacked(values, index, self._model.encoder.targets)
 
@@ -399,17 +396,17 @@ class SkorchForecaster(BaseForecaster):
         self, fh: ForecastingHorizon, X, alphas: list[float] | None
     ) -> tuple[pd.Index, np.ndarray]:
         """Return the index of fh for every series, and its forecasts (row, target[, alpha])."""
-        self._refuse_new_covariates(X)
-        series, step, index = self._rows_of(fh)
-        values = self._model.forecast(self._history, self._rows_seen, series, step, X, alphas)
-        return index, values
+        rows, index = self._rows_of(fh, X)
+        return index, self._model.forecast(*rows, alphas)
 
-    def _rows_of(self, fh: ForecastingHorizon) -> tuple[np.ndarray, np.ndarray, pd.Index]:
-        """Return series, relative step and index of the rows that fh asks for."""
+    def _rows_of(self, fh: ForecastingHorizon, X) -> tuple[ForecastRows, pd.Index]:
+        """Return the rows that fh asks for, as `Model.forecast` takes them, and their index."""
+        self._refuse_new_covariates(X)
         last = self._history.first + self._rows_seen - 1  # grid row of each last observation
         step = _relative_steps(fh, self._history.timeline, last)
         series = np.repeat(np.arange(len(last)), step.shape[1])
-        return series, step.ravel(), self._index(series, (last[:, None] + step).ravel())
+        rows = (self._history, self._rows_seen, series, step.ravel(), X)
+        return rows, self._index(series, (last[:, None] + step).ravel())
 
     def _refuse_new_covariates(self, X) -> None:
         if X is not None and not self._has_covariates:
