@@ -1,62 +1,170 @@
-"""Backtesting: forecasts from many cutoffs of one series in a few forward passes."""
+"""Backtesting: forecasts from many cutoffs of many series in a few forward passes."""
 
 from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sktime_tlstm.history import History
+from sktime_tlstm.history import History, Rows
 from sktime_tlstm.rolling import Model
 
-__all__ = ["forecast_cutoffs", "wide_frame"]
+__all__ = ["Backtest", "scored", "shown", "wide_frame"]
+
+#: Windows whose forecasts are held at once.
+WINDOWS_AT_ONCE = 2**14
 
 
-def forecast_cutoffs(
-    model: Model,
-    history: History,
-    seen: np.ndarray,
-    y: pd.DataFrame,
-    X: pd.DataFrame | None,
-    cutoffs: pd.Index,
-    step: np.ndarray,
-) -> np.ndarray:
-    """Forecast a single series from many cutoffs, as updates without training would.
+class Backtest:
+    """Series with rows that become known little by little, and the cutoffs to forecast from.
 
     Parameters
     ----------
     model : Model
+        Of the fitted forecaster; neither it nor the history is changed.
     history : History
-        Of the fitted forecaster; not changed.
-    seen : numpy.ndarray of int64, shape (1,)
-    y : pandas.DataFrame
-        Rows that become known, up to the last cutoff.
-    X : pandas.DataFrame or None
-        Covariates of these rows and of the future.
-    cutoffs : pandas.Index
-        Times of the last known row of each forecast.
-    step : numpy.ndarray of int64
-        Steps within the horizon, all positive.
-
-    Returns
-    -------
-    numpy.ndarray of float64, shape (cutoff, step, num_targets)
-
-    Raises
-    ------
-    ValueError
-        If X lacks what is to be forecast.
+    seen : numpy.ndarray of int64, shape (num_series,)
+        Number of rows of each series that the forecaster has seen.
+    y, X : pandas.DataFrame
+        All rows that become known; X also holds the covariates of the future.
+    windows : list of numpy.ndarray of int64
+        Rows of y that have become known by each cutoff, in the order of time.
     """
-    horizon = model.spec.horizon
-    merged, _ = model.encoder.extend(history, seen, y, X, horizon)
-    known = merged.lengths
-    place = merged.timeline.ordinals(cutoffs) - merged.first[0] + 1  # rows before each forecast
-    beyond = place[:, None] + step - 1 - known[0]
-    wanted = np.zeros((1, horizon), dtype=bool)
-    wanted[0, beyond[beyond >= 0]] = True
-    whole, _ = model.encoder.tail(merged, known, int(known[0]), wanted, X)
-    series = np.zeros(len(place), dtype=np.int64)
-    forecast = model.windows(whole.store, series, place)
-    return model.encoder.decode(merged, model.point(forecast).numpy()[:, step - 1], series)
+
+    def __init__(
+        self,
+        model: Model,
+        history: History,
+        seen: np.ndarray,
+        y: pd.DataFrame,
+        X: pd.DataFrame | None,
+        windows: list[np.ndarray],
+    ):
+        self.model, self.X = model, X
+        self.merged, _ = model.encoder.extend(history, seen, y, X, model.spec.horizon)
+        rows = Rows.parse(y.index, self.merged.timeline)
+        series, within = self.merged.locate(rows)
+        known, old = np.full(len(self.merged.first), -1), len(history.first)
+        known[:old] = seen + history.first - self.merged.first[:old]
+        end = np.zeros_like(known)
+        end[:old] = history.first + history.lengths - self.merged.first[:old]
+        self.before = end.copy()
+        cutoffs, ends = [], []
+        for window in windows:
+            known[series[window]] = within[window] + 1
+            np.maximum(end, known, out=end)
+            cutoffs.append(known.copy())
+            ends.append(end.copy())
+        #: Rows of each series (window, series) before the cutoff, -1 where there is none yet; and
+        #: the rows that are known at all, where a cutoff steps back.
+        self.cutoffs, self.ends = np.array(cutoffs), np.array(ends)
+
+    @property
+    def every_series_is_known(self) -> bool:
+        """Whether every series has rows at every cutoff."""
+        return bool((self.cutoffs >= 0).all())
+
+    def forecasts(
+        self,
+        step: np.ndarray,
+        alphas: list[float] | None = None,
+        adapt: bool = False,
+        update: Callable[[Model, History, np.ndarray], Model] | None = None,
+        update_every: int | None = None,
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Forecast from one cutoff after the other, as updates of the forecaster would.
+
+        Parameters
+        ----------
+        step : numpy.ndarray of int64
+            Steps after the cutoff.
+        alphas : list of float or None
+            Quantile levels; None for the point forecast.
+        adapt : bool
+            Whether every cutoff's new rows extend the calibration.
+        update : callable or None
+            Trains a copy of a model: a function of the model, the history and the number of new
+            rows of each series.
+        update_every : int or None
+            Number of cutoffs between updates.
+
+        Yields
+        ------
+        window : int
+        series : numpy.ndarray of int64
+            Which series have a forecast.
+        values : numpy.ndarray of float64, shape (series, step, num_targets[, alpha])
+        """
+        model, trained = self.model, self.before
+        size = update_every or len(self.cutoffs)
+        for begin in range(0, len(self.cutoffs), size):
+            end = min(begin + size, len(self.cutoffs))
+            models = self._adapted(model, begin, begin + 1) if adapt else [model]
+            if begin and update is not None:
+                known = replace(self.merged, store=self.merged.store.until(self.ends[begin]))
+                new_rows = np.maximum(self.ends[begin] - trained, 0)
+                models, trained = [update(models[0], known, new_rows)], self.ends[begin]
+            if adapt:
+                models += self._adapted(models[0], begin + 1, end)
+            model = models[-1]
+            yield from self._segment(models, begin, end, step, alphas)
+
+    def _adapted(self, model: Model, begin: int, end: int) -> list[Model]:
+        """Return the model with its calibration extended by the new rows of each window."""
+        before = np.concatenate([self.before[None], self.ends])[begin:end]
+        ends = self.ends[begin:end]
+        return model.adapted(self.merged.store, ends, np.maximum(ends - before, 0))
+
+    def _segment(
+        self, models: list[Model], begin: int, end: int, step: np.ndarray, alphas
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Forecast windows with the same networks; one model a window, or one for all."""
+        model, horizon = models[0], self.model.spec.horizon
+        if step.min() < 1 or step.max() > horizon:
+            for window in range(begin, end):
+                own = models[min(window - begin, len(models) - 1)]
+                yield window, *self._one(own, window, step, alphas)
+            return
+        whole, kept = self._whole(self.cutoffs[begin:end], step)
+        dropped = self.merged.lengths - kept
+        at_once = max(1, WINDOWS_AT_ONCE // len(kept))
+        for first in range(begin, end, at_once):
+            part = range(first, min(first + at_once, end))
+            row, series = np.nonzero(self.cutoffs[part.start : part.stop] >= 0)
+            place = self.cutoffs[part.start + row, series] - dropped[series]
+            forecast = model.windows(whole.store, series, place)
+            for number in part:
+                own = models[min(number - begin, len(models) - 1)]
+                rows = slice(*np.searchsorted(row, [number - first, number - first + 1]))
+                scaled = own.read(forecast.part(rows), alphas)[:, step - 1]
+                values = own.decoded(self.merged, scaled, series[rows], alphas is not None)
+                yield number, series[rows], values
+
+    def _one(self, model: Model, window: int, step: np.ndarray, alphas):
+        """Forecast one window at any steps."""
+        seen = self.cutoffs[window]
+        series = np.flatnonzero(seen >= 0)
+        rows = np.repeat(series, len(step)), np.tile(step, len(series))
+        known = replace(self.merged, store=self.merged.store.until(self.ends[window]))
+        values = model.forecast(known, np.maximum(seen, 0), *rows, self.X, alphas)
+        return series, values.reshape(len(series), len(step), *values.shape[1:])
+
+    def _whole(self, cutoffs: np.ndarray, step: np.ndarray) -> tuple[History, np.ndarray]:
+        """Return all rows that the windows see, with the rows of X behind the last of y."""
+        lengths, horizon = self.merged.lengths, self.model.spec.horizon
+        wanted = np.zeros((len(lengths), horizon), dtype=bool)
+        window, series = np.nonzero(cutoffs >= 0)
+        beyond = (cutoffs[window, series] - lengths[series])[:, None] + step - 1
+        owner = np.broadcast_to(series[:, None], beyond.shape)
+        wanted[owner[beyond >= 0], beyond[beyond >= 0]] = True
+        earliest = np.where(cutoffs < 0, lengths, cutoffs).min(axis=0)
+        reach = self.model.spec.reach + int((lengths - earliest).max())
+        return self.model.encoder.tail(self.merged, lengths, reach, wanted, self.X)
 
 
 def wide_frame(
@@ -66,10 +174,10 @@ def wide_frame(
 
     Parameters
     ----------
-    values : numpy.ndarray of shape (cutoff, step, num_targets)
+    values : numpy.ndarray of shape (cutoff, row, num_targets)
     times : pandas.Index
         Of all forecast rows.
-    place : numpy.ndarray of int64, shape (cutoff, step)
+    place : numpy.ndarray of int64, shape (cutoff, row)
         Row of each forecast in ``times``.
     columns : pandas.Index
         One a cutoff and target, target innermost.
@@ -78,3 +186,61 @@ def wide_frame(
     wide = np.full((len(times), num_cutoffs, num_targets), np.nan)
     wide[place, np.arange(num_cutoffs)[:, None]] = values
     return pd.DataFrame(wide.reshape(len(times), -1), index=times, columns=columns)
+
+
+def scored(
+    forecasts: Iterable[tuple[pd.DataFrame | pd.Series, float]],
+    y: pd.DataFrame | pd.Series,
+    splits: list[tuple[np.ndarray, np.ndarray]],
+    metrics: Sequence[Any],
+    name: str,
+    return_data: bool,
+) -> pd.DataFrame:
+    """Score forecasts and tabulate them as sktime's ``evaluate`` does.
+
+    Parameters
+    ----------
+    forecasts : iterable of (frame, float)
+        The forecast of each window, and the seconds that training took before it.
+    y : pandas.DataFrame or pandas.Series
+    splits : list of (training rows, test rows)
+    metrics : sequence of sktime metrics
+    name : str
+        What is forecast, as ``evaluate`` names it: "pred", "pred_quantiles" or "pred_interval".
+    return_data : bool
+        Whether the training, test and forecast rows are columns of the table.
+    """
+    table, begin = [], time.perf_counter()
+    for (train, test), (forecast, seconds) in zip(splits, forecasts, strict=True):
+        end = time.perf_counter()
+        y_train, y_test = y.iloc[train], y.iloc[test]
+        row: dict[str, Any] = {
+            f"test_{metric.name}": _score(metric, y_test, forecast, y_train) for metric in metrics
+        }
+        times = y_train.index.get_level_values(-1)
+        row |= {"fit_time": seconds, f"{name}_time": end - begin - seconds}
+        row |= {"len_train_window": times.nunique(), "cutoff": times.max()}
+        data = {"y_train": y_train, "y_test": y_test, f"y_{name}": forecast}
+        table.append(row | data if return_data else row)
+        begin = time.perf_counter()
+    columns = {column: [row[column] for row in table] for column in table[0]}
+    return pd.DataFrame(columns)
+
+
+def _score(metric: Any, y_test, forecast, y_train) -> float:
+    """Score the observed rows; NaN where there are none."""
+    observed = y_test.notna() if y_test.ndim == 1 else y_test.notna().all(axis=1)
+    actual = y_test[observed]
+    if not len(actual):
+        return float("nan")
+    return metric(actual, forecast.loc[actual.index], y_train=y_train)
+
+
+def shown(windows: Iterable, number: int) -> Iterator:
+    """Yield windows, and write one line that follows them."""
+    begin = time.perf_counter()
+    for count, window in enumerate(windows, start=1):
+        yield window
+        sys.stdout.write(f"\rwindow {count}/{number}, {time.perf_counter() - begin:.1f} s")
+        sys.stdout.flush()
+    sys.stdout.write("\n")

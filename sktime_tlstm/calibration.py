@@ -58,6 +58,33 @@ class Calibration:
         return Calibration(known, self.capacity)
 
 
+def calibration_windows(
+    lengths: np.ndarray, new_rows: np.ndarray, horizon: int, capacity: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the windows whose errors tell of new rows, as series and cutoffs, oldest first.
+
+    Their horizons end with the last new row, one horizon before, and so on: they follow the
+    rhythm of the updates. The latest windows of all series come last.
+
+    Parameters
+    ----------
+    lengths : numpy.ndarray of int64, shape (num_series,)
+        Number of rows of each series.
+    new_rows : numpy.ndarray of int64, shape (num_series,)
+        How many of these, at the end, are new.
+    horizon : int
+    capacity : int
+        Number of windows of a series that are of use.
+    """
+    last = lengths - horizon
+    number = np.clip(np.minimum(-(-new_rows // horizon), -(-last // horizon)), 0, capacity)
+    series = np.repeat(np.arange(len(number)), number)
+    back = np.arange(len(series)) - np.repeat(np.cumsum(number) - number, number)
+    order = np.argsort(-back, kind="stable")
+    series, back = series[order], back[order]
+    return series, last[series] - back * horizon
+
+
 def _corrections(errors: np.ndarray) -> np.ndarray:
     _, horizon, targets, _ = errors.shape
     corrections = np.zeros(errors.shape[1:])

@@ -8,15 +8,26 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sktime_tlstm.history import History, Rows, check_gapless, find_timeline, ranges, split_index
+from sktime_tlstm.history import (
+    History,
+    Rows,
+    blocks,
+    check_gapless,
+    find_timeline,
+    index_times,
+    initial_room,
+    ranges,
+    split_index,
+)
 from sktime_tlstm.scaling import (
     CovariateScaling,
     find_categories,
     is_categorical,
     location_scale,
     numeric_values,
+    sampled_values,
+    static_values,
 )
-from sktime_tlstm.windows import SeriesStore
 
 __all__ = ["SUPPORTS", "FrameEncoder"]
 
@@ -41,6 +52,8 @@ class FrameEncoder:
         Scaling of each series' targets, and of each covariate over all series.
     past_covariates : sequence of str
         Columns of X that are not known in the future.
+    static_covariates : sequence of str
+        Columns of X that are constant within each series.
     time_features : tuple of str
         Names of calendar features.
     """
@@ -51,47 +64,78 @@ class FrameEncoder:
         scaler: str | None,
         covariate_scaler: str | None,
         past_covariates: tuple,
+        static_covariates: tuple,
         time_features: tuple[str, ...],
     ):
         self.support = support
         self.scaler, self.covariate_scaler = scaler, covariate_scaler
-        self.past_covariates, self.time_features = past_covariates, time_features
+        self.past_covariates, self.static_covariates = past_covariates, static_covariates
+        self.time_features = time_features
         self.targets: list = []
         self.numeric: list = []
         self.categories: dict = {}
         self.covariate_scaling: list[CovariateScaling] = []
+        self.static_scaling: dict = {}
+        self.static_categories: dict = {}
+        self.identities: pd.Index | None = None
 
     def fit(self, y: pd.DataFrame, X: pd.DataFrame | None) -> FrameEncoder:
-        """Learn columns, categories and the scaling of covariates.
+        """Learn columns, categories, the names of series and the scaling of covariates.
 
         Raises
         ------
         ValueError
-            If ``past_covariates`` names a column that X lacks, or X holds infinite values.
+            If ``past_covariates`` or ``static_covariates`` names a column that X lacks, a static
+            column varies within a series, or X holds infinite values.
         TypeError
             If a column of X is neither numeric nor categorical.
         """
         self.targets = list(y.columns)
+        self.identities, _ = split_index(y.index)
         covariates = pd.DataFrame(index=y.index) if X is None else X
+        self._check_names(list(covariates.columns))
+        self._fit_static(covariates)
         if len(covariates) > len(y):  # rows beyond y are no training data
             covariates = covariates[covariates.index.isin(y.index)]
-        columns = list(covariates.columns)
-        if len(set(columns)) < len(columns):
-            raise ValueError(f"Got X with repeated columns: {columns}. Rename or drop some.")
-        unknown = [name for name in self.past_covariates if name not in columns]
-        if unknown:
-            raise ValueError(
-                f"Got past_covariates={list(self.past_covariates)}, but X has no column {unknown}; "
-                f"its columns are {columns}. Name columns of X."
-            )
-        for name in columns:
+        for name in covariates.columns:
+            if name in self.static_covariates:
+                continue
             if is_categorical(covariates[name]):
                 self.categories[name] = find_categories(covariates[name])
             else:
-                values = numeric_values(covariates[name])
+                values = sampled_values(covariates[name])
                 self.numeric.append(name)
                 self.covariate_scaling.append(CovariateScaling.fit(values, self.covariate_scaler))
         return self
+
+    def _check_names(self, columns: list) -> None:
+        if len(set(columns)) < len(columns):
+            raise ValueError(f"Got X with repeated columns: {columns}. Rename or drop some.")
+        for parameter in ("past_covariates", "static_covariates"):
+            names = getattr(self, parameter)
+            unknown = [name for name in names if name not in columns]
+            if unknown:
+                raise ValueError(
+                    f"Got {parameter}={list(names)}, but X has no column {unknown}; "
+                    f"its columns are {columns}. Name columns of X."
+                )
+        both = [name for name in self.static_covariates if name in self.past_covariates]
+        if both:
+            raise ValueError(
+                f"Got the columns {both} in past_covariates and in static_covariates, expected "
+                "each in one. What never changes is known in the future too: drop them from "
+                "past_covariates."
+            )
+
+    def _fit_static(self, X: pd.DataFrame) -> None:
+        bounds = split_index(X.index)[1]
+        for name in self.static_covariates:
+            values = static_values(X[name], bounds)
+            if is_categorical(X[name]):
+                self.static_categories[name] = find_categories(values)
+            else:
+                numbers = numeric_values(values)
+                self.static_scaling[name] = CovariateScaling.fit(numbers, self.covariate_scaler)
 
     @property
     def columns(self) -> list:
@@ -121,18 +165,20 @@ class FrameEncoder:
             If a time step is missing or repeated, X lacks a row of y or a column, or a value is
             infinite.
         """
-        self._check_columns(y, X)
+        self._check_columns(y, X, self.static_covariates)
         timeline = find_timeline(y.index, None if X is None else X.index)
         rows = Rows.parse(y.index, timeline)
         check_gapless(y.index, rows)
-        first, lengths = rows.ordinals[rows.bounds[:-1]], rows.lengths
-        history = self._blank(timeline, rows.keys, first, lengths, lengths, horizon)
-        self._fit_scaling(history, np.arange(len(lengths)), y, rows)
-        self._write_targets(history, slice(None), y, rows.series)
+        place = np.arange(len(rows.lengths))
+        first, room = rows.ordinals(rows.bounds[:-1]), initial_room(rows.lengths)
+        history = self._blank(timeline, rows.keys, first, rows.lengths, horizon, room)
+        self._fit_scaling(history, y, rows, place, place)
+        self._write_targets(history, y, rows)
         if X is not None:
-            self._write_covariates(history, X, np.arange(len(history.store.values)))
-        self._finish(history)
-        self._fit_level(history, np.arange(len(lengths)))
+            self._write_covariates(history, X, Rows.parse(X.index, timeline), rows)
+            self._write_static(history, X, place)
+        self._fill_all(history)
+        self._fit_level(history, place)
         return history
 
     def extend(
@@ -149,25 +195,39 @@ class FrameEncoder:
         cutoff : numpy.ndarray of int64, shape (num_series,)
             Number of rows up to the last one of each series in y; unchanged for absent series.
         """
-        self._check_columns(y, X)
         timeline = history.timeline
         if timeline.offset is None and timeline.is_calendar:
             seen = timeline.times(history.first)
-            timeline = find_timeline(seen.append(split_index(y.index)[2]).unique().sort_values())
+            timeline = find_timeline(seen.append(index_times(y.index)).unique().sort_values())
             history = replace(history, timeline=timeline, first=timeline.ordinals(seen))
         rows = Rows.parse(y.index, timeline)
-        merged, cutoff, place, new = self._enlarge(history, cutoff, rows, horizon)
+        place, old = history.places(rows.keys), len(history.first)
+        new = old + np.arange((place < 0).sum())
+        self._check_columns(y, X, self.static_covariates if len(new) else ())
+        X_rows = None if X is None or not self.columns else Rows.parse(X.index, timeline)
+        keys = history.keys
+        if keys is not None and rows.keys is not None:
+            keys = keys.append(rows.keys[place < 0])
+        place = np.where(place < 0, old + np.cumsum(place < 0) - 1, place)
+        begin, end = rows.ordinals(rows.bounds[:-1]), rows.ordinals(rows.bounds[1:] - 1) + 1
+        append = _follow(history, place, begin, X_rows)
+        first, stop = _bounds(history, place, begin, end)
+        merged = history.grown(first, stop - first, keys, horizon, append)
+        shift = np.zeros(len(first), dtype=np.int64)
+        shift[:old] = cutoff + history.first - first[:old]
+        shift[place] = end - first[place]
         if len(new):
-            self._fit_scaling(merged, new, y, rows, place)
-        series = np.repeat(place, rows.lengths)
-        position = merged.store.start.numpy()[series] + rows.ordinals - merged.first[series]
-        self._write_targets(merged, position, y, series)
-        if X is not None:
-            self._write_covariates(merged, X, position)
-        self._finish(merged)
+            merged.store.identity[old:] = torch.from_numpy(self._identity(keys)[old:]).float()
+            self._fit_scaling(merged, y, rows, place, new)
+        self._write_targets(merged, y, rows)
+        if X is not None and X_rows is not None:
+            self._write_covariates(merged, X, X_rows, rows)
+        self._fill_new(merged, history)
         if len(new):
+            if X is not None:
+                self._write_static(merged, X, new)
             self._fit_level(merged, new)
-        return merged, cutoff
+        return merged, shift
 
     def tail(
         self, history: History, cutoff: np.ndarray, reach: int, wanted: np.ndarray, X
@@ -197,26 +257,21 @@ class FrameEncoder:
             If X, one of its columns or a wanted row is absent, or a value is infinite.
         """
         kept, num_future = np.minimum(cutoff, reach), wanted.shape[1]
-        tail = self._blank(
-            history.timeline,
-            history.keys,
-            history.first + cutoff - kept,
-            kept,
-            kept + num_future,
-            0,
-        )
+        first, none = history.first + cutoff - kept, np.zeros_like(kept)
+        tail = self._blank(history.timeline, history.keys, first, kept + num_future, 0, none)
         source = ranges(history.store.start.numpy() + cutoff - kept, kept)
         target = ranges(tail.store.start.numpy(), kept)
         tail.store.values.numpy()[target] = history.store.values.numpy()[source]
         tail.store.observed.numpy()[target] = history.store.observed.numpy()[source]
         old = history.store
-        store = replace(tail.store, level=old.level, spread=old.spread, unit=old.unit)
+        names = ("level", "spread", "unit", "static", "identity")
+        store = replace(tail.store, **{name: getattr(old, name) for name in names})
         tail = replace(tail, store=store, loc=history.loc, scale=history.scale)
         if self.known_columns:
             self._write_future(tail, kept, wanted, X)
         carried = np.zeros(len(tail.store.values), dtype=bool)
         carried[target] = True
-        self._finish(tail, carried)
+        self._fill(tail, np.arange(len(carried)), carried)
         return tail, kept
 
     def decode(self, history: History, scaled: np.ndarray, series: np.ndarray) -> np.ndarray:
@@ -251,9 +306,9 @@ class FrameEncoder:
 
     # Building blocks, in the order in which encode calls them.
 
-    def _check_columns(self, y: pd.DataFrame, X: pd.DataFrame | None) -> None:
+    def _check_columns(self, y: pd.DataFrame, X: pd.DataFrame | None, static: tuple) -> None:
         self._check_targets(y)
-        self._check_covariates(X, self.columns)
+        self._check_covariates(X, [*self.columns, *static])
 
     def _check_targets(self, y: pd.DataFrame) -> None:
         if len(y.columns) != len(self.targets):
@@ -277,80 +332,57 @@ class FrameEncoder:
                 f"covariates the forecaster was fitted with: {needed}."
             )
 
-    def _blank(self, timeline, keys, first, known, lengths, horizon) -> History:
+    def _blank(self, timeline, keys, first, lengths, horizon, room) -> History:
         """Lay out series of given lengths, all values missing."""
-        total, num_series = int(lengths.sum()), len(lengths)
-        num_observed = len(self.targets) + len(self.numeric)
-        low, high = int(first.min()), int((first + lengths).max()) + horizon
-        calendar = timeline.features(low, high - low, self.time_features)
-        blank = np.zeros((num_series, len(self.targets)))
-        start = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
-        store = SeriesStore(
-            values=torch.zeros(total, num_observed + len(self.categories)),
-            observed=torch.zeros(total, num_observed, dtype=torch.bool),
-            calendar=torch.from_numpy(calendar),
-            start=torch.from_numpy(start),
-            length=torch.from_numpy(np.asarray(lengths, dtype=np.int64)),
-            calendar_start=torch.from_numpy(np.asarray(first - low, dtype=np.int64)),
-            level=torch.zeros(num_series, len(self.targets)),
-            spread=torch.ones(num_series, len(self.targets)),
-            unit=torch.ones(num_series, len(self.targets)),
+        observed = len(self.targets) + len(self.numeric)
+        static = len(self.static_scaling) + len(self.static_categories)
+        widths = (len(self.targets), observed, observed + len(self.categories), static)
+        history = History.blank(
+            timeline, self.time_features, keys, first, lengths, horizon, widths, room
         )
-        return History(timeline, keys, first, blank.copy(), blank + 1, store)
+        history.store.identity.copy_(torch.from_numpy(self._identity(keys)))
+        return history
 
-    def _enlarge(self, history, cutoff, rows, horizon):
-        """Lay out old and new rows together and copy the old ones.
+    def _identity(self, keys: pd.Index | None) -> np.ndarray:
+        """Return the number of each series in training, from 1; 0 for one that was not there."""
+        if keys is None or self.identities is None:
+            return np.full(1 if keys is None else len(keys), keys is self.identities, dtype=float)
+        if keys.nlevels != self.identities.nlevels:
+            return np.zeros(len(keys))
+        return self.identities.get_indexer(keys) + 1.0
 
-        Returns the layout, the new cutoffs, the place of each series of ``rows``, and the places
-        of series not seen before.
-        """
-        place, old = history.places(rows.keys), len(history.first)
-        new = old + np.arange((place < 0).sum())
-        keys = history.keys.append(rows.keys[place < 0]) if len(new) else history.keys
-        place = np.where(place < 0, old + np.cumsum(place < 0) - 1, place)
-        begin, end = rows.ordinals[rows.bounds[:-1]], rows.ordinals[rows.bounds[1:] - 1] + 1
-        first = np.concatenate([history.first, begin[len(begin) - len(new) :]]).astype(np.int64)
-        stop = np.concatenate([history.first + history.lengths, np.zeros(len(new), np.int64)])
-        first[place] = np.where(place < old, np.minimum(first[place], begin), begin)
-        stop[place] = np.where(place < old, np.maximum(stop[place], end), end)
-        merged = self._blank(history.timeline, keys, first, stop - first, stop - first, horizon)
-        shift = history.first - first[:old]
-        source = ranges(history.store.start.numpy(), history.lengths)
-        target = ranges(merged.store.start.numpy()[:old] + shift, history.lengths)
-        for name in ("values", "observed"):
-            getattr(merged.store, name).numpy()[target] = getattr(history.store, name)[source]
-        for name in ("level", "spread", "unit"):
-            getattr(merged.store, name)[:old] = getattr(history.store, name)
-        merged.loc[:old], merged.scale[:old] = history.loc, history.scale
-        cutoff = np.concatenate([cutoff + shift, np.zeros(len(new), np.int64)])
-        cutoff[place] = end - first[place]
-        return merged, cutoff, place, new
-
-    def _fit_scaling(self, history: History, which, y: pd.DataFrame, rows: Rows, place=None):
-        """Learn the targets' scaling of the series ``which``, in place."""
-        place = np.arange(len(rows.lengths)) if place is None else place
+    def _fit_scaling(self, history: History, y: pd.DataFrame, rows: Rows, place, which) -> None:
+        """Learn the targets' scaling of the series ``which`` out of ``place``, in place."""
         wanted = np.isin(place, which)
-        for column in range(len(self.targets)):
-            values = numeric_values(y.iloc[:, column])
-            for series in np.flatnonzero(wanted):
-                own = values[rows.bounds[series] : rows.bounds[series + 1]]
-                location, scale = location_scale(own, self.scaler)
-                history.loc[place[series], column] = location
-                history.scale[place[series], column] = scale
-                history.store.unit[place[series], column] = scale
+        for group in rows.groups():
+            part = y.iloc[rows.bounds[group.start] : rows.bounds[group.stop]]
+            for column in range(len(self.targets)):
+                # More rows than are sampled are those of a single series.
+                values = sampled_values(part.iloc[:, column])
+                bounds = np.minimum(rows.bounds - rows.bounds[group.start], len(values))
+                for own in np.flatnonzero(wanted[group]) + group.start:
+                    series, own_values = place[own], values[bounds[own] : bounds[own + 1]]
+                    location, scale = location_scale(own_values, self.scaler)
+                    history.loc[series, column] = location
+                    history.scale[series, column] = scale
+                    history.store.unit[series, column] = scale
 
-    def _write_targets(self, history: History, position, y: pd.DataFrame, series) -> None:
+    def _write_targets(self, history: History, y: pd.DataFrame, rows: Rows) -> None:
         values, observed = history.store.values.numpy(), history.store.observed.numpy()
-        for column in range(len(self.targets)):
-            raw = numeric_values(y.iloc[:, column])
-            self._check_support(y.iloc[:, column], raw)
-            scaled = (raw - history.loc[series, column]) / history.scale[series, column]
-            if self.scaler == "robust_arcsinh":
-                scaled = np.arcsinh(scaled)
-            seen = ~np.isnan(raw)
-            rows = np.arange(len(values))[position][seen]
-            values[rows, column] = scaled[seen]
-            observed[rows, column] = True
+        start = history.store.start.numpy()
+        for part in blocks(len(rows)):
+            series, within = history.locate(rows, part)
+            position = start[series] + within
+            for column in range(len(self.targets)):
+                own = y.iloc[part, column]
+                raw = numeric_values(own)
+                self._check_support(own, raw)
+                scaled = (raw - history.loc[series, column]) / history.scale[series, column]
+                if self.scaler == "robust_arcsinh":
+                    scaled = np.arcsinh(scaled)
+                seen = ~np.isnan(raw)
+                values[position[seen], column] = scaled[seen]
+                observed[position[seen], column] = True
 
     def _check_support(self, column: pd.Series, values: np.ndarray) -> None:
         low, words = SUPPORTS[self.support]
@@ -364,25 +396,47 @@ class FrameEncoder:
                 f"expected {words} for this loss. Use loss='quantile' or 'normal' for other data."
             )
 
-    def _write_covariates(self, history: History, X: pd.DataFrame, wanted: np.ndarray) -> None:
-        """Write the rows of X that the history has, refusing if one of ``wanted`` is absent."""
-        rows = Rows.parse(X.index, history.timeline)
-        series, within = history.locate(rows)
-        inside = (series >= 0) & (within >= 0) & (within < history.lengths[series])
-        position = history.store.start.numpy()[series[inside]] + within[inside]
-        absent = np.ones(len(history.store.values), dtype=bool)
-        absent[position] = False
-        absent = absent[wanted]
-        if absent.any():
-            where = int(wanted[np.argmax(absent)])
-            owner = int(np.searchsorted(history.store.start.numpy(), where, side="right")) - 1
-            when = history.first[owner] + where - int(history.store.start[owner])
+    def _write_covariates(
+        self, history: History, X: pd.DataFrame, X_rows: Rows, y_rows: Rows
+    ) -> None:
+        """Write the rows of X that the history has, refusing if one of y's rows is absent."""
+        start, lengths = history.store.start.numpy(), history.lengths
+        present = np.zeros(len(history.store.values), dtype=bool)
+        for part in blocks(len(X_rows)):
+            series, within = history.locate(X_rows, part)
+            inside = (series >= 0) & (within >= 0) & (within < lengths[series])
+            position = start[series[inside]] + within[inside]
+            present[position] = True
+            self._write_columns(history, position, X.iloc[part], inside, self.columns)
+        absent = 0
+        for part in blocks(len(y_rows)):
+            series, within = history.locate(y_rows, part)
+            lacks = ~present[start[series] + within]
+            if lacks.any() and not absent:
+                row = int(np.argmax(lacks))
+                when = history.timeline.times(history.first[series[row : row + 1]] + within[row])[0]
+                first = f"{when}{history.name(series[row])}"
+            absent += int(lacks.sum())
+        if absent:
             raise ValueError(
-                f"Got X without the row {history.timeline.times(np.array([when]))[0]}"
-                f"{history.name(owner)}, which y has ({absent.sum()} rows are absent). Pass X with "
-                "every row of y; missing values may be NaN."
+                f"Got X without the row {first}, which y has ({absent} rows are absent). Pass X "
+                "with every row of y; missing values may be NaN."
             )
-        self._write_columns(history, position, X, inside, self.columns)
+
+    def _write_static(self, history: History, X: pd.DataFrame, which: np.ndarray) -> None:
+        """Write the static covariates of the series ``which``."""
+        keys, bounds = split_index(X.index)
+        place = history.places(keys)
+        wanted = np.isin(place, which)
+        for channel, (name, scaling) in enumerate(self.static_scaling.items()):
+            values = numeric_values(static_values(X[name], bounds))
+            scaled = np.where(np.isnan(values), scaling.mean, scaling(values))[wanted]
+            history.store.static[place[wanted], channel] = torch.from_numpy(scaled).float()
+        first = len(self.static_scaling)
+        for channel, (name, known) in enumerate(self.static_categories.items(), start=first):
+            names = static_values(X[name], bounds).astype(object)
+            codes = np.where(names.notna(), known.get_indexer(names) + 1, 0)[wanted]
+            history.store.static[place[wanted], channel] = torch.from_numpy(codes).float()
 
     def _write_future(self, tail: History, kept: np.ndarray, wanted: np.ndarray, X) -> None:
         """Write the rows of X after each cutoff, refusing if a wanted one is absent."""
@@ -422,19 +476,50 @@ class FrameEncoder:
             values[position[seen], channel] = self.covariate_scaling[column](raw[seen])
             observed[position[seen], channel] = True
 
-    def _finish(self, history: History, carried: np.ndarray | None = None) -> None:
+    def _fill_all(self, history: History) -> None:
+        """Carry covariates forward in all series."""
+        start = history.store.start.numpy()
+        bounds = np.concatenate([[0], np.cumsum(history.lengths)])
+        for part in blocks(int(bounds[-1])):
+            # The row before the block was filled with the block before.
+            row = np.arange(max(part.start - 1, 0), part.stop)
+            owner = np.searchsorted(bounds, row, side="right") - 1
+            self._fill(history, start[owner] + row - bounds[owner], row < part.start)
+
+    def _fill_new(self, history: History, before: History) -> None:
+        """Carry covariates forward in the rows that were not in the history ``before``."""
+        if history.store.values is not before.store.values:
+            self._fill_all(history)
+            return
+        start, old, new = history.store.start.numpy(), before.lengths, history.lengths
+        changed = np.flatnonzero(new > old)
+        begin = np.maximum(old[changed] - 1, 0)  # the last old row counts as a value
+        rows = ranges(start[changed] + begin, new[changed] - begin)
+        owner = np.repeat(changed, new[changed] - begin)
+        self._fill(history, rows, rows < start[owner] + old[owner])
+
+    def _fill(self, history: History, rows: np.ndarray, carried: np.ndarray) -> None:
         """Carry covariates forward over missing values, and fill in their mean before the first.
 
-        ``carried`` rows count as values.
+        Parameters
+        ----------
+        history : History
+            Changed in place.
+        rows : numpy.ndarray of int64
+            Rows of the store, ascending.
+        carried : numpy.ndarray of bool
+            Which rows count as values, whether or not they were observed.
         """
         values, observed = history.store.values.numpy(), history.store.observed.numpy()
-        begin = np.repeat(history.store.start.numpy(), history.lengths)
-        row = np.arange(len(values))
+        start = history.store.start.numpy()
         for channel, scaling in enumerate(self.covariate_scaling, start=len(self.targets)):
-            valid = observed[:, channel] if carried is None else observed[:, channel] | carried
+            valid = observed[rows, channel] | carried
             if not valid.all():
-                source = np.maximum.accumulate(np.where(valid, row, -1))
-                values[:, channel] = np.where(source < begin, scaling.mean, values[source, channel])
+                begin = start[np.searchsorted(start, rows, side="right") - 1]
+                source = np.maximum.accumulate(np.where(valid, rows, -1))
+                values[rows, channel] = np.where(
+                    source < begin, scaling.mean, values[source, channel]
+                )
 
     def _fit_level(self, history: History, which: np.ndarray) -> None:
         """Learn mean and standard deviation of the scaled targets of the series ``which``."""
@@ -448,3 +533,26 @@ class FrameEncoder:
                     store.spread[series, column] = float(value.std()) or 1.0
                 if self.support != "real" and store.level[series, column] == 0:
                     store.level[series, column] = 1.0  # it is a scale: no observation, or zeros
+
+
+def _follow(history: History, place: np.ndarray, begin: np.ndarray, X_rows: Rows | None) -> bool:
+    """Whether all rows lie behind those of the history: y's, from ``begin`` on, and X's."""
+    known = place < len(history.first)
+    if (begin[known] < (history.first + history.lengths)[place[known]]).any():
+        return False
+    if X_rows is None:
+        return True
+    series, within = history.locate(X_rows)
+    return not ((series >= 0) & (within >= 0) & (within < history.lengths[series])).any()
+
+
+def _bounds(
+    history: History, place: np.ndarray, begin: np.ndarray, end: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first grid row of every series, old or new, and the one behind its last."""
+    known = place < len(history.first)
+    first = np.concatenate([history.first, begin[~known]])
+    stop = np.concatenate([history.first + history.lengths, end[~known]])
+    first[place] = np.minimum(first[place], begin)
+    stop[place] = np.maximum(stop[place], end)
+    return first, stop

@@ -23,7 +23,7 @@ from sktime_tlstm.timeline import Timeline
 from sktime_tlstm.validation import resolve_device
 from sktime_tlstm.windows import WindowDataset, WindowSpec, gather, training_cutoffs
 
-__all__ = ["finetune_model", "fit_model", "refresh_calibration", "update_model"]
+__all__ = ["finetune_model", "fit_model", "update_model"]
 
 #: Context without a season, the largest context chosen by rule, and seasons in a context.
 PLAIN_CONTEXT, MAX_CONTEXT, CONTEXT_SEASONS = 64, 384, 4
@@ -148,26 +148,6 @@ def update_model(
     return replace(model, members=members)
 
 
-def refresh_calibration(model: Model, history: History, new_rows: np.ndarray) -> Model:
-    """Return the model with its calibration extended by the errors on new rows.
-
-    The windows are those whose horizons end with the last new row, one horizon before, and so on:
-    they follow the rhythm of the updates.
-    """
-    number = -(-new_rows // model.spec.horizon)
-    last = history.lengths - model.spec.horizon
-    number = np.clip(np.minimum(number, -(-last // model.spec.horizon)), 0, None)
-    if model.calibration is None or not number.any():
-        return model
-    number = np.minimum(number, model.calibration.capacity)
-    series = np.repeat(np.arange(len(number)), number)
-    back = np.concatenate([np.arange(count) for count in number])
-    order = np.argsort(-back, kind="stable")  # the latest windows of every series come last
-    series, back = series[order], back[order]
-    errors = model.errors(history.store, series, last[series] - back * model.spec.horizon)
-    return replace(model, calibration=model.calibration.extended(errors))
-
-
 def _data_device(net: ForecastNet) -> str:
     """Return where windows are cut: the network's device, or the CPU if workers cut them."""
     return "cpu" if net.get_params().get("iterator_train__num_workers") else net.device
@@ -205,6 +185,7 @@ def _make_encoder(
         scaler,
         covariate_scaler,
         tuple(options.past_covariates or ()),
+        tuple(options.static_covariates or ()),
         tuple(features),
     )
 
@@ -244,6 +225,9 @@ def _make_spec(
         window_norm=options.window_norm,
         norm_length=norm,
         support=encoder.support,
+        num_static=len(encoder.static_scaling),
+        static_cardinalities=tuple(len(known) for known in encoder.static_categories.values()),
+        num_identities=len(history.first) if options.series_embedding else 0,
     )
 
 

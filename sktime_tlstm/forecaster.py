@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,12 @@ import numpy as np
 import pandas as pd
 from sktime.datatypes import convert_to
 from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
+from sktime.performance_metrics.forecasting.probabilistic import PinballLoss
+from sktime.utils.validation.forecasting import check_alpha, check_scoring
 
 from sktime_tlstm import backtesting, distributions
-from sktime_tlstm.fitting import finetune_model, fit_model, refresh_calibration, update_model
+from sktime_tlstm.backtesting import Backtest
+from sktime_tlstm.fitting import finetune_model, fit_model, update_model
 from sktime_tlstm.history import History, Rows
 from sktime_tlstm.rolling import Model
 from sktime_tlstm.timeline import Timeline
@@ -81,6 +85,12 @@ class SkorchForecaster(BaseForecaster):
         are drawn (tiny data repeat; their batches shrink down to 8).
     past_covariates : list of str or None, default=None
         Columns of X that are not known in the future.
+    static_covariates : list of str or None, default=None
+        Columns of X that are constant within each series, such as a store's region: given to the
+        network as one vector a series (it must take ``static``), and not needed in ``predict``.
+    series_embedding : bool, default=False
+        Learn a vector for every series of a panel, by which the network tells them apart. A
+        series that was not trained on has a neutral one.
     time_features : "auto" or tuple of str, default="auto"
         Calendar features: "time_of_day", "day_of_week", "weekend", "day_of_year". "auto": those
         that the frequency and the length of the data support.
@@ -204,6 +214,8 @@ class SkorchForecaster(BaseForecaster):
         window_sampling="by_series",
         max_windows_per_epoch=2560,
         past_covariates=None,
+        static_covariates=None,
+        series_embedding=False,
         time_features="auto",
         target_lags="auto",
         scaler="auto",
@@ -406,7 +418,7 @@ class SkorchForecaster(BaseForecaster):
         step = _relative_steps(fh, self._history.timeline, last)
         series = np.repeat(np.arange(len(last)), step.shape[1])
         rows = (self._history, self._rows_seen, series, step.ravel(), X)
-        return rows, self._index(series, (last[:, None] + step).ravel())
+        return rows, self._index(self._history, series, (last[:, None] + step).ravel())
 
     def _refuse_new_covariates(self, X) -> None:
         if X is not None and not self._has_covariates:
@@ -415,9 +427,8 @@ class SkorchForecaster(BaseForecaster):
                 "X. Pass X to fit as well, or X=None."
             )
 
-    def _index(self, series: np.ndarray, ordinals: np.ndarray) -> pd.Index:
+    def _index(self, history: History, series: np.ndarray, ordinals: np.ndarray) -> pd.Index:
         """Return the caller's kind of index for rows given by series and grid row."""
-        history = self._history
         times = history.timeline.times(ordinals)
         if history.keys is None:
             if isinstance(times, pd.DatetimeIndex) and (np.diff(ordinals) == 1).all():
@@ -469,7 +480,7 @@ class SkorchForecaster(BaseForecaster):
         targets = self._model.encoder.observed_targets(self._history, self._rows_seen)
         series = np.repeat(np.arange(len(targets)), self._rows_seen)
         within = np.concatenate([np.arange(length) for length in self._rows_seen])
-        index = self._index(series, self._history.first[series] + within)
+        index = self._index(self._history, series, self._history.first[series] + within)
         return pd.DataFrame(np.concatenate(targets), index, self._model.encoder.targets)
 
     # Updating.
@@ -482,7 +493,7 @@ class SkorchForecaster(BaseForecaster):
         end[: len(before.first)] = before.first + before.lengths
         new_rows = np.maximum(history.first + history.lengths - np.maximum(end, history.first), 0)
         if self.calibration == "adaptive":
-            model = refresh_calibration(model, history, new_rows)
+            (model,) = model.adapted(history.store, history.lengths[None], new_rows[None])
         if update_params:
             model = update_model(self._checked_options(), model, history, new_rows)
         self._keep(model)
@@ -492,36 +503,166 @@ class SkorchForecaster(BaseForecaster):
     def _predict_moving_cutoff(self, y, cv, X=None, update_params=True, reset_forecaster=True):
         """Forecast from all cutoffs at once, where that equals sktime's loop over updates."""
         step = _horizon_steps(cv.get_fh(), self._model.spec.horizon)
-        one_series = self._y_metadata["mtype"] in ("pd.Series", "pd.DataFrame")
-        windows = [] if step is None or not one_series else [rows for rows, _ in cv.split(y)]
+        frames = self._y_metadata["mtype"] in ("pd.Series", *INNER_MTYPES)
+        windows = [] if step is None or not frames else [rows for rows, _ in cv.split(y)]
         if update_params or not reset_forecaster or not windows:
             return super()._predict_moving_cutoff(y, cv, X, update_params, reset_forecaster)
         self._refuse_new_covariates(X)
         used = np.zeros(len(y), dtype=bool)
         for rows in windows:
             used[rows] = True
-        cutoffs = y.index[[rows[-1] for rows in windows]]
+        place = np.cumsum(used) - 1
         known = (self._model, self._history, self._rows_seen, y[used], X)
-        values = backtesting.forecast_cutoffs(*known, cutoffs, step)
-        ordinals = self._history.timeline.ordinals(cutoffs)[:, None] + step
-        return self._by_cutoff(values, ordinals, cutoffs)
+        test = Backtest(*known, [place[rows] for rows in windows])
+        if not test.every_series_is_known:
+            return super()._predict_moving_cutoff(y, cv, X, update_params, reset_forecaster)
+        values = np.stack([values for _, _, values in test.forecasts(step)])
+        ordinals = (test.merged.first + test.cutoffs - 1)[:, :, None] + step
+        return self._by_cutoff(values, ordinals, _latest_times(y.index, windows), test.merged)
+
+    def backtest(
+        self,
+        y,
+        X,
+        cv,
+        method="predict",
+        alpha=None,
+        coverage=0.9,
+        scoring=None,
+        update_every=None,
+        return_data=False,
+    ):
+        """Forecast from every cutoff of a splitter and score, all windows in a few passes.
+
+        What sktime's ``evaluate`` tabulates, for a forecaster that is fitted already: as if it
+        was updated with the rows up to every cutoff (``update_params=False``) and then asked. It
+        stays as it is. Cutoffs before the end of the training data forecast what it has seen.
+
+        Parameters
+        ----------
+        y : any sktime series, panel or hierarchy
+            Observations, those of the training data included or not.
+        X : as y, or None
+            Covariates of all rows of y.
+        cv : sktime splitter
+            Splits y; its relative fh is forecast.
+        method : {"predict", "predict_quantiles", "predict_interval"}, default="predict"
+        alpha : float or list of float or None, default=None
+            Levels of ``predict_quantiles``; None for 0.05 and 0.95.
+        coverage : float or list of float, default=0.9
+            Of ``predict_interval``.
+        scoring : sktime metric, list of them, or None, default=None
+            Scores observed rows. None: the mean absolute percentage error, of quantiles and
+            intervals the pinball loss.
+        update_every : int or None, default=None
+            Number of cutoffs after which the network is trained on the rows that are new since it
+            last was, as ``update(update_params=True)`` does; None for never.
+        return_data : bool, default=False
+            Whether the table holds the training, test and forecast rows of each window.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a window: ``test_<metric>``, ``fit_time``, ``pred_time`` (s), ``len_train_window``,
+            ``cutoff``, and with ``return_data`` ``y_train``, ``y_test``, ``y_pred``; "pred" reads
+            "pred_quantiles" or "pred_interval" with these methods.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the fh of ``cv`` is absolute or absent, ``cv`` gives no window, an argument is out of
+            range, and as ``update`` and ``predict`` do.
+        """
+        self.check_is_fitted()
+        check_parameters({"update_every": update_every})
+        name, alphas, columns = self._backtest_columns(method, alpha, coverage)
+        frame, X = (None if z is None else convert_to(z, INNER_MTYPES) for z in (y, X))
+        self._refuse_new_covariates(X)
+        fh, splits = cv.get_fh(), list(cv.split(frame))
+        if fh is None or not fh.is_relative or not splits:
+            raise ValueError(
+                f"Got a cv with {len(splits)} windows and fh={fh}, expected at least one window "
+                "and a relative fh. Pass a splitter such as "
+                "SlidingWindowSplitter(fh=range(1, 25), step_length=24)."
+            )
+        test = Backtest(
+            self._model, self._history, self._rows_seen, frame, X, [rows for rows, _ in splits]
+        )
+        step = _relative_steps(fh, self._history.timeline, test.merged.first[:1])[0]
+        options, seconds = self._checked_options(), [0.0]
+
+        def update(*data):
+            begin = time.perf_counter()
+            model = update_model(options, *data)
+            seconds[0] = time.perf_counter() - begin
+            return model
+
+        def forecasts():
+            adapt = self.calibration == "adaptive"
+            for window, *rows in test.forecasts(step, alphas, adapt, update, update_every):
+                yield self._window_frame(test, window, step, *rows, columns), seconds[0]
+                seconds[0] = 0.0
+
+        one_series = isinstance(y, pd.Series)
+        windows = (
+            forecasts()
+            if not one_series or alphas
+            else ((values.iloc[:, 0].rename(y.name), time) for values, time in forecasts())
+        )
+        if self.verbose:
+            windows = backtesting.shown(windows, len(splits))
+        default = PinballLoss() if alphas else None
+        metrics = scoring if isinstance(scoring, (list, tuple)) else [scoring or default]
+        metrics = [check_scoring(metric, obj=self) for metric in metrics]
+        observed = y if one_series else frame
+        return backtesting.scored(windows, observed, splits, metrics, name, return_data)
+
+    def _backtest_columns(self, method: str, alpha, coverage) -> tuple[str, list | None, Any]:
+        """Return what is forecast, as sktime names it, the quantile levels and the columns."""
+        if method == "predict":
+            return "pred", None, self._model.encoder.targets
+        if method == "predict_quantiles":
+            alphas = check_alpha([0.05, 0.95] if alpha is None else alpha)
+            return "pred_quantiles", alphas, self._get_columns(method, alpha=alphas)
+        if method == "predict_interval":
+            coverages = check_alpha(coverage, name="coverage")
+            alphas = [side for own in coverages for side in (0.5 - own / 2, 0.5 + own / 2)]
+            return "pred_interval", alphas, self._get_columns(method, coverage=coverages)
+        raise ValueError(
+            f"Got method={method!r}, expected 'predict', 'predict_quantiles' or "
+            "'predict_interval'. Pass one of these."
+        )
+
+    def _window_frame(
+        self, test: Backtest, window: int, step: np.ndarray, series, values, columns
+    ) -> pd.DataFrame:
+        """Return the forecasts (series, step, target[, alpha]) of a window as a frame."""
+        last = test.merged.first + test.cutoffs[window] - 1
+        ordinals = (last[series][:, None] + step).ravel()
+        index = self._index(test.merged, np.repeat(series, len(step)), ordinals)
+        return pd.DataFrame(values.reshape(len(index), -1), index=index, columns=columns)
 
     def _by_cutoff(
-        self, values: np.ndarray, ordinals: np.ndarray, cutoffs: pd.Index
+        self, values: np.ndarray, ordinals: np.ndarray, cutoffs: pd.Index, history: History
     ) -> pd.DataFrame | pd.Series:
-        """Lay forecasts (cutoff, step, target) out as sktime's update_predict does."""
-        is_series = self._y_metadata["mtype"] == "pd.Series"
-        targets = self._model.encoder.targets
-        rows, place = np.unique(ordinals, return_inverse=True)
-        if ordinals.shape[1] == 1:
-            index = self._index(np.zeros(len(ordinals), np.int64), ordinals[:, 0])
-            frame = pd.DataFrame(values[:, 0], index, targets).sort_index()
-            mtype, names = self._y_metadata["mtype"], self._converter_store_y
+        """Lay forecasts (cutoff, series, step, target) out as sktime's update_predict does."""
+        targets, mtype = self._model.encoder.targets, self._y_metadata["mtype"]
+        windows, num_series, steps = ordinals.shape
+        series = np.repeat(np.arange(num_series), steps)
+        if num_series * steps == 1:
+            index = self._index(history, np.tile(series, windows), ordinals.ravel())
+            frame = pd.DataFrame(values.reshape(windows, -1), index, targets).sort_index()
+            names = self._converter_store_y
             return convert_to(frame, mtype, store=names, store_behaviour="freeze")
-        index = self._index(np.zeros(len(rows), np.int64), rows)
-        columns = cutoffs if is_series else pd.MultiIndex.from_product([cutoffs, targets])
+        rows = np.stack([np.tile(series, windows), ordinals.ravel()], axis=1)
+        rows, place = np.unique(rows, axis=0, return_inverse=True)
+        index = self._index(history, rows[:, 0], rows[:, 1])
+        plain = mtype == "pd.Series"
+        columns = cutoffs if plain else pd.MultiIndex.from_product([cutoffs, targets])
         columns = columns.set_names([None] * columns.nlevels)
-        return backtesting.wide_frame(values, index, place.reshape(ordinals.shape), columns)
+        values = values.reshape(windows, num_series * steps, -1)
+        wide = backtesting.wide_frame(values, index, place.reshape(windows, -1), columns)
+        return wide.sort_index()
 
     @classmethod
     def get_test_params(cls, parameter_set="default"):
@@ -583,6 +724,13 @@ def _horizon_steps(fh: ForecastingHorizon | None, horizon: int) -> np.ndarray | 
         pd.api.types.is_integer_dtype(steps.dtype) and steps.min() > 0 and steps.max() <= horizon
     )
     return steps.to_numpy(dtype=np.int64) if plain else None
+
+
+def _latest_times(index: pd.Index, windows: list[np.ndarray]) -> pd.Index:
+    """Return the latest time within each window of rows."""
+    if not isinstance(index, pd.MultiIndex):
+        return index[[rows[-1] for rows in windows]]
+    return index.levels[-1].take([index.codes[-1][rows].max() for rows in windows])
 
 
 def _distribution_levels() -> list[float]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+import inspect
 import math
 import sys
 import time
@@ -69,6 +71,8 @@ OWN_ARGUMENTS = (
 
 #: Keyword arguments of every network that the data decide on.
 WIDTHS = ("num_past_features", "num_future_features", "output_dim")
+#: Those of the networks that take them.
+FURTHER_WIDTHS = ("num_static_features", "num_targets", "point")
 
 
 class ForecastNet(NeuralNet):
@@ -121,6 +125,14 @@ class ForecastNet(NeuralNet):
             return super().get_iterator(dataset, training=training)
         finally:
             self.__dict__.pop("iterator_train__sampler", None)  # it would keep the data alive
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Train on a batch, whose targets are shown to networks that take them."""
+        inputs, target = batch
+        if takes(unwrapped(self.module_).forward, "target"):
+            scaled = target[0] if isinstance(target, tuple) else target
+            inputs = {**inputs, "target": scaled}
+        return super().train_step_single((inputs, target), **fit_params)
 
     def infer(self, x: dict[str, Tensor], **fit_params) -> Tensor:
         """Run the network and return its output as float32."""
@@ -244,10 +256,8 @@ def build_net(
     own.append(("early_stopping", stop))
     if verbose == 1:
         own.append(("progress", ProgressLine()))
-    output_dim = spec.num_targets * head.num_parameters
-    numbers = (spec.num_past_features, spec.num_future_features, output_dim)
-    widths = dict(zip(WIDTHS, numbers, strict=True))
-    if spec.cardinalities:
+    widths = _widths(module, spec, head)
+    if spec.codes:
         module_params = {**module_params, "network": module, "spec": spec}
         module = _embedded
     options = {
@@ -266,6 +276,28 @@ def build_net(
     return ForecastNet(**options).initialize()
 
 
+def _widths(module: Callable[..., nn.Module], spec: WindowSpec, head: Head) -> dict[str, Any]:
+    """Return the keyword arguments of a network that the data decide on."""
+    numbers = (
+        spec.num_past_features,
+        spec.num_future_features,
+        spec.num_targets * head.num_parameters,
+    )
+    further = (spec.num_static_features, spec.num_targets, functools.partial(_point, head))
+    widths: dict[str, Any] = dict(zip(WIDTHS, numbers, strict=True))
+    for name, value in zip(FURTHER_WIDTHS, further, strict=True):
+        if takes(module, name):
+            widths[name] = value
+    if spec.num_static_features and "num_static_features" not in widths:
+        raise ValueError(
+            f"Got static_covariates with the module {_name(module)}, which has no parameter "
+            "num_static_features. Pass a network that takes static covariates, such as "
+            "sktime_tlstm.nn.TransformerLSTM, or leave the columns out of static_covariates: "
+            "they are then known covariates like any other."
+        )
+    return widths
+
+
 def is_callback(value: Any) -> bool:
     """Whether skorch takes it as a callback: an object or class, or a pair of a name and one."""
     if isinstance(value, (tuple, list)):
@@ -277,7 +309,7 @@ def _construct(module: Callable[..., nn.Module], /, **params: Any) -> nn.Module:
     """Build a network, naming a broken contract clearly."""
     if module is _embedded:
         return _embedded(**params)
-    name = getattr(module, "__name__", repr(module))
+    name = _name(module)
     try:
         network = module(**params)
     except TypeError as error:
@@ -306,12 +338,32 @@ def _embedded(
     **params: Any,
 ) -> EmbeddedNetwork:
     """Build a network behind an embedding of its categories."""
-    embedding = InputEmbedding(
-        spec.cardinalities, spec.past_code_channels, spec.future_code_channels
-    )
+    embedding = InputEmbedding(*(list(column) for column in zip(*spec.codes, strict=True)))
     past, future = embedding.widths(num_past_features, num_future_features)
+    if "num_static_features" in params:
+        params["num_static_features"] = embedding.static_width(params["num_static_features"])
     built = _construct(network, num_past_features=past, num_future_features=future, **params)
     return EmbeddedNetwork(built, embedding)
+
+
+def _name(module: Callable[..., nn.Module]) -> str:
+    return getattr(module, "__name__", repr(module))
+
+
+def takes(function: Callable, name: str) -> bool:
+    """Whether a function, or the constructor of a class, has a parameter of that name."""
+    return name in inspect.signature(function).parameters
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """Return the network itself, without embedding and compilation."""
+    module = getattr(module, "_orig_mod", module)
+    return module.network if isinstance(module, EmbeddedNetwork) else module
+
+
+def _point(head: Head, output: Tensor) -> Tensor:
+    """Return the point forecast (batch, time, num_targets) of a network's output."""
+    return head.point(head.unpack(output))
 
 
 def train(

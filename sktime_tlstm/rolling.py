@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sktime_tlstm import distributions
-from sktime_tlstm.calibration import Calibration
+from sktime_tlstm.calibration import Calibration, calibration_windows
 from sktime_tlstm.encoding import FrameEncoder
 from sktime_tlstm.history import History
 from sktime_tlstm.net import ForecastNet
@@ -43,6 +43,11 @@ class Forecast:
     loc: Tensor
     scale: Tensor
     unit: Tensor
+
+    def part(self, windows: slice) -> Forecast:
+        """Return some of the windows."""
+        rest = (self.loc[windows], self.scale[windows], self.unit[windows])
+        return Forecast(self.parameters[:, windows], *rest)
 
     def undo(self, normalised: Tensor) -> Tensor:
         """Undo the windows' normalisation of values (window, horizon, num_targets, ...)."""
@@ -172,6 +177,31 @@ class Model:
         quantiles = self._normalised(forecast, torch.tensor(Calibration.levels).double())
         return (batch.target.cpu()[..., None] - quantiles).float().numpy()
 
+    def adapted(self, store: SeriesStore, lengths: np.ndarray, new_rows: np.ndarray) -> list[Model]:
+        """Return the model after each of several updates, its calibration extended by the errors.
+
+        Parameters
+        ----------
+        store : SeriesStore
+        lengths, new_rows : numpy.ndarray of int64, shape (update, num_series)
+            Number of rows of each series after an update, and how many of them it brought.
+        """
+        if self.calibration is None or not len(lengths):
+            return [self] * len(lengths)
+        limits = self.spec.horizon, self.calibration.capacity
+        windows = [
+            calibration_windows(*own, *limits) for own in zip(lengths, new_rows, strict=True)
+        ]
+        series, cutoff = (np.concatenate(part) for part in zip(*windows, strict=True))
+        errors = self.errors(store, series, cutoff) if len(series) else None
+        calibration, end, models = self.calibration, 0, []
+        for own, _ in windows:
+            begin, end = end, end + len(own)
+            if errors is not None and end > begin:
+                calibration = calibration.extended(errors[begin:end])
+            models.append(replace(self, calibration=calibration))
+        return models
+
     def forecast(
         self,
         history: History,
@@ -212,13 +242,12 @@ class Model:
         past, future = step <= 0, step > 0
         if past.any():
             ahead = self._insample(history, cutoff, series[past], step[past])
-            scaled[past] = self._read(ahead, alphas)[:, 0]
+            scaled[past] = self.read(ahead, alphas)[:, 0]
         if future.any():
             tail, kept, num_future = self._tail(history, cutoff, series, step, X)
             paths = self._future(tail.store, kept, num_future, alphas)
             scaled[future] = paths[series[future], step[future] - 1]
-        values = self.encoder.decode(history, scaled[:, None], series)[:, 0]
-        return values if alphas is None else self._supported(values)
+        return self.decoded(history, scaled[:, None], series, alphas is not None)[:, 0]
 
     def samples(
         self,
@@ -251,8 +280,14 @@ class Model:
             )
             scaled[:, future] = paths[:, series[future], step[future] - 1]
         flat = scaled.reshape(-1, 1, self.spec.num_targets)
-        values = self.encoder.decode(history, flat, np.tile(series, num_samples))
-        return self._supported(values).reshape(scaled.shape)
+        return self.decoded(history, flat, np.tile(series, num_samples), True).reshape(scaled.shape)
+
+    def decoded(
+        self, history: History, scaled: np.ndarray, series: np.ndarray, quantiles: bool
+    ) -> np.ndarray:
+        """Return scaled forecasts (window, step, target, ...) in the units of y."""
+        values = self.encoder.decode(history, scaled, series)
+        return self._supported(values) if quantiles else values
 
     def _supported(self, values: np.ndarray) -> np.ndarray:
         """Move quantiles, in the units of y, to where the head's distribution has values.
@@ -323,7 +358,7 @@ class Model:
         tail, kept = self.encoder.tail(history, cutoff, self.spec.reach, wanted, X)
         return tail, kept, num_future
 
-    def _read(self, forecast: Forecast, alphas: list[float] | None) -> np.ndarray:
+    def read(self, forecast: Forecast, alphas: list[float] | None) -> np.ndarray:
         """Return the scaled point (window, horizon, target) or quantiles (..., alpha)."""
         if alphas is None:
             return self.point(forecast).numpy()
@@ -336,7 +371,7 @@ class Model:
         if alphas is None:
             return self._roll(store, cutoff, num_future, None)
         horizon = self.spec.horizon
-        direct = self._read(self.windows(store, np.arange(len(cutoff)), cutoff), alphas)
+        direct = self.read(self.windows(store, np.arange(len(cutoff)), cutoff), alphas)
         if num_future == horizon:
             return direct
         groups = self._sample_groups(store, cutoff, num_future, self.num_samples)

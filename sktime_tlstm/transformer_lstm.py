@@ -98,6 +98,8 @@ class TransformerLSTMForecaster(SkorchForecaster):
         window_sampling="by_series",
         max_windows_per_epoch=2560,
         past_covariates=None,
+        static_covariates=None,
+        series_embedding=False,
         time_features="auto",
         target_lags="auto",
         scaler="auto",

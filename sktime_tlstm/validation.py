@@ -71,6 +71,12 @@ def _boolean() -> Constraint:
     return Constraint("True or False", lambda value: isinstance(value, (bool, np.bool_)))
 
 
+def _column_names() -> Constraint:
+    return _optional(
+        Constraint("a list or tuple of column names", lambda v: isinstance(v, (list, tuple)))
+    )
+
+
 def _optional(constraint: Constraint) -> Constraint:
     return Constraint(
         constraint.words + ", or None",
@@ -102,9 +108,9 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "prediction_length": _optional(_integer(1)),
     "window_sampling": _one_of(["by_series", "uniform"]),
     "max_windows_per_epoch": _integer(1),
-    "past_covariates": _optional(
-        Constraint("a list or tuple of column names", lambda v: isinstance(v, (list, tuple)))
-    ),
+    "past_covariates": _column_names(),
+    "static_covariates": _column_names(),
+    "series_embedding": _boolean(),
     "time_features": _sequence_or_auto(
         f"names out of {list(TIME_FEATURES)}", _one_of(TIME_FEATURES)
     ),
@@ -137,6 +143,7 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "finetune_epochs": _integer(0),
     "update_epochs": _integer(0),
     "num_members": _integer(1),
+    "update_every": _optional(_integer(1)),
     "callbacks": _optional(
         Constraint(
             "a list of skorch callbacks, or of pairs (name, callback)",

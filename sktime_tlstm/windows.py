@@ -49,6 +49,10 @@ class SeriesStore:
         little to be normalised by themselves.
     unit : Tensor of shape (num_series, num_targets), float32
         Scale of each series, from scaled targets to units of y.
+    static : Tensor of shape (num_series, num_static + number of static categories), float32
+        Scaled static covariates, then codes of the static categories.
+    identity : Tensor of shape (num_series,), float32
+        Number of the series in training, from 1; 0 for one that was not there.
     """
 
     values: Tensor
@@ -60,11 +64,17 @@ class SeriesStore:
     level: Tensor
     spread: Tensor
     unit: Tensor
+    static: Tensor
+    identity: Tensor
 
     def to(self, device: str | torch.device) -> SeriesStore:
         """Return the store with its tensors on a device."""
         moved = {name: getattr(self, name).to(device) for name in self.__dataclass_fields__}
         return replace(self, **moved)
+
+    def until(self, length: np.ndarray) -> SeriesStore:
+        """Return the store without the rows behind the given lengths (num_series,)."""
+        return replace(self, length=torch.from_numpy(length).to(self.length))
 
     def __len__(self) -> int:
         """Return the number of series."""
@@ -95,6 +105,12 @@ class WindowSpec:
         Number of rows before the cutoff that the normalisation is computed from.
     support : {"real", "positive", "count"}, default="real"
         Of the targets; only real ones are shifted by the normalisation.
+    num_static : int, default=0
+        Number of numeric static covariates.
+    static_cardinalities : tuple of int, default=()
+        Number of training categories of each categorical static covariate.
+    num_identities : int, default=0
+        Number of series that the network can tell apart; 0 if it is not told.
     """
 
     context_length: int
@@ -109,6 +125,9 @@ class WindowSpec:
     window_norm: str | None
     norm_length: int
     support: str = "real"
+    num_static: int = 0
+    static_cardinalities: tuple[int, ...] = ()
+    num_identities: int = 0
 
     @property
     def reach(self) -> int:
@@ -116,30 +135,51 @@ class WindowSpec:
         return max(self.context_length, self.norm_length, *self.lags, 1)
 
     @property
+    def num_codes(self) -> tuple[int, int]:
+        """Numbers of code channels of the encoder's and of the decoder's input."""
+        told = int(self.num_identities > 0)
+        return len(self.cardinalities) + told, len(self.known_categories) + told
+
+    @property
     def num_past_features(self) -> int:
         """Width of the encoder's input, category codes included."""
-        observed = 2 * (self.num_targets + self.num_numeric)
-        return observed + self.num_calendar + len(self.cardinalities)
+        return 2 * (self.num_targets + self.num_numeric) + self.num_calendar + self.num_codes[0]
 
     @property
     def num_future_features(self) -> int:
         """Width of the decoder's input, category codes included."""
         per_lag = 2 * self.num_targets + self.num_numeric
         known = 2 * len(self.known) + self.num_calendar + 1 + 2 * self.num_targets
-        return known + len(self.lags) * per_lag + len(self.known_categories)
+        return known + len(self.lags) * per_lag + self.num_codes[1]
 
     @property
-    def past_code_channels(self) -> tuple[int, ...]:
-        """Channels of the encoder's input that hold category codes: its last ones."""
-        first = self.num_past_features - len(self.cardinalities)
-        return tuple(range(first, self.num_past_features))
+    def num_static_features(self) -> int:
+        """Width of the static input, category codes included."""
+        return self.num_static + len(self.static_cardinalities)
 
     @property
-    def future_code_channels(self) -> tuple[int | None, ...]:
-        """Channel of the decoder's input that holds each code; None for past-only categories."""
-        first = self.num_future_features - len(self.known_categories)
-        place = {code: first + i for i, code in enumerate(self.known_categories)}
-        return tuple(place.get(code) for code in range(len(self.cardinalities)))
+    def codes(self) -> list[tuple[int, int | None, int | None, int | None]]:
+        """Every code: its cardinality and its channel in the past, future and static input.
+
+        Codes are the last channels of each input: those of the categorical covariates, that of
+        the series, those of the static categories.
+        """
+        past, future = (
+            width - number
+            for width, number in zip(
+                (self.num_past_features, self.num_future_features), self.num_codes, strict=True
+            )
+        )
+        known = {code: future + place for place, code in enumerate(self.known_categories)}
+        codes: list[tuple[int, int | None, int | None, int | None]] = [
+            (cardinality, past + code, known.get(code), None)
+            for code, cardinality in enumerate(self.cardinalities)
+        ]
+        if self.num_identities:
+            last = self.num_past_features - 1, self.num_future_features - 1
+            codes.append((self.num_identities, *last, None))
+        statics = enumerate(self.static_cardinalities, start=self.num_static)
+        return codes + [(number, None, None, channel) for channel, number in statics]
 
 
 class Batch(NamedTuple):
@@ -194,11 +234,20 @@ def gather(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor)
     values = torch.cat([normalised, values[..., targets:]], dim=-1)
 
     past = _past(spec, values, observed, calendar)
-    inputs = {"past": past, "future": _future(spec, values, observed, calendar, loc, scale)}
+    future = _future(spec, values, observed, calendar, loc, scale)
+    if spec.num_identities:
+        identity = store.identity[series, None, None]
+        past, future = (
+            torch.cat([part, identity.expand(-1, part.shape[1], -1)], dim=-1)
+            for part in (past, future)
+        )
+    inputs = {"past": past, "future": future}
     if shortest < spec.context_length:
         lengths = cutoff.clamp(1, spec.context_length)
         inputs["past"] = _left_align(past, lengths, cutoff)
         inputs["past_lengths"] = lengths
+    if spec.num_static_features:
+        inputs["static"] = store.static[series]
     target = torch.where(seen[:, reach:] > 0, normalised[:, reach:], torch.nan)
     return Batch(inputs, target, loc, scale, scale * store.unit[series])
 

@@ -1,12 +1,17 @@
 """Many cutoffs in few forward passes equal the loop of updates, one by one."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
-from sktime.forecasting.base import BaseForecaster
+from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
+from sktime.forecasting.model_evaluation import evaluate
+from sktime.performance_metrics.forecasting import MeanAbsoluteError, MeanAbsolutePercentageError
 from sktime.split import ExpandingWindowSplitter, SlidingWindowSplitter
 
-from sktime_tlstm import TransformerLSTMForecaster, backtesting
+from sktime_tlstm import TransformerLSTMForecaster
+from sktime_tlstm.backtesting import Backtest
 
 ROWS, SEEN = 97, 61
 
@@ -55,10 +60,8 @@ def test_update_predict_equals_the_loop_of_updates(name, columns, with_X, monkey
     forecaster = fitted(y, X, past_covariates=["late"] if with_X else None)
     expected = loop(forecaster, y[SEEN:], SPLITTERS[name], X)
     passes = []
-    forecast = backtesting.forecast_cutoffs
-    monkeypatch.setattr(
-        backtesting, "forecast_cutoffs", lambda *data: passes.append(1) or forecast(*data)
-    )
+    forecasts = Backtest.forecasts
+    monkeypatch.setattr(Backtest, "forecasts", lambda *data: passes.append(1) or forecasts(*data))
     found = forecaster.update_predict(y[SEEN:], SPLITTERS[name], X=X, update_params=False)
     assert passes == [1]
     same = pd.testing.assert_frame_equal
@@ -79,7 +82,7 @@ def test_update_predict_leaves_the_forecaster_as_it_was():
 def test_other_cases_take_sktimes_loop(case, monkeypatch):
     y, X = make_data()
     forecaster = fitted(y, X)
-    monkeypatch.setattr(backtesting, "forecast_cutoffs", None)
+    monkeypatch.setattr(Backtest, "forecasts", None)
     fh = {"beyond the horizon": [1, 9], "in-sample": [-1, 1]}.get(case, [1, 2])
     cv = SlidingWindowSplitter(fh=fh, window_length=3, step_length=9)
     result = forecaster.update_predict(
@@ -96,3 +99,242 @@ def test_a_missing_row_of_covariates_is_an_error_as_in_predict():
     longer = ExpandingWindowSplitter(fh=[1], initial_window=ROWS - SEEN - 1)
     with pytest.raises((TypeError, ValueError)):
         forecaster.update_predict(y[SEEN:], longer, X=X[:-1], update_params=False)
+
+
+# Panels.
+
+LENGTHS = {"north": ROWS, "south": ROWS - 13, "west": ROWS}
+
+
+def make_panel(levels=("region",)):
+    y, X = make_data()
+    rows = {key: slice(0, length) for key, length in LENGTHS.items()}
+    if len(levels) > 1:
+        rows = {("home", key): own for key, own in rows.items()}
+    panel = pd.concat({key: y["a"][own].to_frame() * 2 for key, own in rows.items()}, names=levels)
+    covariates = pd.concat({key: X[own] for key, own in rows.items()}, names=levels)
+    return panel, covariates
+
+
+def with_integers(frame):
+    """Return a panel with integers for its hours: sktime's loop cannot shift others' cutoffs."""
+    hours = frame.index.levels[-1]
+    return frame.set_index(frame.index.set_levels(np.arange(len(hours)), level=-1))
+
+
+def split_panel(frame, early=True):
+    hours = frame.index.levels[-1]
+    seen = frame.index.get_level_values(-1) < hours[SEEN]
+    return frame[seen] if early else frame[~seen]
+
+
+@pytest.mark.parametrize("levels", [("region",), ("country", "region")], ids=["panel", "hierarchy"])
+@pytest.mark.parametrize("fh", [[1], [1, 2, 5]], ids=["one step", "steps"])
+def test_update_predict_of_panels_equals_the_loop_of_updates(levels, fh):
+    y, X = map(with_integers, make_panel(levels))
+    tiny = {"d_model": 4, "num_heads": 2, "max_epochs": 1, "max_windows_per_epoch": 16}
+    forecaster = TransformerLSTMForecaster(**tiny, random_state=0)
+    forecaster.fit(split_panel(y), X=split_panel(X), fh=range(1, 6))
+    cv = ExpandingWindowSplitter(fh=fh, initial_window=3, step_length=4)
+    later = split_panel(y, early=False)
+    expected = loop(forecaster, later, cv, X)
+    found = forecaster.update_predict(later, cv, X=X, update_params=False)
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-5, check_freq=False)
+
+
+# Backtests of a fitted forecaster.
+
+
+def one_by_one(forecaster, y, X, cv, forecast, update_every=None):
+    """Do what a backtest does by deep copies, updates and single forecasts."""
+    follower, results, trained = copy.deepcopy(forecaster), [], None
+    for number, (train, _) in enumerate(cv.split(y)):
+        end = y.index[train[-1]]
+        rows = y.index <= end
+        # update(update_params=True) trains on the rows that it brings
+        if update_every and number % update_every == 0 and number:
+            follower.update(y[rows & (y.index > trained)], X=X, update_params=True)
+            trained = end
+        elif not update_every:
+            follower.update(y[rows], X=X, update_params=False)
+        if trained is None:
+            trained = end
+        current = copy.deepcopy(follower)
+        if update_every:
+            current.update(y[rows], X=X, update_params=False)
+        results.append(forecast(current))
+    return results
+
+
+METHODS = {
+    "predict": ({}, lambda f, X: f.predict(fh=FH, X=X)),
+    "predict_quantiles": (
+        {"alpha": [0.2, 0.5]},
+        lambda f, X: f.predict_quantiles(fh=FH, X=X, alpha=[0.2, 0.5]),
+    ),
+    "predict_interval": (
+        {"coverage": [0.5, 0.9]},
+        lambda f, X: f.predict_interval(fh=FH, X=X, coverage=[0.5, 0.9]),
+    ),
+}
+FH = [1, 2, 5]
+
+
+@pytest.mark.parametrize("calibration", ["none", "adaptive"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_backtest_equals_updates_and_forecasts_one_by_one(method, calibration):
+    y, X = make_data()
+    y = y["a"]
+    forecaster = fitted(y, X, calibration=calibration)
+    cv = ExpandingWindowSplitter(fh=FH, initial_window=SEEN + 2, step_length=7)
+    arguments, forecast = METHODS[method]
+    table = forecaster.backtest(y, X, cv, method, return_data=True, **arguments)
+    expected = one_by_one(forecaster, y, X, cv, lambda current: forecast(current, X))
+    assert len(table) == len(expected) == cv.get_n_splits(y)
+    for found, own in zip(table.iloc[:, -1], expected, strict=True):
+        same = pd.testing.assert_series_equal if own.ndim == 1 else pd.testing.assert_frame_equal
+        same(found, own, rtol=1e-5, check_freq=False)
+
+
+@pytest.mark.parametrize("fh", [[1, 9], [-1, 1]], ids=["beyond the horizon", "in-sample"])
+def test_a_backtest_forecasts_any_step(fh):
+    y, X = make_data()
+    y = y["a"]
+    forecaster = fitted(y, X)
+    cv = ExpandingWindowSplitter(fh=fh, initial_window=SEEN + 2, step_length=9)
+    table = forecaster.backtest(y, X, cv, return_data=True)
+    expected = one_by_one(forecaster, y, X, cv, lambda current: current.predict(fh=fh, X=X))
+    for found, own in zip(table["y_pred"], expected, strict=True):
+        pd.testing.assert_series_equal(found, own, rtol=1e-5, check_freq=False)
+
+
+def test_a_backtest_has_the_layout_and_the_scores_of_evaluate():
+    y, X = make_data()
+    y = y["a"].iloc[SEEN - 5 :]
+    fh = [1, 2, 3]  # evaluate passes no X between the steps
+    cv = ExpandingWindowSplitter(fh=fh, initial_window=10, step_length=9)
+    metrics = [MeanAbsoluteError(), MeanAbsolutePercentageError()]
+    forecaster = fitted(*make_data())
+    forecaster = forecaster.clone().fit(y[:10], X=X.loc[y.index[:10]], fh=fh)
+    expected = evaluate(
+        forecaster, cv, y, X=X, strategy="no-update_params", scoring=metrics, return_data=True
+    )
+    found = forecaster.backtest(y, X, cv, scoring=metrics, return_data=True)
+    assert list(found.columns) == list(expected.columns)
+    for column in found.columns:
+        if column.startswith("test_"):
+            np.testing.assert_allclose(found[column], expected[column], rtol=1e-5)
+        elif column in ("cutoff", "len_train_window"):
+            assert found[column].tolist() == expected[column].tolist()
+        elif column in ("y_train", "y_test"):
+            for ours, theirs in zip(found[column], expected[column], strict=True):
+                pd.testing.assert_series_equal(ours, theirs)
+    assert (found["pred_time"] > 0).all()
+    assert not {"y_train", "y_test", "y_pred"} & set(forecaster.backtest(y, X, cv).columns)
+
+
+def test_a_backtest_of_a_ragged_panel_forecasts_every_series():
+    y, X = make_panel()
+    tiny = {"d_model": 4, "num_heads": 2, "max_epochs": 1, "max_windows_per_epoch": 16}
+    forecaster = TransformerLSTMForecaster(**tiny, random_state=0)
+    forecaster.fit(split_panel(y), X=split_panel(X), fh=range(1, 6))
+    cv = ExpandingWindowSplitter(fh=[1, 2], initial_window=SEEN, step_length=11)
+    table = forecaster.backtest(y, X, cv, return_data=True)
+    for cutoff, forecast in zip(table["cutoff"], table["y_pred"], strict=True):
+        known = y[y.index.get_level_values(-1) <= cutoff]
+        follower = copy.deepcopy(forecaster).update(known, X=X, update_params=False)
+        expected = follower.predict(fh=[1, 2], X=X)
+        pd.testing.assert_frame_equal(forecast, expected, rtol=1e-5)
+
+
+def test_scheduled_training_equals_updates_at_these_cutoffs():
+    y, X = make_data()
+    y = y["a"]
+    forecaster = fitted(y, X)
+    cv = ExpandingWindowSplitter(fh=FH, initial_window=SEEN, step_length=5)
+    steady = forecaster.backtest(y, X, cv, return_data=True)
+    table = forecaster.backtest(y, X, cv, update_every=3, return_data=True)
+    forecast = METHODS["predict"][1]
+    expected = one_by_one(forecaster, y, X, cv, lambda current: forecast(current, X), 3)
+    for found, own in zip(table["y_pred"], expected, strict=True):
+        pd.testing.assert_series_equal(found, own, rtol=1e-5, check_freq=False)
+    trained = np.arange(len(table)) % 3 == 0
+    trained[0] = False
+    assert ((table["fit_time"] > 0) == trained).all()
+    differs = [
+        not ours.equals(theirs)
+        for ours, theirs in zip(table["y_pred"], steady["y_pred"], strict=True)
+    ]
+    assert differs == (np.arange(len(table)) >= 3).tolist()
+
+
+def test_a_backtest_leaves_the_forecaster_as_it_was():
+    y, X = make_data()
+    forecaster = fitted(y["a"], X, calibration="adaptive")
+    before = forecaster.predict_quantiles(X=X), forecaster.cutoff
+    cv = ExpandingWindowSplitter(fh=FH, initial_window=SEEN + 2, step_length=7)
+    forecaster.backtest(y["a"], X, cv, "predict_interval", update_every=2)
+    pd.testing.assert_frame_equal(forecaster.predict_quantiles(X=X), before[0])
+    assert forecaster.cutoff.equals(before[1])
+
+
+def test_rows_without_an_observation_are_not_scored():
+    y, X = make_data()
+    y = y["a"]
+    y.iloc[SEEN + 2 :] = np.nan
+    y.iloc[SEEN + 3] = 5.0
+    forecaster = fitted(y, X)
+    cv = SlidingWindowSplitter(fh=[1, 2], window_length=SEEN + 2, step_length=9)
+    table = forecaster.backtest(y, X, cv, scoring=MeanAbsoluteError(), return_data=True)
+    assert table["test_MeanAbsoluteError"].isna().tolist() == [False] + [True] * (len(table) - 1)
+    error = abs(table["y_pred"][0].iloc[1] - 5.0)
+    assert table["test_MeanAbsoluteError"][0] == pytest.approx(error)
+
+
+def test_progress_is_shown_where_asked(capsys):
+    y, X = make_data()
+    cv = ExpandingWindowSplitter(fh=FH, initial_window=SEEN + 2, step_length=7)
+    forecaster = fitted(y["a"], X)
+    forecaster.backtest(y["a"], X, cv)
+    assert capsys.readouterr().out == ""
+    forecaster.verbose = 1
+    forecaster.backtest(y["a"], X, cv)
+    assert "window 5/5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"method": "predict_var"}, "Got method='predict_var', expected 'predict'"),
+        ({"update_every": 0}, "Got update_every=0, expected an integer of at least 1"),
+        ({"method": "predict_quantiles", "alpha": 1.5}, "alpha"),
+        ({"method": "predict_interval", "coverage": 1.5}, "coverage"),
+    ],
+)
+def test_arguments_out_of_range_are_an_error(arguments, message):
+    y, X = make_data()
+    forecaster = fitted(y["a"], X)
+    cv = ExpandingWindowSplitter(fh=FH, initial_window=SEEN + 2)
+    with pytest.raises(ValueError, match=message):
+        forecaster.backtest(y["a"], X, cv, **arguments)
+
+
+class Splitter:
+    """What a backtest asks of a splitter: its fh, and the rows of every window."""
+
+    def __init__(self, fh, windows):
+        self.fh, self.windows = fh, windows
+
+    def get_fh(self):
+        return None if self.fh is None else ForecastingHorizon(self.fh)
+
+    def split(self, y):
+        return iter(self.windows)
+
+
+@pytest.mark.parametrize("fh", [None, pd.DatetimeIndex(["2024-02-06"], freq="h"), [1]])
+def test_a_splitter_without_windows_or_a_relative_fh_is_an_error(fh):
+    y, X = make_data()
+    windows = [] if fh == [1] else [(np.arange(SEEN), np.array([SEEN]))]
+    with pytest.raises(ValueError, match="expected at least one window and a relative fh"):
+        fitted(y["a"], X).backtest(y["a"], X, Splitter(fh, windows))

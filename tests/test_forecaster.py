@@ -145,6 +145,8 @@ ALTERNATIVES = {
     "window_sampling": "uniform",
     "max_windows_per_epoch": 16,
     "past_covariates": ["late"],
+    "static_covariates": ["size"],
+    "series_embedding": True,
     "time_features": ("time_of_day",),
     "target_lags": (5,),
     "scaler": "standard",
@@ -184,8 +186,9 @@ def fitted_forecast(**changes) -> pd.DataFrame:
     y, X = hourly_series()
     long, short = ("long", slice(0, 350)), ("short", slice(300, 350))
     panel = pd.concat({name: y[rows].to_frame() for name, rows in (long, short)})
-    covariates = pd.concat({name: X[rows] for name, rows in (long, short)})
-    future = pd.concat({name: X[350:360] for name, _ in (long, short)})
+    size = {"long": 3.0, "short": 1.0}
+    covariates = pd.concat({name: X[rows].assign(size=size[name]) for name, rows in (long, short)})
+    future = pd.concat({name: X[350:360].assign(size=own) for name, own in size.items()})
     parameters = {**TINY, "batch_size": 8, "random_state": 0, **changes}
     forecaster = TransformerLSTMForecaster(**parameters)
     fh = None if "prediction_length" in changes else range(1, 6)

@@ -66,6 +66,8 @@ def make_data(rows=97, low=7, high=60, windows_per_epoch=WINDOWS):
         level=torch.zeros(1, 2),
         spread=torch.ones(1, 2),
         unit=torch.ones(1, 2),
+        static=torch.zeros(1, 0),
+        identity=torch.ones(1),
     )
     ends = [np.array([value]) for value in (low, high)]
     training = WindowDataset(store, SPEC, *ends, windows_per_epoch=windows_per_epoch)

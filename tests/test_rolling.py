@@ -95,7 +95,7 @@ class World:
 
     def __init__(self, head=None, module=Mixer, scaler="robust_arcsinh", members=1, **options):
         self.y, self.X, self.seen = make_frames()
-        self.encoder = FrameEncoder("real", scaler, scaler, ("gusts",), ("time_of_day",))
+        self.encoder = FrameEncoder("real", scaler, scaler, ("gusts",), (), ("time_of_day",))
         self.encoder.fit(self.y[self.seen], self.X[self.seen])
         self.history = self.encoder.encode(self.y[self.seen], self.X[self.seen], HORIZON)
         head = head or QuantileHead((0.1, 0.3, 0.5, 0.7, 0.9))
@@ -319,7 +319,7 @@ def test_beyond_the_horizon_quantiles_are_those_of_sample_paths():
 def random_walk(num_samples, seed=3):
     """Return the model of a random walk that forecasts one step at a time, and its history."""
     y = pd.DataFrame({"a": np.linspace(3.0, 7.0, 13)})
-    encoder = FrameEncoder("real", None, None, (), ()).fit(y, None)
+    encoder = FrameEncoder("real", None, None, (), (), ()).fit(y, None)
     spec = WindowSpec(2, 1, 1, 0, 0, (), (), (), (), None, 2)
     net = make_net(QuantileHead((0.25, 0.5, 0.75)), Walk, spec)
     model = Model([net], encoder, spec, None, num_samples, seed)
@@ -418,7 +418,7 @@ def zero_model(rows, horizon=2):
     rng = np.random.default_rng(0)
     y = pd.DataFrame(rng.normal(size=(rows, 2)), columns=["a", "b"])
     y.iloc[3, 0] = np.nan
-    encoder = FrameEncoder("real", None, None, (), ()).fit(y, None)
+    encoder = FrameEncoder("real", None, None, (), (), ()).fit(y, None)
     spec = WindowSpec(2, horizon, 2, 0, 0, (), (), (), (), None, 2)
     model = Model([make_net(PointHead("mse"), Zero, spec)], encoder, spec, None, 2, 0)
     store = encoder.encode(y, None, horizon).store

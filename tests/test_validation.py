@@ -21,6 +21,8 @@ CASES = {
     "window_sampling": (["by_series", "uniform"], ["by_window"], [None, 3]),
     "max_windows_per_epoch": ([1, 2560], [0], [None, 1e3]),
     "past_covariates": ([None, [], ["a"], ("a", 3)], [], ["a", 3]),
+    "static_covariates": ([None, [], ["a"], ("a", 3)], [], ["a", 3]),
+    "series_embedding": ([True, False], [], [None, 1, "yes"]),
     "time_features": (["auto", (), ["weekend"]], ["weekend", "", ["noon"]], [None, 3]),
     "target_lags": (
         ["auto", (), (3, 7), [np.int32(2)]],
@@ -49,6 +51,7 @@ CASES = {
     "finetune_epochs": ([0, 3], [-1], [None, 0.5]),
     "update_epochs": ([0, 3], [-1], [None, 0.5]),
     "num_members": ([1, 3], [0], [None, 1.0]),
+    "update_every": ([None, 1], [0], [1.5, "week"]),
     "callbacks": (
         [None, [], [Callback()], [Callback], (("mine", Callback()),)],
         [],
@@ -123,7 +126,8 @@ def test_every_parameter_has_a_constraint_that_its_default_meets(forecaster):
 
 def test_every_constraint_is_of_a_parameter_and_has_its_cases_here():
     names = [set(inspect.signature(forecaster).parameters) for forecaster in FORECASTERS]
-    assert set.union(*names) == set(CONSTRAINTS)
+    of_backtest = {"update_every"}
+    assert set.union(*names, of_backtest) == set(CONSTRAINTS)
     assert set(CASES) == set(CONSTRAINTS)
 
 

@@ -70,6 +70,8 @@ def make_store(spec, lengths=LENGTHS, seed=0):
         level=torch.tensor(rng.normal(size=(len(lengths), spec.num_targets)), dtype=torch.float32),
         spread=torch.tensor(rng.random((len(lengths), spec.num_targets)) + 1, dtype=torch.float32),
         unit=torch.full((len(lengths), spec.num_targets), 3.0),
+        static=torch.zeros(len(lengths), 0),
+        identity=torch.zeros(len(lengths)),
     )
 
 
@@ -258,6 +260,8 @@ def worked_store(values, level=11.0, spread=2.0):
         level=torch.tensor([[level]]),
         spread=torch.tensor([[spread]]),
         unit=torch.tensor([[3.0]]),
+        static=torch.zeros(1, 0),
+        identity=torch.zeros(1),
     )
 
 
@@ -316,7 +320,7 @@ def test_a_lag_before_the_first_row_is_zero_and_flagged():
 
 def known_channels(spec):
     """Return the decoder's channels of known covariates, their flags and codes."""
-    return [*range(2 * len(spec.known)), *filter(None, spec.future_code_channels)]
+    return [*range(2 * len(spec.known)), *(future for _, _, future, _ in spec.codes if future)]
 
 
 @EVERY_SPEC
@@ -360,10 +364,11 @@ def test_other_series_reach_nothing(name):
 def test_code_channels_hold_the_codes():
     store = make_store(SPEC)
     batch = gather(store, SPEC, torch.tensor([0]), torch.tensor([11]))
-    past = batch.inputs["past"][0][:, list(SPEC.past_code_channels)]
+    _, past_channels, future_channels, _ = zip(*SPEC.codes, strict=True)
+    past = batch.inputs["past"][0][:, list(past_channels)]
     assert torch.equal(past, store.values[4:11, 5:7])
-    assert SPEC.future_code_channels[0] is None
-    future = batch.inputs["future"][0][:, SPEC.future_code_channels[1]]
+    assert future_channels[0] is None
+    future = batch.inputs["future"][0][:, future_channels[1]]
     assert torch.equal(future, store.values[11:16, 6])
 
 

@@ -39,12 +39,14 @@ class InputEmbedding(nn.Module):
         Number of known categories of each covariate.
     past_channels, future_channels : sequence of int or None
         Channel of each covariate's codes in the past and in the future; None where it has none.
+    static_channels : sequence of int or None, optional
+        Channel of each covariate's codes in the static input; by default, none has any.
 
     Raises
     ------
     ValueError
-        If the three sequences differ in length, a cardinality is negative, a covariate is in
-        neither input, two share a channel, or a channel is missing from the input.
+        If the sequences differ in length, a cardinality is negative, a covariate is in no input,
+        two share a channel, or a channel is missing from the input.
 
     Examples
     --------
@@ -61,17 +63,25 @@ class InputEmbedding(nn.Module):
         cardinalities: Sequence[int],
         past_channels: Sequence[int | None],
         future_channels: Sequence[int | None],
+        static_channels: Sequence[int | None] | None = None,
     ) -> None:
         super().__init__()
-        _check_channels(cardinalities, past_channels, future_channels)
+        if static_channels is None:
+            static_channels = [None] * len(cardinalities)
+        _check_channels(cardinalities, past_channels, future_channels, static_channels)
         self.cardinalities = tuple(cardinalities)
         self.past_channels = tuple(past_channels)
         self.future_channels = tuple(future_channels)
+        self.static_channels = tuple(static_channels)
         self.tables = nn.ModuleList(_table(cardinality) for cardinality in cardinalities)
 
     def forward(self, past: Tensor, future: Tensor) -> tuple[Tensor, Tensor]:
         """Embed the codes in ``past`` and ``future``, each of shape (batch, time, channel)."""
         return self._embed(past, self.past_channels), self._embed(future, self.future_channels)
+
+    def embed_static(self, static: Tensor) -> Tensor:
+        """Embed the codes in ``static`` of shape (batch, channel)."""
+        return self._embed(static, self.static_channels)
 
     def widths(self, num_past_features: int, num_future_features: int) -> tuple[int, int]:
         """Return the numbers of channels after embedding, from those before it."""
@@ -79,6 +89,10 @@ class InputEmbedding(nn.Module):
             num_past_features + self._added_width(self.past_channels),
             num_future_features + self._added_width(self.future_channels),
         )
+
+    def static_width(self, num_static_features: int) -> int:
+        """Return the number of static channels after embedding, from that before it."""
+        return num_static_features + self._added_width(self.static_channels)
 
     def _added_width(self, channels: tuple[int | None, ...]) -> int:
         return sum(
@@ -119,34 +133,30 @@ def _known_codes(codes: Tensor, cardinality: int) -> Tensor:
     return torch.where((codes >= 0) & (codes <= cardinality), codes, 0.0).long()
 
 
-def _check_channels(
-    cardinalities: Sequence[int],
-    past_channels: Sequence[int | None],
-    future_channels: Sequence[int | None],
-) -> None:
-    lengths = len(cardinalities), len(past_channels), len(future_channels)
-    if len(set(lengths)) > 1:
+def _check_channels(cardinalities: Sequence[int], *channels: Sequence[int | None]) -> None:
+    names = ("past_channels", "future_channels", "static_channels")
+    if any(len(own) != len(cardinalities) for own in channels):
+        got = ", ".join(f"{len(own)} {name}" for name, own in zip(names, channels, strict=True))
         raise ValueError(
-            f"Got {lengths[0]} cardinalities, {lengths[1]} past_channels and {lengths[2]} "
-            "future_channels; expected one of each for every covariate. Pass None as the channel "
-            "where a covariate is absent."
+            f"Got {len(cardinalities)} cardinalities, {got}; expected one of each for every "
+            "covariate. Pass None as the channel where a covariate is absent."
         )
     if any(cardinality < 0 for cardinality in cardinalities):
         raise ValueError(
             f"Got cardinalities={list(cardinalities)}; expected 0 or more. Pass the number of "
             "categories known from training."
         )
-    for name, channels in (("past_channels", past_channels), ("future_channels", future_channels)):
-        present = [channel for channel in channels if channel is not None]
+    for name, own in zip(names, channels, strict=True):
+        present = [channel for channel in own if channel is not None]
         if len(set(present)) < len(present) or any(channel < 0 for channel in present):
             raise ValueError(
-                f"Got {name}={list(channels)}; expected different channels, 0 or more. Give every "
+                f"Got {name}={list(own)}; expected different channels, 0 or more. Give every "
                 "covariate its own channel, counted from the front."
             )
-    for number, pair in enumerate(zip(past_channels, future_channels, strict=True)):
-        if pair == (None, None):
+    for number, places in enumerate(zip(*channels, strict=True)):
+        if all(channel is None for channel in places):
             raise ValueError(
-                f"Got covariate {number} with neither a past nor a future channel; expected at "
+                f"Got covariate {number} without a channel in any input; expected at "
                 "least one. Leave the covariate out, or say where its codes are."
             )
 
@@ -154,8 +164,8 @@ def _check_channels(
 class EmbeddedNetwork(nn.Module):
     """A network with an `InputEmbedding` in front, itself a network.
 
-    Keyword arguments pass on to the network. ``attention_weights`` and ``auxiliary_loss`` exist
-    exactly where the network has them.
+    Other keyword arguments than ``static`` pass on to the network. ``attention_weights`` and
+    ``auxiliary_loss`` exist exactly where the network has them.
 
     Parameters
     ----------
@@ -181,9 +191,17 @@ class EmbeddedNetwork(nn.Module):
 
     def forward(self, past: Tensor, future: Tensor, *args: Any, **keywords: Any) -> Tensor:
         """Embed the codes and run the network; all other arguments pass on as they are."""
-        past, future = self.embedding(past, future)
-        output: Tensor = self.network(past, future, *args, **keywords)
+        output: Tensor = self.network(*self._embedded(past, future, keywords), *args, **keywords)
         return output
+
+    def _embedded(
+        self, past: Tensor, future: Tensor, keywords: dict[str, Any]
+    ) -> tuple[Tensor, Tensor]:
+        """Embed all inputs, the static one within ``keywords``."""
+        if keywords.get("static") is not None:
+            keywords["static"] = self.embedding.embed_static(keywords["static"])
+        past, future = self.embedding(past, future)
+        return past, future
 
     def __getattr__(self, name: str) -> Any:
         """Offer the network's optional methods where it has them."""
@@ -194,7 +212,7 @@ class EmbeddedNetwork(nn.Module):
 
             def attention_weights(past: Tensor, future: Tensor, *args: Any, **keywords: Any) -> Any:
                 with torch.no_grad():
-                    embedded: tuple[Tensor, Tensor] = self.embedding(past, future)
+                    embedded = self._embedded(past, future, keywords)
                 return weigh(*embedded, *args, **keywords)
 
             return attention_weights
