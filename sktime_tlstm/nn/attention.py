@@ -6,13 +6,19 @@ key_time). None stands for "everywhere" and is the fastest mask of all.
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from sktime_tlstm.nn.frequency import FrequencyAttention
+from sktime_tlstm.nn.positions import rotate
 
 
 def padding_mask(lengths: Tensor, time: int) -> Tensor:
@@ -75,12 +81,14 @@ def decoder_mask(
     future_lengths: Tensor | None = None,
     causal: bool = True,
     device: torch.device | str | None = None,
+    strict: bool = True,
 ) -> Tensor | None:
     """Return where a decoder step may look among the past and future steps, end to end.
 
     With ``causal``, step i sees the real past steps and the future steps j < i: strictly before
-    it, for its own content reaches it by the residual connection. Without, it sees every real
-    step. Lengths are never read on the host, so a device is not made to wait.
+    it, for its own content reaches it by the residual connection. Where causality is not strict,
+    it sees itself too (j <= i). Without ``causal``, it sees every real step. Lengths are never
+    read on the host, so a device is not made to wait.
 
     Parameters
     ----------
@@ -89,9 +97,11 @@ def decoder_mask(
     past_lengths, future_lengths : Tensor of shape (batch,) or None
         Numbers of real steps; None where nothing is padded.
     causal : bool, default=True
-        Whether a step is kept from seeing itself and later ones.
+        Whether a step is kept from seeing later ones.
     device : torch.device or str, optional
         Device of the mask; the default is that of the lengths, else torch's.
+    strict : bool, default=True
+        Whether causality keeps a step from seeing itself too; without, step i sees j <= i.
 
     Returns
     -------
@@ -114,7 +124,7 @@ def decoder_mask(
         mask = torch.cat((past, future), dim=1)[:, None, None, :]
     if causal:
         square = torch.ones(future_time, future_time, dtype=torch.bool, device=device)
-        mask = mask & functional.pad(square.tril(-1), (past_time, 0), value=True)
+        mask = mask & functional.pad(square.tril(-1 if strict else 0), (past_time, 0), value=True)
     return mask
 
 
@@ -124,6 +134,43 @@ def _real_steps(
     if lengths is None:
         return torch.ones(batch, time, dtype=torch.bool, device=device)
     return padding_mask(lengths, time).to(device)
+
+
+# None leaves the choice to torch.
+KERNELS: Mapping[str, SDPBackend | None] = MappingProxyType(
+    {
+        "auto": None,
+        "flash": SDPBackend.FLASH_ATTENTION,
+        "memory_efficient": SDPBackend.EFFICIENT_ATTENTION,
+        "math": SDPBackend.MATH,
+    }
+)
+
+
+def _attend_by_kernel(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, kernel: str
+) -> Tensor:
+    """Call torch's fused attention, by the kernel named ``kernel`` alone unless it is "auto"."""
+    backend = KERNELS[kernel]
+    if backend is None:
+        return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+    if torch.compiler.is_compiling():  # the compiler can trace neither warnings nor the error below
+        with sdpa_kernel(backend):
+            return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+    try:
+        with warnings.catch_warnings(), sdpa_kernel(backend):
+            # torch warns, from this one file, of each reason why a kernel was not taken.
+            warnings.filterwarnings("ignore", r"(?s).*sdp_utils", UserWarning)
+            return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+    except RuntimeError as error:
+        if not str(error).startswith(("No available kernel", "No viable backend")):
+            raise
+        raise RuntimeError(
+            f"Got kernel={kernel!r}, which torch cannot run on device {queries.device.type!r} with "
+            f"{queries.dtype}, heads {queries.shape[-1]} wide and "
+            f"{'no mask' if mask is None else 'a mask'}; expected a kernel that can. Pass 'auto', "
+            "which takes the fastest one that can, or change the device or the precision."
+        ) from error
 
 
 class Attention(nn.Module):
@@ -141,17 +188,28 @@ class Attention(nn.Module):
     dropout : float, default=0.0
         Dropout probability of the attended values, in front of the output projection. Dropout of
         the weights themselves would rule out the fused kernel.
-    head_values : int, optional
+    kernel : str, default="auto"
+        Which of torch's kernels computes it, one of `KERNELS`: the same mathematics at another
+        cost in memory and time. "auto" leaves the choice to torch.
+    head_values : int
         Number of heads which have values of their own, given by the subclass.
 
     Raises
     ------
     ValueError
-        If ``num_heads`` is no positive divisor of ``d_model``.
+        If ``num_heads`` is no positive divisor of ``d_model``, or ``kernel`` is unknown.
     """
 
+    sees_whole_sequence: ClassVar[bool] = False
+
     def __init__(
-        self, d_model: int, num_heads: int, dropout: float = 0.0, *, head_values: int
+        self,
+        d_model: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        kernel: str = "auto",
+        *,
+        head_values: int,
     ) -> None:
         super().__init__()
         if num_heads < 1 or d_model < 1 or d_model % num_heads:
@@ -160,8 +218,11 @@ class Attention(nn.Module):
                 "width must be a positive multiple of the number of heads. Pass a d_model that "
                 "num_heads divides."
             )
+        if kernel not in KERNELS:
+            raise ValueError(f"Got kernel={kernel!r}; expected one of {list(KERNELS)}.")
         self.num_heads = num_heads
         self.head_width = d_model // num_heads
+        self.kernel = kernel
         self.query = nn.Linear(d_model, d_model)
         self.key = nn.Linear(d_model, d_model)
         self.value = nn.Linear(d_model, head_values * self.head_width)
@@ -169,7 +230,13 @@ class Attention(nn.Module):
         self.output = nn.Linear(head_values * self.head_width, d_model)
 
     def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None = None,
+        query_positions: Tensor | None = None,
+        key_positions: Tensor | None = None,
     ) -> Tensor:
         """Attend to ``value`` where ``query`` meets ``key``.
 
@@ -179,45 +246,116 @@ class Attention(nn.Module):
         key, value : Tensor of shape (batch, key_time, d_model)
         mask : Tensor broadcastable to (batch, head, query_time, key_time), bool, or None
             True where a key may be attended. Every query must have one.
+        query_positions, key_positions : Tensor of shape (batch or 1, time), or None
+            Positions of the steps, both or none: where given, queries and keys are turned by them
+            (`rotate`), so that the scores know how far apart two steps are.
+
+        Returns
+        -------
+        Tensor of shape (batch, query_time, d_model)
+
+        Raises
+        ------
+        ValueError
+            If only one of the positions is given, or they are and the heads' width is odd.
+        RuntimeError
+            If the kernel cannot run on this device, dtype or mask.
+        """
+        _check_positions(query_positions, key_positions)
+        queries = self._turn(self.query(query), query_positions)
+        keys, values = self._turn(self.key(key), key_positions), self._split(self.value(value))
+        return self._read(queries, keys, values, mask)
+
+    def project(self, source: Tensor, positions: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Project ``source`` to what a cache holds, for `attend`.
+
+        Parameters
+        ----------
+        source : Tensor of shape (batch, time, d_model)
+            Keys and values at once.
+        positions : Tensor of shape (batch or 1, time), or None
+            Positions of the steps, if the queries have any.
+
+        Returns
+        -------
+        keys : Tensor of shape (batch, head, time, head_width)
+        values : Tensor of shape (batch, head or 1, time, head_width)
+        """
+        return self._turn(self.key(source), positions), self._split(self.value(source))
+
+    def attend(
+        self,
+        query: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
+        """Attend to projected keys and values.
+
+        Parameters
+        ----------
+        query : Tensor of shape (batch, query_time, d_model)
+        keys, values : Tensor
+            As `project` returns them, perhaps joined from several calls along time.
+        mask, positions : Tensor or None
+            As ``mask`` and ``query_positions`` of `forward`.
 
         Returns
         -------
         Tensor of shape (batch, query_time, d_model)
         """
-        attended = functional.scaled_dot_product_attention(
-            self._split(self.query(query)),
-            self._split(self.key(key)),
-            self._spread(self.value(value)),
-            attn_mask=mask,
-        )
-        output: Tensor = self.output(self.dropout(self._merge(attended)))
-        return output
+        return self._read(self._turn(self.query(query), positions), keys, values, mask)
 
-    def weights(self, query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the attention weights of every head.
+    def weights(
+        self,
+        query: Tensor,
+        key: Tensor,
+        mask: Tensor | None = None,
+        query_positions: Tensor | None = None,
+        key_positions: Tensor | None = None,
+    ) -> Tensor:
+        """Return the attention weights of every head; the arguments are those of `forward`.
 
         Returns
         -------
         Tensor of shape (batch, head, query_time, key_time)
             Rows sum to one and are zero where the mask is False.
         """
-        queries, keys = self._split(self.query(query)), self._split(self.key(key))
+        _check_positions(query_positions, key_positions)
+        queries = self._turn(self.query(query), query_positions)
+        keys = self._turn(self.key(key), key_positions)
         scores = queries @ keys.transpose(-2, -1) / self.head_width**0.5
         if mask is not None:
             scores = scores.masked_fill(~mask, float("-inf"))
         return torch.softmax(scores, dim=-1)
 
+    def _read(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        values = values.expand(-1, self.num_heads, -1, -1)
+        attended = _attend_by_kernel(queries, keys, values, mask, self.kernel)
+        output: Tensor = self.output(self.dropout(self._merge(attended)))
+        return output
+
     def _split(self, x: Tensor) -> Tensor:
         # (batch, time, head * width) -> (batch, head, time, width)
-        return x.reshape(*x.shape[:-1], -1, self.head_width).transpose(1, 2)
+        return x.unflatten(-1, (-1, self.head_width)).transpose(1, 2)
 
-    @abstractmethod
-    def _spread(self, values: Tensor) -> Tensor:
-        """Give every head its values: -> (batch, head, key_time, head_width)."""
+    def _turn(self, x: Tensor, positions: Tensor | None) -> Tensor:
+        heads = self._split(x)
+        return heads if positions is None else rotate(heads, positions)
 
     @abstractmethod
     def _merge(self, attended: Tensor) -> Tensor:
         """Join what the heads (batch, head, query_time, head_width) read into one sequence."""
+
+
+def _check_positions(query_positions: Tensor | None, key_positions: Tensor | None) -> None:
+    if (query_positions is None) != (key_positions is None):
+        lacking = "query" if query_positions is None else "key"
+        raise ValueError(
+            f"Got no {lacking}_positions but the others; expected both or none. Pass the positions "
+            "of queries and keys."
+        )
 
 
 class InterpretableMultiHeadAttention(Attention):
@@ -237,11 +375,13 @@ class InterpretableMultiHeadAttention(Attention):
         Number of heads.
     dropout : float, default=0.0
         Dropout probability of the attended values.
+    kernel : str, default="auto"
+        Which of torch's kernels computes it, one of `KERNELS`.
 
     Raises
     ------
     ValueError
-        If ``num_heads`` is no positive divisor of ``d_model``.
+        If ``num_heads`` is no positive divisor of ``d_model``, or ``kernel`` is unknown.
 
     Examples
     --------
@@ -253,11 +393,10 @@ class InterpretableMultiHeadAttention(Attention):
     (torch.Size([2, 5, 6]), torch.Size([2, 3, 5, 7]))
     """
 
-    def __init__(self, d_model: int, num_heads: int, dropout: float = 0.0) -> None:
-        super().__init__(d_model, num_heads, dropout, head_values=1)
-
-    def _spread(self, values: Tensor) -> Tensor:
-        return values.unsqueeze(1).expand(-1, self.num_heads, -1, -1)
+    def __init__(
+        self, d_model: int, num_heads: int, dropout: float = 0.0, kernel: str = "auto"
+    ) -> None:
+        super().__init__(d_model, num_heads, dropout, kernel, head_values=1)
 
     def _merge(self, attended: Tensor) -> Tensor:
         return attended.mean(dim=1)
@@ -279,11 +418,13 @@ class MultiHeadAttention(Attention):
         Number of heads.
     dropout : float, default=0.0
         Dropout probability of the attended values.
+    kernel : str, default="auto"
+        Which of torch's kernels computes it, one of `KERNELS`.
 
     Raises
     ------
     ValueError
-        If ``num_heads`` is no positive divisor of ``d_model``.
+        If ``num_heads`` is no positive divisor of ``d_model``, or ``kernel`` is unknown.
 
     Examples
     --------
@@ -293,30 +434,44 @@ class MultiHeadAttention(Attention):
     torch.Size([2, 5, 6])
     """
 
-    def __init__(self, d_model: int, num_heads: int, dropout: float = 0.0) -> None:
-        super().__init__(d_model, num_heads, dropout, head_values=num_heads)
-
-    def _spread(self, values: Tensor) -> Tensor:
-        return self._split(values)
+    def __init__(
+        self, d_model: int, num_heads: int, dropout: float = 0.0, kernel: str = "auto"
+    ) -> None:
+        super().__init__(d_model, num_heads, dropout, kernel, head_values=num_heads)
 
     def _merge(self, attended: Tensor) -> Tensor:
         return attended.transpose(1, 2).flatten(-2)
 
 
-ATTENTIONS: Mapping[str, type[InterpretableMultiHeadAttention] | type[MultiHeadAttention]] = (
-    MappingProxyType(
-        {"interpretable": InterpretableMultiHeadAttention, "multi_head": MultiHeadAttention}
-    )
+ATTENTIONS: Mapping[
+    str,
+    type[InterpretableMultiHeadAttention] | type[MultiHeadAttention] | type[FrequencyAttention],
+] = MappingProxyType(
+    {
+        "interpretable": InterpretableMultiHeadAttention,
+        "multi_head": MultiHeadAttention,
+        "frequency": FrequencyAttention,
+    }
 )
 
 
-def make_attention(kind: str, d_model: int, num_heads: int, dropout: float = 0.0) -> Attention:
+def make_attention(
+    kind: str,
+    d_model: int,
+    num_heads: int,
+    dropout: float = 0.0,
+    kernel: str = "auto",
+    num_modes: int = 8,
+) -> Attention | FrequencyAttention:
     """Build the attention named ``kind``, one of `ATTENTIONS`.
+
+    ``kernel`` is that of the dot-product attentions, ``num_modes`` that of frequency attention;
+    ``sees_whole_sequence`` of the result says whether it can be causal.
 
     Raises
     ------
     ValueError
-        If no attention has that name.
+        If no attention has that name, or frequency attention is given a kernel.
 
     Examples
     --------
@@ -325,4 +480,12 @@ def make_attention(kind: str, d_model: int, num_heads: int, dropout: float = 0.0
     """
     if kind not in ATTENTIONS:
         raise ValueError(f"Got attention={kind!r}; expected one of {list(ATTENTIONS)}.")
-    return ATTENTIONS[kind](d_model, num_heads, dropout)
+    attention = ATTENTIONS[kind]
+    if not issubclass(attention, FrequencyAttention):
+        return attention(d_model, num_heads, dropout, kernel)
+    if kernel != "auto":
+        raise ValueError(
+            f"Got kernel={kernel!r} for attention={kind!r}; expected 'auto', for there are no "
+            "other ways to compute it. Choose a dot-product attention to choose its kernel."
+        )
+    return attention(d_model, num_heads, dropout, num_modes)

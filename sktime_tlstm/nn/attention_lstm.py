@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from sktime_tlstm.nn.attention import InterpretableMultiHeadAttention, decoder_mask
+from sktime_tlstm.nn.attention import (
+    InterpretableMultiHeadAttention,
+    decoder_mask,
+    encoder_mask,
+)
+from sktime_tlstm.nn.blocks import Cache, check_stepwise
 from sktime_tlstm.nn.gating import AddNorm, GateAddNorm
-from sktime_tlstm.nn.inputs import prepare_inputs
-from sktime_tlstm.nn.recurrent import LSTMEncoderDecoder
+from sktime_tlstm.nn.inputs import prepare_inputs, prepare_past, prepare_step
+from sktime_tlstm.nn.recurrent import LSTMEncoderDecoder, State
 from sktime_tlstm.nn.transformertf import load_transformertf_state_dict
+
+
+class AttentionLSTMState(NamedTuple):
+    """What `AttentionLSTM.step` needs to know of a row's past and of the steps before it."""
+
+    #: ``h`` and ``c`` of the decoder, each (num_layers, batch, decoder_width).
+    recurrent: State
+    #: Keys and values of the past and of the future steps so far.
+    cache: Cache
+    #: (batch, 1, 1, time), bool: True at the steps of the cache that are real; None for all.
+    mask: Tensor | None
 
 
 class AttentionLSTM(nn.Module):
@@ -66,6 +84,13 @@ class AttentionLSTM(nn.Module):
     torch.Size([2, 7, 5])
     >>> network.attention_weights(past, future).shape
     torch.Size([2, 2, 7, 18])
+
+    Step by step:
+
+    >>> state = network.eval().init_state(past)
+    >>> output, state = network.step(state, future[:, 0])
+    >>> output.shape
+    torch.Size([2, 5])
     """
 
     def __init__(
@@ -130,6 +155,55 @@ class AttentionLSTM(nn.Module):
         attended = self.attention(decoded, both, both, mask)
         output: Tensor = self.output(self.combine(attended, decoded))
         return output
+
+    def init_state(self, past: Tensor, past_lengths: Tensor | None = None) -> AttentionLSTMState:
+        """Read the past, for `step`.
+
+        Parameters
+        ----------
+        past, past_lengths : Tensor
+            As in `forward`.
+
+        Returns
+        -------
+        AttentionLSTMState
+
+        Raises
+        ------
+        ValueError
+            If the network is not causal.
+        """
+        check_stepwise(self.causal_attention)
+        past = prepare_past(past, past_lengths, self.widths[0])
+        encoded, recurrent = self.recurrent.encode(past, past_lengths)
+        mask = encoder_mask(past.shape[1], past_lengths, past.device)
+        return AttentionLSTMState(recurrent, Cache(*self.attention.project(encoded)), mask)
+
+    def step(
+        self, state: AttentionLSTMState, future_t: Tensor
+    ) -> tuple[Tensor, AttentionLSTMState]:
+        """Decode one future step, as `forward` would.
+
+        Parameters
+        ----------
+        state : AttentionLSTMState
+            Of `init_state` or of the step before; it stays as it is.
+        future_t : Tensor of shape (batch, num_future_features)
+            The next step's known future.
+
+        Returns
+        -------
+        output_t : Tensor of shape (batch, output_dim)
+        state : AttentionLSTMState
+            The state for the step after this.
+        """
+        future = prepare_step(future_t, state.recurrent[0].shape[1], self.widths[1])
+        decoded, recurrent = self.recurrent.decode(future, state.recurrent)
+        attended = self.attention.attend(decoded, *state.cache, state.mask)
+        output: Tensor = self.output(self.combine(attended, decoded))
+        cache = state.cache.append(Cache(*self.attention.project(decoded)))
+        mask = None if state.mask is None else functional.pad(state.mask, (0, 1), value=True)
+        return output[:, 0], AttentionLSTMState(recurrent, cache, mask)
 
     @torch.no_grad()
     def attention_weights(

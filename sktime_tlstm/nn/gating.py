@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sktime_tlstm.nn.normalization import make_norm
+
 
 class GatedLinearUnit(nn.Module):
     r"""Linear map whose output is scaled by a learned gate.
@@ -51,7 +53,7 @@ class GatedLinearUnit(nn.Module):
 
 
 class AddNorm(nn.Module):
-    r"""Residual connection followed by layer normalization.
+    r"""Residual connection followed by normalization.
 
     .. math:: y = \mathrm{LayerNorm}(x + r) \quad\text{or, trainable,}\quad
               y = \mathrm{LayerNorm}(x + 2 \sigma(m) \odot r)
@@ -64,6 +66,16 @@ class AddNorm(nn.Module):
         Width of both inputs and of the output.
     trainable_add : bool, default=False
         Whether the residual is scaled by a learned factor between 0 and 2 per feature.
+    norm : str or None, default="layer"
+        Kind of normalization, one of `NORMS`; None for the bare sum (where a block normalizes
+        first).
+    condition_features : int, default=0
+        Width of the condition that an adaptive norm follows.
+
+    Raises
+    ------
+    ValueError
+        If ``norm`` is unknown, or adaptive without ``condition_features``.
 
     Examples
     --------
@@ -73,16 +85,26 @@ class AddNorm(nn.Module):
     [-1.0, 1.0]
     """
 
-    def __init__(self, d_model: int, trainable_add: bool = False) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        trainable_add: bool = False,
+        norm: str | None = "layer",
+        condition_features: int = 0,
+    ) -> None:
         super().__init__()
         self.residual_logit = nn.Parameter(torch.zeros(d_model)) if trainable_add else None
-        self.norm = nn.LayerNorm(d_model)
+        self.norm = make_norm(norm, d_model, condition_features)
 
-    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        """Add ``residual`` to ``x``, both of shape (..., d_model), and normalize."""
+    def forward(self, x: Tensor, residual: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Add ``residual`` to ``x``, both of shape (..., d_model), and normalize.
+
+        An adaptive norm takes (batch, time, d_model) and needs ``condition``, of shape (batch,
+        condition_features); the others ignore it.
+        """
         if self.residual_logit is not None:
             residual = residual * 2 * torch.sigmoid(self.residual_logit)
-        normalized: Tensor = self.norm(x + residual)
+        normalized: Tensor = self.norm(x + residual, condition)
         return normalized
 
 
@@ -101,11 +123,16 @@ class GateAddNorm(nn.Module):
         Dropout probability in front of the gate.
     trainable_add : bool, default=False
         Whether the residual is scaled by ``2 * sigmoid(m)``, ``m`` learned and zero at first.
+    norm : str or None, default="layer"
+        Kind of normalization, one of `NORMS`; None for the bare sum.
+    condition_features : int, default=0
+        Width of the condition that an adaptive norm follows.
 
     Raises
     ------
     ValueError
-        If ``dropout`` lies outside [0, 1].
+        If ``dropout`` lies outside [0, 1], ``norm`` is unknown, or it is adaptive without
+        ``condition_features``.
 
     Examples
     --------
@@ -116,14 +143,21 @@ class GateAddNorm(nn.Module):
     torch.Size([2, 7, 5])
     """
 
-    def __init__(self, d_model: int, dropout: float = 0.0, trainable_add: bool = False) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        dropout: float = 0.0,
+        trainable_add: bool = False,
+        norm: str | None = "layer",
+        condition_features: int = 0,
+    ) -> None:
         super().__init__()
         self.gate = GatedLinearUnit(d_model, d_model, dropout)
-        self.add_norm = AddNorm(d_model, trainable_add)
+        self.add_norm = AddNorm(d_model, trainable_add, norm, condition_features)
 
-    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        """Gate ``x``, add ``residual``, normalize; all of shape (..., d_model)."""
-        normalized: Tensor = self.add_norm(self.gate(x), residual)
+    def forward(self, x: Tensor, residual: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Gate ``x``, add ``residual``, normalize (`AddNorm`); all of shape (..., d_model)."""
+        normalized: Tensor = self.add_norm(self.gate(x), residual, condition)
         return normalized
 
 
@@ -187,8 +221,25 @@ class GatedResidualNetwork(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map ``x`` (..., in_features) and ``context`` (broadcastable) to (..., out_features)."""
-        hidden = functional.elu(self._add_context(self.input_layer(x), context))
-        normalized: Tensor = self.norm(self.gate(self.hidden_layer(hidden)) + self.project(x))
+        return self.refine(self.input_layer(x), self.project(x), context)
+
+    def refine(self, entered: Tensor, residual: Tensor, context: Tensor | None = None) -> Tensor:
+        """Do the rest of `forward`, for callers who map ``x`` themselves.
+
+        Parameters
+        ----------
+        entered : Tensor of shape (..., hidden_features)
+            What ``input_layer`` makes of ``x``.
+        residual : Tensor of shape (..., out_features)
+            What ``project`` makes of ``x``.
+        context : Tensor of shape (..., context_features) or None
+
+        Returns
+        -------
+        Tensor of shape (..., out_features)
+        """
+        hidden = functional.elu(self._add_context(entered, context))
+        normalized: Tensor = self.norm(self.gate(self.hidden_layer(hidden)) + residual)
         return normalized
 
     def _add_context(self, hidden: Tensor, context: Tensor | None) -> Tensor:

@@ -45,13 +45,8 @@ def prepare_inputs(
     >>> prepare_inputs(past, future, torch.tensor([2]), None, (1, 1))[0].flatten().tolist()
     [1.0, 1.0, 0.0]
     """
-    for name, sequence, width in (("past", past, widths[0]), ("future", future, widths[1])):
-        if sequence.ndim != 3 or sequence.shape[-1] != width:
-            raise ValueError(
-                f"Got {name} of shape {tuple(sequence.shape)}; expected (batch, time, {width}). "
-                f"Build the network with num_{name}_features={sequence.shape[-1]}, or pass "
-                f"{width} features."
-            )
+    _check_width("past", past, widths[0])
+    _check_width("future", future, widths[1])
     if len(past) != len(future):
         raise ValueError(
             f"Got a past of {len(past)} rows and a future of {len(future)}; expected as many. "
@@ -61,6 +56,120 @@ def prepare_inputs(
         _clear_padding(past, past_lengths, "past_lengths"),
         _clear_padding(future, future_lengths, "future_lengths"),
     )
+
+
+def prepare_past(past: Tensor, past_lengths: Tensor | None, width: int) -> Tensor:
+    """Do what `prepare_inputs` does, where there is no future yet (``init_state``).
+
+    Parameters
+    ----------
+    past : Tensor of shape (batch, past_time, num_past_features)
+    past_lengths : Tensor of shape (batch,) or None
+        Numbers of real steps; None where nothing is padded.
+    width : int
+        The expected ``num_past_features``.
+
+    Returns
+    -------
+    Tensor
+        The past, zero in the padding.
+
+    Raises
+    ------
+    ValueError
+        If a shape is not the expected one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> prepare_past(torch.ones(1, 3, 1), torch.tensor([2]), 1).flatten().tolist()
+    [1.0, 1.0, 0.0]
+    """
+    _check_width("past", past, width)
+    return _clear_padding(past, past_lengths, "past_lengths")
+
+
+def prepare_step(future_t: Tensor, batch: int, width: int) -> Tensor:
+    """Check the input of one step of incremental decoding.
+
+    Parameters
+    ----------
+    future_t : Tensor of shape (batch, num_future_features)
+    batch : int
+        Number of rows of the state which is continued.
+    width : int
+        The expected ``num_future_features``.
+
+    Returns
+    -------
+    Tensor of shape (batch, 1, num_future_features)
+        A future of one step.
+
+    Raises
+    ------
+    ValueError
+        If the shape is not the expected one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> prepare_step(torch.ones(5, 3), 5, 3).shape
+    torch.Size([5, 1, 3])
+    """
+    if future_t.shape != (batch, width):
+        raise ValueError(
+            f"Got a step of shape {tuple(future_t.shape)}; expected ({batch}, {width}), "
+            "(batch, num_future_features) of the state. Pass one step of each row's future."
+        )
+    return future_t[:, None]
+
+
+def prepare_static(static: Tensor | None, batch: int, num_static_features: int) -> Tensor | None:
+    """Check the static features of a network that may have been built without any.
+
+    Parameters
+    ----------
+    static : Tensor of shape (batch, num_static_features) or None
+    batch : int
+        Number of rows.
+    num_static_features : int
+        The expected width; 0 in a network without static features.
+
+    Returns
+    -------
+    Tensor of shape (batch, num_static_features) or None
+        ``static``, None where the network has none.
+
+    Raises
+    ------
+    ValueError
+        If static features are missing, unexpected or of another shape.
+
+    Examples
+    --------
+    >>> import torch
+    >>> prepare_static(torch.ones(5, 3), 5, 3).shape
+    torch.Size([5, 3])
+    """
+    expected = (batch, num_static_features) if num_static_features else None
+    got = None if static is None else tuple(static.shape)
+    if got != expected:
+        raise ValueError(
+            f"Got static {'None' if got is None else f'of shape {got}'} for a network with "
+            f"num_static_features={num_static_features} and a batch of {batch}; expected "
+            f"{'None' if expected is None else f'the shape {expected}'}. Pass static features "
+            "exactly where the network was built with them, one vector for each row."
+        )
+    return static
+
+
+def _check_width(name: str, sequence: Tensor, width: int) -> None:
+    if sequence.ndim != 3 or sequence.shape[-1] != width:
+        raise ValueError(
+            f"Got {name} of shape {tuple(sequence.shape)}; expected (batch, time, {width}). "
+            f"Build the network with num_{name}_features={sequence.shape[-1]}, or pass "
+            f"{width} features."
+        )
 
 
 def _clear_padding(sequence: Tensor, lengths: Tensor | None, name: str) -> Tensor:

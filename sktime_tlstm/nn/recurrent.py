@@ -1,4 +1,4 @@
-"""The LSTM encoder-decoder pair that every LSTM network shares."""
+"""The LSTMs that the networks share: the encoder-decoder pair, and one that reads both ways."""
 
 from __future__ import annotations
 
@@ -8,6 +8,87 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 State = tuple[Tensor, Tensor]
+
+
+class BidirectionalLSTM(nn.Module):
+    r"""LSTM layers that read every row forwards and backwards, each over its real length.
+
+    .. math::
+        \overrightarrow{h}_t = \mathrm{LSTM}_f(x_t, \overrightarrow{h}_{t-1}), \qquad
+        \overleftarrow{h}_t = \mathrm{LSTM}_b(x_t, \overleftarrow{h}_{t+1}), \qquad
+        y_t = [\overrightarrow{h}_t; \overleftarrow{h}_t]
+
+    Schuster and Paliwal 1997, "Bidirectional Recurrent Neural Networks", section II.B; the next
+    layer reads ``y``. It computes what ``nn.LSTM(bidirectional=True)`` computes of a packed
+    sequence. Two LSTMs a layer, the second of which reads each row reversed within its real
+    length, keep the fast path of padded rows on a CPU.
+
+    Parameters
+    ----------
+    in_features : int
+        Width of the input.
+    width : int
+        Width of each direction; the output is twice as wide.
+    num_layers : int, default=1
+        Number of layers.
+    dropout : float, default=0.0
+        Dropout probability between layers; there is none after the last.
+
+    Raises
+    ------
+    ValueError
+        If ``num_layers`` is below 1, or a length is not between 1 and the number of steps.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktime_tlstm.nn import BidirectionalLSTM
+    >>> lstm = BidirectionalLSTM(3, 5, num_layers=2)
+    >>> encoded, (hidden, cell) = lstm(torch.ones(2, 11, 3), torch.tensor([11, 6]))
+    >>> encoded.shape, hidden.shape
+    (torch.Size([2, 11, 10]), torch.Size([2, 2, 10]))
+    """
+
+    def __init__(
+        self, in_features: int, width: int, num_layers: int = 1, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        if num_layers < 1:
+            raise ValueError(
+                f"Got num_layers={num_layers}; expected 1 or more. Pass the number of layers."
+            )
+        widths = [in_features, *[2 * width] * (num_layers - 1)]
+        self.forwards = nn.ModuleList(nn.LSTM(read, width, batch_first=True) for read in widths)
+        self.backwards = nn.ModuleList(nn.LSTM(read, width, batch_first=True) for read in widths)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, sequence: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, State]:
+        """Read ``sequence`` both ways.
+
+        Parameters
+        ----------
+        sequence : Tensor of shape (batch, time, in_features)
+            Left-aligned, padding last.
+        lengths : Tensor of shape (batch,) or None
+            Numbers of real steps.
+
+        Returns
+        -------
+        encoded : Tensor of shape (batch, time, 2 * width)
+            Forwards first, then backwards.
+        state : tuple of two Tensors of shape (num_layers, batch, 2 * width)
+            Where each direction ended: forwards at the last real step, backwards at the first.
+        """
+        lengths = _ragged_lengths(lengths, sequence.shape[1])
+        states: list[State] = []
+        for forwards, backwards in zip(self.forwards, self.backwards, strict=True):
+            sequence = self.dropout(sequence) if states else sequence
+            ahead, end = _run(forwards, sequence, lengths)
+            behind, start = _run(backwards, _reverse(sequence, lengths), lengths)
+            sequence = torch.cat((ahead, _reverse(behind, lengths)), dim=-1)
+            states.append((torch.cat((end[0], start[0]), -1), torch.cat((end[1], start[1]), -1)))
+        hidden, cell = (torch.cat(layers) for layers in zip(*states, strict=True))
+        return sequence, (hidden, cell)
 
 
 class LSTMEncoderDecoder(nn.Module):
@@ -31,12 +112,15 @@ class LSTMEncoderDecoder(nn.Module):
         Dropout probability between layers; there is none after the last.
     share_weights : bool, default=False
         Whether both are the same ``nn.LSTM`` object.
+    bidirectional : bool, default=False
+        Whether the encoder is a `BidirectionalLSTM`, ``encoder_width`` wide each way; what it
+        hands over passes through linear maps from twice that width.
 
     Raises
     ------
     ValueError
-        If weights are to be shared between LSTMs of different shapes, or a length is not between
-        1 and the number of steps.
+        If weights are to be shared between LSTMs of different shapes or kinds, or a length is not
+        between 1 and the number of steps.
 
     Examples
     --------
@@ -57,8 +141,14 @@ class LSTMEncoderDecoder(nn.Module):
         num_layers: int = 1,
         dropout: float = 0.0,
         share_weights: bool = False,
+        bidirectional: bool = False,
     ) -> None:
         super().__init__()
+        if share_weights and bidirectional:
+            raise ValueError(
+                "Got share_weights=True and bidirectional=True; expected at most one, for the "
+                "decoder cannot read what has not been decoded yet. Pass share_weights=False."
+            )
         shapes = (past_features, encoder_width), (future_features, decoder_width)
         if share_weights and shapes[0] != shapes[1]:
             raise ValueError(
@@ -68,15 +158,20 @@ class LSTMEncoderDecoder(nn.Module):
             )
         # nn.LSTM warns of dropout that has no second layer to act on.
         between = dropout if num_layers > 1 else 0.0
-        self.encoder = nn.LSTM(*shapes[0], num_layers, dropout=between, batch_first=True)
+        self.encoder: nn.LSTM | BidirectionalLSTM = (
+            BidirectionalLSTM(*shapes[0], num_layers, dropout)
+            if bidirectional
+            else nn.LSTM(*shapes[0], num_layers, dropout=between, batch_first=True)
+        )
         self.decoder = (
             self.encoder
             if share_weights
             else nn.LSTM(*shapes[1], num_layers, dropout=between, batch_first=True)
         )
-        self.hidden_projection = _projection(encoder_width, decoder_width)
-        self.cell_projection = _projection(encoder_width, decoder_width)
-        self.encoded_projection = _projection(encoder_width, decoder_width)
+        encoded_width = 2 * encoder_width if bidirectional else encoder_width
+        self.hidden_projection = _projection(encoded_width, decoder_width)
+        self.cell_projection = _projection(encoded_width, decoder_width)
+        self.encoded_projection = _projection(encoded_width, decoder_width)
 
     def forward(
         self, past: Tensor, future: Tensor, past_lengths: Tensor | None = None
@@ -92,7 +187,9 @@ class LSTMEncoderDecoder(nn.Module):
         decoded, _ = self.decode(future, state)
         return encoded, decoded
 
-    def encode(self, past: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, State]:
+    def encode(
+        self, past: Tensor, lengths: Tensor | None = None, state: State | None = None
+    ) -> tuple[Tensor, State]:
         """Run the encoder and hand over the state at each row's last real step.
 
         Parameters
@@ -101,13 +198,29 @@ class LSTMEncoderDecoder(nn.Module):
             Left-aligned, padding last.
         lengths : Tensor of shape (batch,) or None
             Numbers of real steps. Kept on the host they spare a device one wait.
+        state : tuple of two Tensors of shape (num_layers, batch, encoder_width) or None
+            Where the encoder starts from; None is a state of zeros.
 
         Returns
         -------
         encoded : Tensor of shape (batch, past_time, decoder_width)
         state : tuple of two Tensors of shape (num_layers, batch, decoder_width)
+
+        Raises
+        ------
+        ValueError
+            If a bidirectional encoder is given a state.
         """
-        encoded, (hidden, cell) = self._encode(past, None if lengths is None else lengths.cpu())
+        if isinstance(self.encoder, BidirectionalLSTM):
+            if state is not None:
+                raise ValueError(
+                    "Got a state for a bidirectional encoder; expected None, for it starts at "
+                    "both ends. Build the pair with bidirectional=False, or leave the state out."
+                )
+            encoded, (hidden, cell) = self.encoder(past, lengths)
+        else:
+            lengths = _ragged_lengths(lengths, past.shape[1])
+            encoded, (hidden, cell) = _run(self.encoder, past, lengths, state)
         state = self.hidden_projection(hidden), self.cell_projection(cell)
         return self.encoded_projection(encoded), state
 
@@ -122,35 +235,57 @@ class LSTMEncoderDecoder(nn.Module):
         decoded, state = self.decoder(future, state)
         return decoded, state
 
-    def _encode(self, past: Tensor, lengths: Tensor | None) -> tuple[Tensor, State]:
-        time = past.shape[1]
-        if lengths is None:
-            encoded, state = self.encoder(past)
-            return encoded, state
-        if int(lengths.min()) < 1 or int(lengths.max()) > time:
-            raise ValueError(
-                f"Got past_lengths between {int(lengths.min())} and {int(lengths.max())} for a "
-                f"past of {time} steps; expected lengths from 1 to {time}. Give an empty past one "
-                "row of zeros."
-            )
-        if int(lengths.min()) == time:
-            return self._encode(past, None)
-        return (_run_packed if past.is_cuda else _run_in_segments)(self.encoder, past, lengths)
-
 
 def _projection(in_features: int, out_features: int) -> nn.Module:
     return nn.Identity() if in_features == out_features else nn.Linear(in_features, out_features)
 
 
-def _run_packed(lstm: nn.LSTM, past: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
+def _ragged_lengths(lengths: Tensor | None, time: int) -> Tensor | None:
+    """Check ``lengths`` and bring them to the host; None where no row is padded."""
+    if lengths is None:
+        return None
+    lengths = lengths.cpu()
+    if int(lengths.min()) < 1 or int(lengths.max()) > time:
+        raise ValueError(
+            f"Got past_lengths between {int(lengths.min())} and {int(lengths.max())} for a "
+            f"past of {time} steps; expected lengths from 1 to {time}. Give an empty past one "
+            "row of zeros."
+        )
+    return None if int(lengths.min()) == time else lengths
+
+
+def _reverse(sequence: Tensor, lengths: Tensor | None) -> Tensor:
+    """Reverse the real steps of each row; the padding stays where it is."""
+    if lengths is None:
+        return sequence.flip(1)
+    steps, lengths = torch.arange(sequence.shape[1]), lengths[:, None]
+    source = torch.where(steps < lengths, lengths - 1 - steps, steps).to(sequence.device)
+    return sequence.gather(1, source[:, :, None].expand_as(sequence))
+
+
+def _run(
+    lstm: nn.Module, sequence: Tensor, lengths: Tensor | None, state: State | None = None
+) -> tuple[Tensor, State]:
+    """Run ``lstm``; its state is that of each row's last real step, its padding is zero."""
+    if lengths is None:
+        encoded, state = lstm(sequence, state)
+        return encoded, state
+    return (_run_packed if sequence.is_cuda else _run_in_segments)(lstm, sequence, lengths, state)
+
+
+def _run_packed(
+    lstm: nn.Module, past: Tensor, lengths: Tensor, state: State | None = None
+) -> tuple[Tensor, State]:
     """Run ``lstm`` on the real steps, as cuDNN likes it; ``lengths`` are on the host."""
     packed = pack_padded_sequence(past, lengths, batch_first=True, enforce_sorted=False)
-    packed, state = lstm(packed)
+    packed, state = lstm(packed, state)
     encoded, _ = pad_packed_sequence(packed, batch_first=True, total_length=past.shape[1])
     return encoded, state
 
 
-def _run_in_segments(lstm: nn.LSTM, past: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
+def _run_in_segments(
+    lstm: nn.Module, past: Tensor, lengths: Tensor, state: State | None = None
+) -> tuple[Tensor, State]:
     """Do what `_run_packed` does, several times faster on a CPU.
 
     There, the gradient of a packed sequence costs time quadratic in its steps. Instead the longest
@@ -163,7 +298,8 @@ def _run_in_segments(lstm: nn.LSTM, past: Tensor, lengths: Tensor) -> tuple[Tens
     stretches = torch.diff(stops, prepend=stops.new_zeros(1)).tolist()
     padding = past.shape[1] - sum(stretches)
     pieces = torch.split(past[order], [*stretches, padding], dim=1)[:-1]
-    state: State | None = None
+    if state is not None:
+        state = state[0][:, order], state[1][:, order]
     outputs, finished = [], []
     for piece, alive, remaining in zip(pieces, running, [*running[1:], 0], strict=True):
         output, (hidden, cell) = lstm(piece[:alive], state)

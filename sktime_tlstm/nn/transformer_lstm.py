@@ -3,101 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from sktime_tlstm.nn.attention import decoder_mask, encoder_mask, make_attention
-from sktime_tlstm.nn.gating import GateAddNorm, GatedResidualNetwork
-from sktime_tlstm.nn.inputs import prepare_inputs
-from sktime_tlstm.nn.recurrent import LSTMEncoderDecoder
+from sktime_tlstm.nn.attention import decoder_mask, encoder_mask, padding_mask
+from sktime_tlstm.nn.blocks import (
+    BlockStack,
+    Cache,
+    TransformerBlock,
+    check_causality,
+    check_stepwise,
+    describe_rows,
+)
+from sktime_tlstm.nn.feedforward import auxiliary_loss, forget_auxiliary_loss
+from sktime_tlstm.nn.gating import GatedResidualNetwork
+from sktime_tlstm.nn.inputs import prepare_inputs, prepare_past, prepare_static, prepare_step
+from sktime_tlstm.nn.normalization import make_norm
+from sktime_tlstm.nn.recurrent import LSTMEncoderDecoder, State
 from sktime_tlstm.nn.transformertf import load_transformertf_state_dict
 
 
-class TransformerBlock(nn.Module):
-    """Encoder self-attention, then attention of the decoder to both, each behind a gate.
+class TransformerLSTMState(NamedTuple):
+    """What `TransformerLSTM.step` needs to know of a row's past and of the steps before it."""
 
-    The equations stand in `TransformerLSTM`.
-
-    Parameters
-    ----------
-    d_model : int
-        Width of both sequences.
-    num_heads : int
-        Number of attention heads.
-    dropout : float, default=0.0
-        Dropout probability of attended values and in front of the gates.
-    attention : str, default="interpretable"
-        Kind of attention, one of `ATTENTIONS`.
-    encoder_attention : bool, default=True
-        Whether the encoder attends to itself; without, it passes unchanged.
-    trainable_add : bool, default=False
-        Whether the residuals of the gates are scaled by learned factors.
-
-    Raises
-    ------
-    ValueError
-        If ``num_heads`` does not divide ``d_model`` or ``attention`` is unknown.
-
-    Examples
-    --------
-    >>> import torch
-    >>> block = TransformerBlock(6, num_heads=3)
-    >>> encoded, decoded = block(torch.ones(2, 7, 6), torch.ones(2, 5, 6))
-    >>> encoded.shape, decoded.shape
-    (torch.Size([2, 7, 6]), torch.Size([2, 5, 6]))
-    """
-
-    def __init__(
-        self,
-        d_model: int,
-        num_heads: int,
-        dropout: float = 0.0,
-        attention: str = "interpretable",
-        encoder_attention: bool = True,
-        trainable_add: bool = False,
-    ) -> None:
-        super().__init__()
-        self.encoder_attention = (
-            make_attention(attention, d_model, num_heads, dropout) if encoder_attention else None
-        )
-        self.encoder_gate = (
-            GateAddNorm(d_model, dropout, trainable_add) if encoder_attention else None
-        )
-        self.decoder_attention = make_attention(attention, d_model, num_heads, dropout)
-        self.decoder_gate = GateAddNorm(d_model, dropout, trainable_add)
-
-    def forward(
-        self,
-        encoded: Tensor,
-        decoded: Tensor,
-        encoder_mask: Tensor | None = None,
-        decoder_mask: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Refine both sequences, ``encoded`` and ``decoded``, each (batch, time, d_model)."""
-        encoded = self._refine_encoded(encoded, encoder_mask)
-        both = torch.cat((encoded, decoded), dim=1)
-        attended = self.decoder_attention(decoded, both, both, decoder_mask)
-        return encoded, self.decoder_gate(attended, decoded)
-
-    def attention_weights(
-        self,
-        encoded: Tensor,
-        decoded: Tensor,
-        encoder_mask: Tensor | None = None,
-        decoder_mask: Tensor | None = None,
-    ) -> Tensor:
-        """Return the decoder's weights (batch, head, future_time, past_time + future_time)."""
-        both = torch.cat((self._refine_encoded(encoded, encoder_mask), decoded), dim=1)
-        return self.decoder_attention.weights(decoded, both, decoder_mask)
-
-    def _refine_encoded(self, encoded: Tensor, mask: Tensor | None) -> Tensor:
-        if self.encoder_attention is None or self.encoder_gate is None:
-            return encoded
-        attended = self.encoder_attention(encoded, encoded, encoded, mask)
-        refined: Tensor = self.encoder_gate(attended, encoded)
-        return refined
+    #: ``h`` and ``c`` of the decoder, each (num_layers, batch, d_model).
+    recurrent: State
+    #: Keys and values of each block, in order.
+    caches: tuple[Cache, ...]
+    #: (batch, 1, 1, time), bool: True at the steps of the caches that are real; None for all.
+    mask: Tensor | None
+    #: (batch, condition_features): what adaptive norms follow.
+    condition: Tensor | None
+    #: (batch, num_static_features).
+    static: Tensor | None
 
 
 class TransformerLSTM(nn.Module):
@@ -120,6 +61,11 @@ class TransformerLSTM(nn.Module):
     2021, "Temporal Fusion Transformers" (equations 2 to 5 and 13 to 16); the network is that of
     TransformerTF, whose weights `load_transformertf_state_dict` reads.
 
+    With a feed-forward layer, ``GateAddNorm(FeedForward(E), E)`` follows each attention, and so for
+    ``D``; with ``norm_first``, a branch reads ``Norm(x)`` and the sum is not normalized. One block
+    without feed-forward layers starts as its layers do; of more branches each starts smaller
+    (`ResidualBlock`), in the default network by the square root of two.
+
     Parameters
     ----------
     num_past_features, num_future_features : int
@@ -135,24 +81,53 @@ class TransformerLSTM(nn.Module):
     num_heads : int, default=4
         Number of attention heads, a divisor of ``d_model``.
     dropout : float, default=0.1
-        Dropout probability, in front of gates, of attended values and between LSTM layers.
+        Dropout probability, in front of gates, of attended values, within feed-forward layers and
+        between LSTM layers.
     causal_attention : bool, default=True
         Whether a future step sees only the past and the future steps before it. Without, it sees
         the whole future, which is known in advance too.
     share_lstm_weights : bool, default=False
         Whether encoder and decoder are one LSTM.
-    attention : {"interpretable", "multi_head"}, default="interpretable"
-        Kind of attention.
+    attention : {"interpretable", "multi_head", "frequency"}, default="interpretable"
+        Kind of attention. "frequency" mixes whole sequences, and needs ``causal_attention=False``.
     encoder_attention : bool, default=True
-        Whether blocks have the encoder's self-attention; without, ``E`` passes them unchanged.
+        Whether blocks have the encoder's self-attention (and its feed-forward layer); without,
+        ``E`` passes them unchanged.
     trainable_add : bool, default=False
-        Whether residuals around attention are scaled by learned factors.
+        Whether residuals within blocks are scaled by learned factors.
+    norm : {"layer", "rms", "adaptive"}, default="layer"
+        Kind of normalization within blocks. Gain and bias of "adaptive" follow the mean of the
+        row's past behind its input network, and its static features.
+    norm_first : bool, default=False
+        Whether the input of each branch is normalized, and not the sum.
+    final_norm : bool, default=False
+        Whether ``D`` is normalized in front of the output.
+    feedforward : {None, "relu", "gelu", "silu", "swiglu", "moe"}, default=None
+        Kind of the feed-forward layer after each attention; None for none.
+    dim_feedforward : int or None, default=None
+        Width within feed-forward layers; None for ``4 * d_model``.
+    num_experts : int, default=4
+        Number of experts of a mixture (``feedforward="moe"``).
+    experts_per_token : int, default=2
+        Number of experts of a mixture that see each step.
+    capacity_factor : float or None, default=None
+        How full an expert of a mixture may get in training; None for no limit.
+    share_layers : bool, default=False
+        Whether one block is applied ``num_transformer_blocks`` times.
+    gradient_checkpointing : bool, default=False
+        Whether training keeps only what passes between blocks and computes the rest again for the
+        gradient: less memory, more time, the same result.
+    attention_kernel : {"auto", "flash", "memory_efficient", "math"}, default="auto"
+        Which of torch's kernels computes attention.
+    num_static_features : int, default=0
+        Number of features that describe a row as a whole, given as ``static``. They are the context
+        of both input networks.
 
     Raises
     ------
     ValueError
-        If ``num_heads`` does not divide ``d_model``, a name is unknown, or a number is out of its
-        range.
+        If ``num_heads`` does not divide ``d_model``, a name is unknown, a number is out of its
+        range, or the attention cannot be causal and is to be.
 
     Examples
     --------
@@ -164,6 +139,13 @@ class TransformerLSTM(nn.Module):
     torch.Size([2, 7, 5])
     >>> network.attention_weights(past, future).shape
     torch.Size([2, 2, 7, 18])
+
+    Step by step:
+
+    >>> state = network.eval().init_state(past)
+    >>> output, state = network.step(state, future[:, 0])
+    >>> output.shape
+    torch.Size([2, 5])
     """
 
     def __init__(
@@ -181,6 +163,18 @@ class TransformerLSTM(nn.Module):
         attention: str = "interpretable",
         encoder_attention: bool = True,
         trainable_add: bool = False,
+        norm: str = "layer",
+        norm_first: bool = False,
+        final_norm: bool = False,
+        feedforward: str | None = None,
+        dim_feedforward: int | None = None,
+        num_experts: int = 4,
+        experts_per_token: int = 2,
+        capacity_factor: float | None = None,
+        share_layers: bool = False,
+        gradient_checkpointing: bool = False,
+        attention_kernel: str = "auto",
+        num_static_features: int = 0,
     ) -> None:
         super().__init__()
         if num_transformer_blocks < 0:
@@ -188,24 +182,47 @@ class TransformerLSTM(nn.Module):
                 f"Got num_transformer_blocks={num_transformer_blocks}; expected 0 or more. "
                 "Pass 0 for the LSTM pair alone."
             )
+        check_causality(attention, causal_attention)
         self.widths = (num_past_features, num_future_features)
         self.num_heads = num_heads
         self.causal_attention = causal_attention
+        self.num_static_features = num_static_features
+        self.is_conditioned = norm == "adaptive"
+        condition_features = d_model + num_static_features if self.is_conditioned else 0
         self.encoder_input = GatedResidualNetwork(
-            num_past_features, d_model, d_model, dropout=dropout
+            num_past_features, d_model, d_model, num_static_features or None, dropout
         )
         self.decoder_input = GatedResidualNetwork(
-            num_future_features, d_model, d_model, dropout=dropout
+            num_future_features, d_model, d_model, num_static_features or None, dropout
         )
         self.recurrent = LSTMEncoderDecoder(
             d_model, d_model, d_model, d_model, num_layers, dropout, share_lstm_weights
         )
-        self.blocks = nn.ModuleList(
-            TransformerBlock(
-                d_model, num_heads, dropout, attention, encoder_attention, trainable_add
+
+        def build_block() -> TransformerBlock:
+            return TransformerBlock(
+                d_model,
+                num_heads,
+                dropout,
+                attention,
+                encoder_attention,
+                trainable_add,
+                attention_kernel=attention_kernel,
+                norm=norm,
+                norm_first=norm_first,
+                feedforward=feedforward,
+                dim_feedforward=dim_feedforward,
+                num_experts=num_experts,
+                experts_per_token=experts_per_token,
+                capacity_factor=capacity_factor,
+                condition_features=condition_features,
+                stack_depth=num_transformer_blocks,
             )
-            for _ in range(num_transformer_blocks)
+
+        self.blocks = BlockStack(
+            build_block, num_transformer_blocks, share_layers, gradient_checkpointing
         )
+        self.final_norm = make_norm(norm if final_norm else None, d_model, condition_features)
         self.output = nn.Linear(d_model, output_dim)
 
     def forward(
@@ -214,6 +231,8 @@ class TransformerLSTM(nn.Module):
         future: Tensor,
         past_lengths: Tensor | None = None,
         future_lengths: Tensor | None = None,
+        *,
+        static: Tensor | None = None,
     ) -> Tensor:
         """Map a past and a known future to the numbers of every future step.
 
@@ -224,17 +243,98 @@ class TransformerLSTM(nn.Module):
             Both left-aligned, padding last.
         past_lengths, future_lengths : Tensor of shape (batch,), int64, or None
             Numbers of real steps, at least 1; None where nothing is padded.
+        static : Tensor of shape (batch, num_static_features) or None
+            Given exactly where the network was built with static features.
 
         Returns
         -------
         Tensor of shape (batch, future_time, output_dim)
         """
+        forget_auxiliary_loss(self)
         masks = self._masks(past, future, past_lengths, future_lengths)
-        encoded, decoded = self._recur(past, future, past_lengths, future_lengths)
-        for block in self.blocks:
-            encoded, decoded = block(encoded, decoded, *masks)
-        output: Tensor = self.output(decoded)
+        encoded, decoded, condition = self._recur(
+            past, future, past_lengths, future_lengths, static
+        )
+        for block in self.blocks.passed():
+            encoded, decoded = self.blocks.run(block, encoded, decoded, *masks, condition)
+        output: Tensor = self.output(self.final_norm(decoded, condition))
         return output
+
+    def init_state(
+        self,
+        past: Tensor,
+        past_lengths: Tensor | None = None,
+        *,
+        static: Tensor | None = None,
+    ) -> TransformerLSTMState:
+        """Read the past, for `step`.
+
+        Parameters
+        ----------
+        past, past_lengths, static : Tensor
+            As in `forward`.
+
+        Returns
+        -------
+        TransformerLSTMState
+
+        Raises
+        ------
+        ValueError
+            If the network is not causal.
+        """
+        check_stepwise(self.causal_attention)
+        past = prepare_past(past, past_lengths, self.widths[0])
+        static = prepare_static(static, len(past), self.num_static_features)
+        past = self.encoder_input(past, _as_context(static))
+        encoded, recurrent = self.recurrent.encode(past, past_lengths)
+        mask = encoder_mask(past.shape[1], past_lengths, past.device)
+        condition = self._describe(past, past_lengths, static)
+        encoded, caches = encoded + past, []
+        for block in self.blocks.passed():
+            encoded = block.encode(encoded, mask, condition)
+            caches.append(block.start(encoded, condition))
+        return TransformerLSTMState(recurrent, tuple(caches), mask, condition, static)
+
+    def step(
+        self, state: TransformerLSTMState, future_t: Tensor
+    ) -> tuple[Tensor, TransformerLSTMState]:
+        """Decode one future step, as `forward` would.
+
+        Parameters
+        ----------
+        state : TransformerLSTMState
+            Of `init_state` or of the step before; it stays as it is.
+        future_t : Tensor of shape (batch, num_future_features)
+            The next step's known future.
+
+        Returns
+        -------
+        output_t : Tensor of shape (batch, output_dim)
+        state : TransformerLSTMState
+            The state for the step after this.
+        """
+        future = prepare_step(future_t, state.recurrent[0].shape[1], self.widths[1])
+        future = self.decoder_input(future, _as_context(state.static))
+        decoded, recurrent = self.recurrent.decode(future, state.recurrent)
+        decoded, caches = decoded + future, []
+        for block, cache in zip(self.blocks.passed(), state.caches, strict=True):
+            decoded, cache = block.step(decoded, cache, state.mask, state.condition)
+            caches.append(cache)
+        output: Tensor = self.output(self.final_norm(decoded, state.condition))
+        mask = None if state.mask is None else functional.pad(state.mask, (0, 1), value=True)
+        state = state._replace(recurrent=recurrent, caches=tuple(caches), mask=mask)
+        return output[:, 0], state
+
+    def auxiliary_loss(self) -> Tensor:
+        """Return what mixtures of experts add to the training loss of the last `forward`.
+
+        Returns
+        -------
+        Tensor of shape ()
+            Zero without any. It is handed over once: a second call returns zero.
+        """
+        return auxiliary_loss(self)
 
     @torch.no_grad()
     def attention_weights(
@@ -244,15 +344,18 @@ class TransformerLSTM(nn.Module):
         past_lengths: Tensor | None = None,
         future_lengths: Tensor | None = None,
         block: int = -1,
+        *,
+        static: Tensor | None = None,
     ) -> Tensor:
         """Return where the future steps look in one block.
 
         Parameters
         ----------
-        past, future, past_lengths, future_lengths : Tensor
+        past, future, past_lengths, future_lengths, static : Tensor
             As in `forward`.
         block : int, default=-1
-            Which block, counted from the end if negative.
+            Which block, counted from the end if negative; a shared one counts as often as it is
+            applied.
 
         Returns
         -------
@@ -261,20 +364,17 @@ class TransformerLSTM(nn.Module):
         Raises
         ------
         ValueError
-            If there is no such block.
+            If there is no such block, or its attention has no weights.
         """
-        if not -len(self.blocks) <= block < len(self.blocks):
-            raise ValueError(
-                f"Got block={block} of a network with num_transformer_blocks={len(self.blocks)}; "
-                "expected the index of one of its blocks. Attention weights need a network with "
-                "at least one."
-            )
+        *earlier, chosen = self.blocks.up_to(block, "num_transformer_blocks")
         masks = self._masks(past, future, past_lengths, future_lengths)
-        encoded, decoded = self._recur(past, future, past_lengths, future_lengths)
-        *earlier, chosen = list(self.blocks)[: block % len(self.blocks) + 1]
+        encoded, decoded, condition = self._recur(
+            past, future, past_lengths, future_lengths, static
+        )
         for one in earlier:
-            encoded, decoded = one(encoded, decoded, *masks)
-        return cast(TransformerBlock, chosen).attention_weights(encoded, decoded, *masks)
+            encoded, decoded = one(encoded, decoded, *masks, condition)
+        weights: Tensor = chosen.attention_weights(encoded, decoded, *masks[:2], condition)
+        return weights
 
     def load_transformertf_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
         """Load the weights of TransformerTF's network of the same architecture.
@@ -297,12 +397,15 @@ class TransformerLSTM(nn.Module):
         future: Tensor,
         past_lengths: Tensor | None,
         future_lengths: Tensor | None,
-    ) -> tuple[Tensor | None, Tensor | None]:
-        lengths = past_lengths, future_lengths
-        times = past.shape[1], future.shape[1]
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        # Where the encoder and the decoder may look, and which future steps are real.
+        times, lengths = (past.shape[1], future.shape[1]), (past_lengths, future_lengths)
         return (
             encoder_mask(times[0], past_lengths, past.device),
             decoder_mask(*times, *lengths, self.causal_attention, past.device),
+            None
+            if future_lengths is None
+            else padding_mask(future_lengths.to(future.device), times[1]),
         )
 
     def _recur(
@@ -311,8 +414,21 @@ class TransformerLSTM(nn.Module):
         future: Tensor,
         past_lengths: Tensor | None,
         future_lengths: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
+        static: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         past, future = prepare_inputs(past, future, past_lengths, future_lengths, self.widths)
-        past, future = self.encoder_input(past), self.decoder_input(future)
+        static = prepare_static(static, len(past), self.num_static_features)
+        past = self.encoder_input(past, _as_context(static))
+        future = self.decoder_input(future, _as_context(static))
         encoded, decoded = self.recurrent(past, future, past_lengths)
-        return encoded + past, decoded + future
+        return encoded + past, decoded + future, self._describe(past, past_lengths, static)
+
+    def _describe(
+        self, past: Tensor, lengths: Tensor | None, static: Tensor | None
+    ) -> Tensor | None:
+        return describe_rows(past, lengths, static) if self.is_conditioned else None
+
+
+def _as_context(static: Tensor | None) -> Tensor | None:
+    # (batch, num_static_features) -> (batch, 1, num_static_features), the same at every step
+    return None if static is None else static[:, None]

@@ -58,6 +58,46 @@ def test_trainable_add_scales_the_residual_by_twice_a_sigmoid():
     torch.testing.assert_close(layer(x, residual), expected)
 
 
+@pytest.mark.parametrize("norm", ["rms", "adaptive", None])
+@pytest.mark.parametrize("layer", [AddNorm, GateAddNorm])
+def test_the_norm_is_that_which_was_asked_for(layer, norm):
+    torch.manual_seed(3)
+    plain = layer(5)
+    torch.manual_seed(3)
+    other = layer(5, norm=norm, condition_features=2 if norm == "adaptive" else 0)
+    add_norm = other if layer is AddNorm else other.add_norm
+    if norm == "adaptive":
+        torch.nn.init.ones_(add_norm.norm.modulation.weight)
+    x, residual, condition = torch.randn(2, 7, 5), torch.randn(2, 7, 5), torch.randn(2, 2)
+    branch = x if layer is AddNorm else other.gate(x)
+    expected = add_norm.norm(branch + residual, condition)
+    result = other(x, residual, condition)
+    assert torch.equal(result, expected)
+    assert not torch.allclose(result, plain(x, residual), atol=1e-3)
+    if norm is None:
+        assert torch.equal(result, branch + residual)
+
+
+def test_norms_keep_the_names_of_the_parameters():
+    assert list(AddNorm(2).state_dict()) == ["norm.weight", "norm.bias"]
+    names = list(GateAddNorm(2, trainable_add=True).state_dict())
+    assert names == [
+        "gate.linear.weight",
+        "gate.linear.bias",
+        "add_norm.residual_logit",
+        "add_norm.norm.weight",
+        "add_norm.norm.bias",
+    ]
+
+
+@pytest.mark.parametrize("layer", [AddNorm, GateAddNorm])
+def test_impossible_norms_are_errors(layer):
+    with pytest.raises(ValueError, match="norm='batch'"):
+        layer(5, norm="batch")
+    with pytest.raises(ValueError, match="condition_features=0"):
+        layer(5, norm="adaptive")
+
+
 def test_gated_residual_network_worked_by_hand():
     network = GatedResidualNetwork(1, 1, 2, context_features=1)
     fill(network.input_layer, [[2.0]], [1.0])

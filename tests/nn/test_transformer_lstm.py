@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -175,3 +177,223 @@ def test_masks_are_built_once_for_all_blocks(monkeypatch):
     )
     build(num_transformer_blocks=3)(*inputs())
     assert len(calls) == 1
+
+
+# Options of the blocks, which tests/nn/test_blocks.py proves; here, that they reach them.
+
+OTHER_OPTIONS = [
+    {"norm": "rms"},
+    {"norm": "adaptive"},
+    {"norm_first": True},
+    {"final_norm": True},
+    {"feedforward": "relu"},
+    {"feedforward": "gelu"},
+    {"feedforward": "silu"},
+    {"feedforward": "swiglu"},
+    {"feedforward": "moe"},
+    {"feedforward": "relu", "dim_feedforward": 7},
+    {"feedforward": "moe", "num_experts": 3},
+    {"feedforward": "moe", "experts_per_token": 1},
+    {"share_layers": True},
+    {"attention": "frequency", "causal_attention": False},
+    {"causal_attention": False},
+]
+
+
+def shake(network):
+    torch.manual_seed(17)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return network
+
+
+@pytest.mark.parametrize("option", OTHER_OPTIONS, ids=str)
+def test_an_option_of_blocks_changes_the_output(option):
+    outputs = [shake(build(**own))(*inputs()) for own in ({}, option)]
+    for one in OTHER_OPTIONS:  # nor is it that of another option
+        if one is not option and set(one) < set(option):
+            outputs.append(shake(build(**one))(*inputs()))
+    for other in (outputs[0], *outputs[2:]):
+        assert not torch.allclose(outputs[1], other, atol=1e-3)
+
+
+def test_the_forward_pass_with_norms_first_is_the_diagram():
+    network = build(
+        causal_attention=False, norm_first=True, final_norm=True, norm="rms", feedforward="silu"
+    )
+    past, future = inputs()
+    past_in, future_in = network.encoder_input(past), network.decoder_input(future)
+    encoded, decoded = network.recurrent(past_in, future_in)
+    encoded, decoded = encoded + past_in, decoded + future_in
+    for block in network.blocks:
+        normalized = block.encoder_norm(encoded)
+        attended = block.encoder_attention(normalized, normalized, normalized)
+        encoded = encoded + block.encoder_gate.gate(attended)
+        fed = block.encoder_feedforward(block.encoder_feedforward_norm(encoded))
+        encoded = encoded + block.encoder_feedforward_gate.gate(fed)
+        query = block.decoder_norm(decoded)
+        both = torch.cat((block.decoder_norm(encoded), query), 1)
+        attended = block.decoder_attention(query, both, both)
+        decoded = decoded + block.decoder_gate.gate(attended)
+        fed = block.decoder_feedforward(block.decoder_feedforward_norm(decoded))
+        decoded = decoded + block.decoder_feedforward_gate.gate(fed)
+    expected = network.output(network.final_norm(decoded))
+    torch.testing.assert_close(network(past, future), expected)
+
+
+def test_the_weights_of_one_block_start_as_its_layers_do_and_those_of_two_smaller():
+    one, two = build(num_transformer_blocks=1), build(num_transformer_blocks=2)
+    name = "blocks.0.decoder_attention.output.weight"
+    torch.testing.assert_close(two.state_dict()[name], one.state_dict()[name] / 2**0.5)
+    shared = build(num_transformer_blocks=2, share_layers=True)
+    assert torch.equal(shared.state_dict()[name], two.state_dict()[name])
+
+
+def test_shared_layers_are_one_block_applied_again_and_again():
+    shared, plain = (build(share_layers=share, num_transformer_blocks=3) for share in (True, False))
+    assert count(plain) - count(shared) == 2 * count(shared.blocks)
+    weights = shared.state_dict()
+    for name in list(weights):
+        if name.startswith("blocks.0."):
+            weights[name.replace("blocks.0.", "blocks.1.")] = weights[name]
+            weights[name.replace("blocks.0.", "blocks.2.")] = weights[name]
+    plain.load_state_dict(weights)
+    assert torch.equal(shared(*inputs()), plain(*inputs()))
+    for block in (0, 1, 2, -1):
+        assert torch.equal(
+            shared.attention_weights(*inputs(), block=block),
+            plain.attention_weights(*inputs(), block=block),
+        )
+    with pytest.raises(ValueError, match=r"block=3 of .*num_transformer_blocks=3"):
+        shared.attention_weights(*inputs(), block=3)
+
+
+def train_once(network, **inputs_of_rows):
+    """Return the gradients of a training pass, and the bytes that it saved for them."""
+    saved = []
+
+    def keep(tensor):
+        saved.append(tensor.numel() * tensor.element_size())
+        return tensor
+
+    torch.manual_seed(19)
+    network.train().zero_grad()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = network(*inputs(), **inputs_of_rows).sin().sum() + network.auxiliary_loss()
+    kept = sum(saved)
+    loss.backward()
+    return [parameter.grad.clone() for parameter in network.parameters()], kept
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"dropout": 0.4, "norm_first": True, "feedforward": "swiglu", "final_norm": True},
+        {"feedforward": "moe", "share_layers": True},
+        {"norm": "adaptive", "dropout": 0.4, "encoder_attention": False},
+    ],
+    ids=str,
+)
+def test_checkpoints_save_memory_and_change_no_gradient(options):
+    memory = {}
+    for checkpointing, blocks in itertools.product((False, True), (2, 5)):
+        network = build(
+            num_transformer_blocks=blocks, gradient_checkpointing=checkpointing, **options
+        )
+        gradients, memory[checkpointing, blocks] = train_once(network)
+        if not checkpointing:
+            expected = gradients
+    for one, other in zip(gradients, expected, strict=True):  # those of five blocks
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+    growth = [
+        memory[checkpointing, 5] - memory[checkpointing, 2] for checkpointing in (True, False)
+    ]
+    assert growth[0] < 0.2 * growth[1]
+
+
+def test_a_bound_on_experts_acts_in_training_only():
+    options = {"feedforward": "moe", "experts_per_token": 1, "num_experts": 3, "dropout": 0.0}
+    free, bounded = (build(**options, capacity_factor=factor) for factor in (None, 0.2))
+    assert torch.equal(free(*inputs()), bounded(*inputs()))
+    assert not torch.allclose(free.train()(*inputs()), bounded.train()(*inputs()))
+
+
+def test_the_loss_of_experts_is_that_of_the_last_pass_and_handed_over_once():
+    network = build(feedforward="moe").train()
+    network(*inputs())
+    alone = network.auxiliary_loss()
+    assert alone > 0
+    assert network.auxiliary_loss() == 0
+    network(*inputs())
+    network(*inputs())  # the first of both was read by nobody
+    assert network.auxiliary_loss() < 1.5 * alone
+    network.eval()(*inputs())
+    assert network.auxiliary_loss() == 0
+    assert build()(*inputs()).sum() != 0
+    assert build().auxiliary_loss() == 0
+
+
+def test_the_kernel_is_that_of_every_attention():
+    network = build(attention_kernel="math")
+    kernels = [module.kernel for module in network.modules() if hasattr(module, "kernel")]
+    assert kernels == ["math"] * 4
+    torch.testing.assert_close(network(*inputs()), build()(*inputs()))
+    with pytest.raises(ValueError, match="Got kernel='fast'"):
+        build(attention_kernel="fast")
+
+
+def test_frequency_attention_is_refused_where_causality_is_required():
+    with pytest.raises(ValueError, match=r"attention='frequency' with causal_attention=True"):
+        build(attention="frequency")
+    with pytest.raises(ValueError, match="weights of a frequency attention"):
+        build(attention="frequency", causal_attention=False).attention_weights(*inputs())
+
+
+def test_an_adaptive_norm_starts_as_a_layer_norm():
+    adaptive, plain = build(norm="adaptive"), build()
+    weights = {name: x for name, x in adaptive.state_dict().items() if "modulation" not in name}
+    plain.load_state_dict(weights)
+    torch.testing.assert_close(adaptive(*inputs()), plain(*inputs()))
+
+
+def test_static_features_reach_both_input_networks_and_adaptive_norms():
+    past, future = inputs()
+    static = torch.randn(2, 5)
+    network = build(num_static_features=5, norm="adaptive")
+    for name in (
+        "encoder_input.context_layer.weight",
+        "decoder_input.context_layer.weight",
+        "blocks.1.encoder_gate.add_norm.norm.modulation.weight",
+    ):
+        torch.nn.init.zeros_(network.get_parameter(name))
+    network.encoder_input.requires_grad_(False)
+    still = network(past, future, static=static)
+    torch.testing.assert_close(network(past, future, static=-static), still)
+    with torch.no_grad():
+        network.encoder_input.context_layer.weight.normal_()
+    encoded = network(past, future, static=static)
+    assert not torch.allclose(network(past, future, static=-static), encoded)
+    with torch.no_grad():
+        network.encoder_input.context_layer.weight.zero_()
+        network.decoder_input.context_layer.weight.normal_()
+    decoded = network(past, future, static=static)
+    assert not torch.allclose(network(past, future, static=-static), decoded)
+    with torch.no_grad():
+        network.decoder_input.context_layer.weight.zero_()
+        network.blocks[1].encoder_gate.add_norm.norm.modulation.weight[:, 6:].normal_()
+    conditioned = network(past, future, static=static)
+    assert not torch.allclose(network(past, future, static=-static), conditioned)
+
+
+def test_adaptive_norms_follow_the_mean_of_the_past():
+    network = shake(build(norm="adaptive"))
+    past, future = inputs()
+    seen = []
+    norm = network.blocks[0].decoder_gate.add_norm.norm
+    norm.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
+    network(past, future, torch.tensor([11, 4]))
+    behind = network.encoder_input(past)
+    expected = torch.stack((behind[0].mean(0), behind[1, :4].mean(0)))
+    torch.testing.assert_close(seen[0], expected)

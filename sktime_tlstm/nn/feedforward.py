@@ -1,0 +1,416 @@
+"""Feed-forward networks: what a transformer block does to every step by itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+ACTIVATIONS: Mapping[str, type[nn.Module]] = MappingProxyType(
+    {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+)
+
+
+def _hidden_width(d_model: int, dim_feedforward: int | None) -> int:
+    if dim_feedforward is None:
+        return 4 * d_model
+    if dim_feedforward < 1:
+        raise ValueError(
+            f"Got dim_feedforward={dim_feedforward}; expected 1 or more. Pass None for four times "
+            "d_model."
+        )
+    return dim_feedforward
+
+
+class FeedForward(nn.Module):
+    r"""Two linear maps with an activation between them.
+
+    .. math:: y = W_2 \, \mathrm{Dropout}(\phi(W_1 x + b_1)) + b_2
+
+    Vaswani et al. 2017, "Attention is all you need", equation 2.
+
+    Parameters
+    ----------
+    d_model : int
+        Width of input and output.
+    dim_feedforward : int, optional
+        Width of the hidden layer; the default is ``4 * d_model``.
+    dropout : float, default=0.0
+        Dropout probability of the hidden layer.
+    activation : str, default="relu"
+        Name of the activation, one of `ACTIVATIONS`.
+
+    Raises
+    ------
+    ValueError
+        If the activation is unknown or ``dim_feedforward`` below 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktime_tlstm.nn import FeedForward
+    >>> FeedForward(5, activation="gelu")(torch.ones(2, 7, 5)).shape
+    torch.Size([2, 7, 5])
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        dim_feedforward: int | None = None,
+        dropout: float = 0.0,
+        activation: str = "relu",
+    ) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"Got activation={activation!r}; expected one of {list(ACTIVATIONS)}.")
+        width = _hidden_width(d_model, dim_feedforward)
+        self.hidden = nn.Linear(d_model, width)
+        self.activation = ACTIVATIONS[activation]()
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(width, d_model)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map every step of ``x`` (..., d_model); ``mask`` is that of `MixtureOfExperts`."""
+        output: Tensor = self.output(self.dropout(self.activation(self.hidden(x))))
+        return output
+
+
+class SwiGLU(nn.Module):
+    r"""Feed-forward network whose hidden layer is gated.
+
+    .. math:: y = W_2 \, \mathrm{Dropout}(\mathrm{SiLU}(W x + b) \odot (V x + c)) + b_2
+
+    Shazeer 2020, "GLU variants improve transformer", equation 6. It has three matrices where the
+    plain network has two, so its hidden layer is 2/3 as wide: the parameters are as many.
+
+    Parameters
+    ----------
+    d_model : int
+        Width of input and output.
+    dim_feedforward : int, optional
+        Hidden width of the plain network that it matches; the default is ``4 * d_model``.
+    dropout : float, default=0.0
+        Dropout probability of the hidden layer.
+
+    Raises
+    ------
+    ValueError
+        If ``dim_feedforward`` is below 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktime_tlstm.nn import SwiGLU
+    >>> network = SwiGLU(5, dim_feedforward=12)
+    >>> network(torch.ones(2, 7, 5)).shape, network.output.in_features
+    (torch.Size([2, 7, 5]), 8)
+    """
+
+    def __init__(
+        self, d_model: int, dim_feedforward: int | None = None, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        width = round(_hidden_width(d_model, dim_feedforward) * 2 / 3)
+        self.hidden = nn.Linear(d_model, 2 * width)  # gates first, values last
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(width, d_model)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map every step of ``x`` (..., d_model); ``mask`` is that of `MixtureOfExperts`."""
+        gates, values = self.hidden(x).chunk(2, dim=-1)
+        output: Tensor = self.output(self.dropout(functional.silu(gates) * values))
+        return output
+
+
+class MixtureOfExperts(nn.Module):
+    r"""Feed-forward networks of which a router chooses a few for each step.
+
+    .. math:: p = \mathrm{softmax}(W_r x), \qquad
+              y = \sum_{e \in \mathrm{top}_k(p)} g_e \, \mathrm{FFN}_e(x), \qquad
+              g_e = p_e \Big/ \sum_{j \in \mathrm{top}_k(p)} p_j
+
+    Shazeer et al. 2017, "Outrageously large neural networks". With ``experts_per_token=1`` the gate
+    is ``p_e`` itself (Fedus et al. 2021, "Switch transformers", equation 2): renormalized it would
+    be one, and the router would learn nothing. The experts are `FeedForward` networks with GELU.
+
+    In training two losses are kept for `auxiliary_loss`, over the real steps only: the balance of
+    load, ``num_experts * sum_e f_e P_e`` (Fedus et al. 2021, equation 4; ``f_e`` the share of
+    choices that fell on expert e, ``P_e`` its mean probability; 1 where all are used alike), and
+    the router's ``mean logsumexp(W_r x)^2`` (Zoph et al. 2022, "ST-MoE", equation 5).
+
+    Parameters
+    ----------
+    d_model : int
+        Width of input and output.
+    dim_feedforward : int, optional
+        Hidden width of each expert; the default is ``4 * d_model``.
+    dropout : float, default=0.0
+        Dropout probability of the hidden layers.
+    num_experts : int, default=4
+        Number of experts.
+    experts_per_token : int, default=2
+        Number of experts that each step is sent to.
+    capacity_factor : float, optional
+        In training an expert takes at most ``capacity_factor`` times its even share of the steps of
+        a batch; those beyond get nothing from it (first choices come before second ones, earlier
+        steps before later ones). None, the default, for no bound. There is none in evaluation,
+        where a row must not depend on its batch.
+    balance_weight : float, default=0.01
+        Weight of the load-balancing loss.
+    z_weight : float, default=0.001
+        Weight of the router's loss.
+
+    Attributes
+    ----------
+    expert_load : Tensor of shape (num_experts,)
+        Shares of the choices that fell on each expert in the last forward pass, before any bound.
+
+    Raises
+    ------
+    ValueError
+        If ``experts_per_token`` is not in 1 to ``num_experts``, or ``capacity_factor`` not above 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktime_tlstm.nn import MixtureOfExperts, auxiliary_loss
+    >>> network = MixtureOfExperts(5, num_experts=3, experts_per_token=2)
+    >>> network(torch.randn(2, 7, 5)).shape, network.expert_load.shape
+    (torch.Size([2, 7, 5]), torch.Size([3]))
+    >>> bool(auxiliary_loss(network) > 0)
+    True
+    """
+
+    expert_load: Tensor
+
+    def __init__(
+        self,
+        d_model: int,
+        dim_feedforward: int | None = None,
+        dropout: float = 0.0,
+        num_experts: int = 4,
+        experts_per_token: int = 2,
+        capacity_factor: float | None = None,
+        balance_weight: float = 0.01,
+        z_weight: float = 0.001,
+    ) -> None:
+        super().__init__()
+        if not 1 <= experts_per_token <= num_experts:
+            raise ValueError(
+                f"Got experts_per_token={experts_per_token} and num_experts={num_experts}; "
+                "expected 1 <= experts_per_token <= num_experts. Send each step to fewer experts, "
+                "or build more."
+            )
+        if capacity_factor is not None and not capacity_factor > 0:
+            raise ValueError(
+                f"Got capacity_factor={capacity_factor}; expected a number above 0. Pass None for "
+                "experts without a bound."
+            )
+        self.experts_per_token = experts_per_token
+        self.capacity_factor = capacity_factor
+        self.balance_weight = balance_weight
+        self.z_weight = z_weight
+        self.router = nn.Linear(d_model, num_experts, bias=False)
+        self.experts = nn.ModuleList(
+            FeedForward(d_model, dim_feedforward, dropout, "gelu") for _ in range(num_experts)
+        )
+        self.register_buffer("expert_load", torch.zeros(num_experts), persistent=False)
+        self._losses: list[Tensor] = []
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Send every real step to its experts.
+
+        Parameters
+        ----------
+        x : Tensor of shape (batch, time, d_model)
+        mask : Tensor of shape (batch, time), bool, or None
+            True at real steps; None where nothing is padded.
+
+        Returns
+        -------
+        Tensor of shape (batch, time, d_model)
+            Zero in the padding.
+        """
+        tokens = x.flatten(0, -2) if mask is None else x[mask]
+        # In float32 at least, for a softmax of rounded logits chooses other experts.
+        logits = self.router(tokens)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        probabilities = torch.softmax(logits, dim=-1)
+        gates, experts = self._choose(probabilities)
+        self._observe(logits, probabilities, experts)
+        mixed = self._dispatch(tokens, gates, experts)
+        if mask is None:
+            return mixed.view_as(x)
+        return torch.zeros_like(x).masked_scatter(mask[..., None], mixed)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the kept losses behind, whose graph can be neither copied nor pickled."""
+        return {**self.__dict__, "_losses": []}
+
+    def _choose(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:
+        # -> gates and experts of every step, best first, each (token, experts_per_token)
+        gates, experts = probabilities.topk(self.experts_per_token, dim=-1)
+        if self.experts_per_token > 1:
+            gates = gates / gates.sum(dim=-1, keepdim=True)
+        return gates, experts
+
+    def _observe(self, logits: Tensor, probabilities: Tensor, experts: Tensor) -> None:
+        chosen = functional.one_hot(experts, len(self.experts)).to(probabilities.dtype)
+        self.expert_load = chosen.mean(dim=(0, 1))
+        if not self.training:
+            return
+        balance = len(self.experts) * (self.expert_load * probabilities.mean(dim=0)).sum()
+        z_loss = logits.logsumexp(dim=-1).square().mean()
+        loss = self.balance_weight * balance + self.z_weight * z_loss
+        # A recomputation must do all that the first run did, and keep its loss from counting twice.
+        if not _is_recomputing():
+            self._losses.append(loss)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _dispatch(self, tokens: Tensor, gates: Tensor, experts: Tensor) -> Tensor:
+        # Choices are numbered choice * len(tokens) + token: first choices come first. Sorted by
+        # expert, each expert's choices lie together and keep that order.
+        experts, gates = experts.T.flatten(), gates.T.flatten().to(tokens.dtype)
+        order = torch.argsort(experts, stable=True)
+        counts = torch.bincount(experts, minlength=len(self.experts)).tolist()
+        capacity = self._capacity(len(experts))
+        mixed = torch.zeros_like(tokens)
+        # An expert without steps runs too, on none, so that its gradient is zero and not missing.
+        for expert, chosen in zip(self.experts, order.split(counts), strict=True):
+            chosen = chosen[:capacity]
+            rows = chosen % len(tokens)
+            output = gates[chosen, None] * expert(tokens[rows])
+            mixed.index_add_(0, rows, output.to(mixed.dtype))
+        return mixed
+
+    def _capacity(self, choices: int) -> int | None:
+        if self.capacity_factor is None or not self.training:
+            return None
+        return math.ceil(self.capacity_factor * choices / len(self.experts))
+
+
+def _is_recomputing() -> bool:
+    # A forward pass within a backward pass is the second run of a checkpointed block. Only the
+    # graph task says so, and torch has no public name for it. A compiled backward pass never
+    # comes here.
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+
+def auxiliary_loss(network: nn.Module) -> Tensor:
+    """Hand over the losses of all mixtures of experts since they were last read or forgotten.
+
+    A block that is applied several times in a pass contributes as often; a gradient-checkpointed
+    block contributes once. The losses leave the network, so that no graph stays in it: a second
+    call returns zero.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Any network, with or without a `MixtureOfExperts` in it.
+
+    Returns
+    -------
+    Tensor of shape ()
+        Zero in evaluation and where there is no mixture of experts.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktime_tlstm.nn import auxiliary_loss
+    >>> auxiliary_loss(torch.nn.Linear(2, 3))
+    tensor(0.)
+    """
+    parameter = next(network.parameters(), None)
+    losses = []
+    for module in network.modules():
+        if isinstance(module, MixtureOfExperts):
+            losses += module._losses
+            module._losses = []
+    if losses:
+        return torch.stack(losses).sum()
+    return torch.zeros((), device=None if parameter is None else parameter.device)
+
+
+def forget_auxiliary_loss(network: nn.Module) -> None:
+    """Drop the losses that no `auxiliary_loss` has read.
+
+    A network does this where its forward pass starts, so that a pass that nobody trained on leaves
+    nothing to the next.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktime_tlstm.nn import MixtureOfExperts, auxiliary_loss, forget_auxiliary_loss
+    >>> network = MixtureOfExperts(5)
+    >>> output = network(torch.randn(2, 7, 5))
+    >>> forget_auxiliary_loss(network)
+    >>> auxiliary_loss(network)
+    tensor(0.)
+    """
+    for module in network.modules():
+        if isinstance(module, MixtureOfExperts):
+            module._losses = []
+
+
+_Builder = Callable[[int, int | None, float, int, int, float | None], nn.Module]
+
+
+def _make_plain(activation: str) -> _Builder:
+    return lambda d_model, dim_feedforward, dropout, *routing: FeedForward(
+        d_model, dim_feedforward, dropout, activation
+    )
+
+
+FEEDFORWARDS: Mapping[str, _Builder] = MappingProxyType(
+    {
+        **{activation: _make_plain(activation) for activation in ACTIVATIONS},
+        "swiglu": lambda d_model, dim_feedforward, dropout, *routing: SwiGLU(
+            d_model, dim_feedforward, dropout
+        ),
+        "moe": MixtureOfExperts,
+    }
+)
+
+
+def make_feedforward(
+    kind: str,
+    d_model: int,
+    dim_feedforward: int | None = None,
+    dropout: float = 0.0,
+    num_experts: int = 4,
+    experts_per_token: int = 2,
+    capacity_factor: float | None = None,
+) -> nn.Module:
+    """Build the feed-forward network named ``kind``, called as ``feedforward(x, mask=None)``.
+
+    Parameters
+    ----------
+    kind : str
+        One of `FEEDFORWARDS`.
+    d_model : int
+        Width of input and output.
+    dim_feedforward : int, optional
+        Width of the hidden layer; the default is ``4 * d_model``.
+    dropout : float, default=0.0
+        Dropout probability of the hidden layer.
+    num_experts, experts_per_token, capacity_factor : int, int, float
+        As in `MixtureOfExperts`, and read by "moe" only.
+
+    Raises
+    ------
+    ValueError
+        If no feed-forward network has that name, or one of its widths is impossible.
+
+    Examples
+    --------
+    >>> make_feedforward("swiglu", 6).output.out_features
+    6
+    """
+    if kind not in FEEDFORWARDS:
+        raise ValueError(f"Got feedforward={kind!r}; expected one of {list(FEEDFORWARDS)}.")
+    build = FEEDFORWARDS[kind]
+    return build(d_model, dim_feedforward, dropout, num_experts, experts_per_token, capacity_factor)

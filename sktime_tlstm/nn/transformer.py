@@ -1,0 +1,754 @@
+"""Transformer: an encoder of the past and a decoder of the future, without recurrence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sktime_tlstm.nn.attention import decoder_mask, encoder_mask, padding_mask
+from sktime_tlstm.nn.blocks import (
+    BlockStack,
+    Cache,
+    DecoderBlock,
+    EncoderBlock,
+    check_causality,
+    check_stepwise,
+    describe_rows,
+)
+from sktime_tlstm.nn.feedforward import auxiliary_loss, forget_auxiliary_loss
+from sktime_tlstm.nn.inputs import prepare_inputs, prepare_past, prepare_static, prepare_step
+from sktime_tlstm.nn.normalization import make_norm
+from sktime_tlstm.nn.positions import LearnedPositions, sinusoidal, window_positions
+
+
+class TransformerEncoder(nn.Module):
+    """A stack of encoder blocks: self-attention and feed-forward layers over the past.
+
+    Vaswani et al. 2017, "Attention is all you need", section 3.1; the blocks are `EncoderBlock`.
+
+    Parameters
+    ----------
+    d_model : int
+        Width of the sequence.
+    num_heads : int
+        Number of attention heads.
+    num_layers : int, default=2
+        Number of blocks.
+    final_norm : bool, default=True
+        Whether the output is normalized.
+    share_layers : bool, default=False
+        Whether one block is applied ``num_layers`` times.
+    gradient_checkpointing : bool, default=False
+        Whether training keeps only what passes between blocks and computes the rest again.
+    norm : str, default="layer"
+        Kind of normalization, one of `NORMS`.
+    condition_features : int, default=0
+        Width of the condition that adaptive norms follow.
+    **options
+        Further ones of `ResidualBlock`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktime_tlstm.nn import TransformerEncoder
+    >>> TransformerEncoder(6, num_heads=3)(torch.ones(2, 7, 6), torch.tensor([7, 4])).shape
+    torch.Size([2, 7, 6])
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        num_layers: int = 2,
+        *,
+        final_norm: bool = True,
+        share_layers: bool = False,
+        gradient_checkpointing: bool = False,
+        norm: str = "layer",
+        condition_features: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        shared = {"norm": norm, "condition_features": condition_features, **options}
+        self.blocks = BlockStack(
+            lambda: EncoderBlock(d_model, num_heads, stack_depth=num_layers, **shared),
+            num_layers,
+            share_layers,
+            gradient_checkpointing,
+        )
+        self.final_norm = make_norm(norm if final_norm else None, d_model, condition_features)
+
+    def forward(
+        self,
+        encoded: Tensor,
+        lengths: Tensor | None = None,
+        condition: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
+        """Encode the past.
+
+        Parameters
+        ----------
+        encoded : Tensor of shape (batch, past_time, d_model)
+            Left-aligned, padding last.
+        lengths : Tensor of shape (batch,) or None
+            Numbers of real steps; None where nothing is padded.
+        condition : Tensor of shape (batch, condition_features) or None
+            What adaptive norms follow.
+        positions : Tensor of shape (batch or 1, past_time) or None
+            Positions by which queries and keys are turned (rotary embedding).
+
+        Returns
+        -------
+        Tensor of shape (batch, past_time, d_model)
+        """
+        mask = encoder_mask(encoded.shape[1], lengths, encoded.device)
+        for block in self.blocks.passed():
+            encoded = self.blocks.run(block, encoded, mask, condition, positions)
+        normalized: Tensor = self.final_norm(encoded, condition)
+        return normalized
+
+
+class TransformerDecoderState(NamedTuple):
+    """What `TransformerDecoder.step` needs to know of the past and of the steps before it."""
+
+    #: Keys and values of each block, in order.
+    caches: tuple[Cache, ...]
+    #: (batch, 1, 1, time), bool: True at the steps of the caches that are real; None for all.
+    mask: Tensor | None
+    #: (batch, condition_features): what adaptive norms follow.
+    condition: Tensor | None
+
+
+class TransformerDecoder(nn.Module):
+    """A stack of decoder blocks: attention to the past and the future before each step.
+
+    Each block attends, in one attention, to the encoder's output and to the earlier steps of the
+    future; a step reaches itself by the residual connection. So the first step always has a key,
+    which in Vaswani et al. 2017 the start token gives it. The blocks are `DecoderBlock`.
+
+    Parameters
+    ----------
+    d_model : int
+        Width of both sequences.
+    num_heads : int
+        Number of attention heads.
+    num_layers : int, default=2
+        Number of blocks.
+    causal_attention : bool, default=True
+        Whether a step sees only the past and the future steps before it; without, all of them.
+    attention : str, default="multi_head"
+        Kind of attention, one of `ATTENTIONS`.
+    final_norm, share_layers, gradient_checkpointing, norm, condition_features, **options
+        As in `TransformerEncoder`.
+
+    Raises
+    ------
+    ValueError
+        If the attention cannot be causal and is to be.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktime_tlstm.nn import TransformerDecoder
+    >>> decoder = TransformerDecoder(6, num_heads=3).eval()
+    >>> future, encoded = torch.ones(2, 5, 6), torch.ones(2, 7, 6)
+    >>> decoder(future, encoded).shape
+    torch.Size([2, 5, 6])
+    >>> output, state = decoder.step(decoder.init_state(encoded), future[:, 0])
+    >>> output.shape
+    torch.Size([2, 6])
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        num_layers: int = 2,
+        causal_attention: bool = True,
+        attention: str = "multi_head",
+        *,
+        final_norm: bool = True,
+        share_layers: bool = False,
+        gradient_checkpointing: bool = False,
+        norm: str = "layer",
+        condition_features: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        check_causality(attention, causal_attention)
+        self.causal_attention = causal_attention
+        shared = {
+            "attention": attention,
+            "norm": norm,
+            "condition_features": condition_features,
+            **options,
+        }
+        self.blocks = BlockStack(
+            lambda: DecoderBlock(d_model, num_heads, stack_depth=num_layers, **shared),
+            num_layers,
+            share_layers,
+            gradient_checkpointing,
+        )
+        self.final_norm = make_norm(norm if final_norm else None, d_model, condition_features)
+
+    def forward(
+        self,
+        decoded: Tensor,
+        encoded: Tensor,
+        past_lengths: Tensor | None = None,
+        future_lengths: Tensor | None = None,
+        condition: Tensor | None = None,
+        positions: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Decode the whole future.
+
+        Parameters
+        ----------
+        decoded : Tensor of shape (batch, future_time, d_model)
+        encoded : Tensor of shape (batch, past_time, d_model)
+            Both left-aligned, padding last.
+        past_lengths, future_lengths : Tensor of shape (batch,) or None
+            Numbers of real steps; None where nothing is padded.
+        condition : Tensor of shape (batch, condition_features) or None
+            What adaptive norms follow.
+        positions : tuple of two Tensors or None
+            Positions of the past (batch or 1, past_time) and of the future (batch or 1,
+            future_time), by which queries and keys are turned (rotary embedding).
+
+        Returns
+        -------
+        Tensor of shape (batch, future_time, d_model)
+        """
+        arguments = self._surround(decoded, encoded, past_lengths, future_lengths, positions)
+        mask, real, positions = arguments
+        for block in self.blocks.passed():
+            decoded = self.blocks.run(block, decoded, encoded, mask, condition, real, positions)
+        normalized: Tensor = self.final_norm(decoded, condition)
+        return normalized
+
+    def init_state(
+        self,
+        encoded: Tensor,
+        past_lengths: Tensor | None = None,
+        condition: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> TransformerDecoderState:
+        """Read the encoder's output, for `step`.
+
+        Parameters
+        ----------
+        encoded, past_lengths, condition
+            As in `forward`.
+        positions : Tensor of shape (batch or 1, past_time) or None
+            Positions of the past (rotary embedding).
+
+        Returns
+        -------
+        TransformerDecoderState
+
+        Raises
+        ------
+        ValueError
+            If the decoder is not causal.
+        """
+        check_stepwise(self.causal_attention)
+        caches = tuple(block.start(encoded, condition, positions) for block in self.blocks.passed())
+        mask = encoder_mask(encoded.shape[1], past_lengths, encoded.device)
+        return TransformerDecoderState(caches, mask, condition)
+
+    def step(
+        self, state: TransformerDecoderState, decoded_t: Tensor, position: Tensor | None = None
+    ) -> tuple[Tensor, TransformerDecoderState]:
+        """Decode one future step, as `forward` would.
+
+        Parameters
+        ----------
+        state : TransformerDecoderState
+            Of `init_state` or of the step before; it stays as it is.
+        decoded_t : Tensor of shape (batch, d_model)
+        position : Tensor of shape (batch or 1, 1) or None
+            The step's position (rotary embedding).
+
+        Returns
+        -------
+        output_t : Tensor of shape (batch, d_model)
+        state : TransformerDecoderState
+            The state for the step after this.
+        """
+        decoded, caches = decoded_t[:, None], []
+        for block, cache in zip(self.blocks.passed(), state.caches, strict=True):
+            decoded, cache = block.step(decoded, cache, state.mask, state.condition, position)
+            caches.append(cache)
+        output: Tensor = self.final_norm(decoded, state.condition)
+        mask = None if state.mask is None else functional.pad(state.mask, (0, 1), value=True)
+        return output[:, 0], state._replace(caches=tuple(caches), mask=mask)
+
+    @torch.no_grad()
+    def attention_weights(
+        self,
+        decoded: Tensor,
+        encoded: Tensor,
+        past_lengths: Tensor | None = None,
+        future_lengths: Tensor | None = None,
+        condition: Tensor | None = None,
+        positions: tuple[Tensor, Tensor] | None = None,
+        block: int = -1,
+    ) -> Tensor:
+        """Return where the future steps look in one block.
+
+        Parameters
+        ----------
+        decoded, encoded, past_lengths, future_lengths, condition, positions
+            As in `forward`.
+        block : int, default=-1
+            Which block, counted from the end if negative; a shared one counts as often as it is
+            applied.
+
+        Returns
+        -------
+        Tensor of shape (batch, head, future_time, past_time + future_time)
+
+        Raises
+        ------
+        ValueError
+            If there is no such block, or its attention has no weights.
+        """
+        *earlier, chosen = self.blocks.up_to(block, "num_layers")
+        mask, real, positions = self._surround(
+            decoded, encoded, past_lengths, future_lengths, positions
+        )
+        for one in earlier:
+            decoded = one(decoded, encoded, mask, condition, real, positions)
+        weights: Tensor = chosen.attention_weights(decoded, encoded, mask, condition, positions)
+        return weights
+
+    def _surround(
+        self,
+        decoded: Tensor,
+        encoded: Tensor,
+        past_lengths: Tensor | None,
+        future_lengths: Tensor | None,
+        positions: tuple[Tensor, Tensor] | None,
+    ) -> tuple[Tensor | None, Tensor | None, tuple[Tensor, Tensor] | None]:
+        # Where a step may look, which steps are real, and the positions of queries and keys.
+        times, lengths = (encoded.shape[1], decoded.shape[1]), (past_lengths, future_lengths)
+        mask = decoder_mask(*times, *lengths, self.causal_attention, decoded.device)
+        real = None
+        if future_lengths is not None:
+            real = padding_mask(future_lengths.to(decoded.device), times[1])
+        if positions is not None:
+            past, future = positions
+            rows = max(len(past), len(future))
+            both = torch.cat((past.expand(rows, -1), future.expand(rows, -1)), dim=1)
+            positions = future, both
+        return mask, real, positions
+
+
+class _Sinusoidal(nn.Module):
+    """Positions as fixed sines and cosines, added to the inputs."""
+
+    turns = False
+
+    def __init__(self, d_model: int, max_positions: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+        return x + sinusoidal(positions, x.shape[-1]).to(x.dtype)
+
+
+class _Learned(LearnedPositions):
+    """Positions as learned vectors, added to the inputs."""
+
+    turns = False
+
+    def forward(self, x: Tensor, positions: Tensor) -> Tensor:  # type: ignore[override]
+        return x + super().forward(positions)
+
+
+class _Rotary(nn.Module):
+    """Positions by which queries and keys are turned; the inputs stay as they are."""
+
+    turns = True
+
+    def __init__(self, d_model: int, max_positions: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+        return x
+
+
+POSITIONS: Mapping[str, Callable[[int, int], nn.Module]] = MappingProxyType(
+    {"sinusoidal": _Sinusoidal, "learned": _Learned, "rotary": _Rotary}
+)
+
+
+class TransformerState(NamedTuple):
+    """What `Transformer.step` needs to know of a row's past and of the steps before it."""
+
+    decoder: TransformerDecoderState
+    #: (1, 1), int64: the position of the next step, counted from the cutoff.
+    position: Tensor
+    #: (batch, num_static_features).
+    static: Tensor | None
+
+
+class Transformer(nn.Module):
+    r"""Encoder of the past and decoder of the future, made of attention and feed-forward layers.
+
+    .. math::
+        E &= \mathrm{Encoder}(W_e \, past + p), &
+        D &= \mathrm{Decoder}(W_d \, future + p, E), &
+        output &= \mathrm{Linear}(D)
+
+    Vaswani et al. 2017, "Attention is all you need", with linear maps in the place of embeddings,
+    attention of the decoder as in `TransformerDecoder`, and norms in front of the branches as in
+    Xiong et al. 2020 (``norm_first=False`` for the original). Positions ``p`` are counted from each
+    row's cutoff, so that neither the length of a past nor padding moves anything.
+
+    Parameters
+    ----------
+    num_past_features, num_future_features : int
+        Numbers of channels of the past and of the future.
+    output_dim : int, default=1
+        Numbers per future step: targets times parameters of the head.
+    d_model : int, default=64
+        Width of the network.
+    num_encoder_layers : int, default=2
+        Number of blocks of the encoder; zero leaves the past as the linear map gives it.
+    num_decoder_layers : int, default=2
+        Number of blocks of the decoder, at least 1.
+    num_heads : int, default=4
+        Number of attention heads, a divisor of ``d_model``.
+    dropout : float, default=0.1
+        Dropout probability of inputs, of attended values and within feed-forward layers.
+    causal_attention : bool, default=True
+        Whether a future step sees only the past and the future steps before it. Without, it sees
+        the whole future, which is known in advance too.
+    positions : {"sinusoidal", "learned", "rotary"}, default="sinusoidal"
+        How steps tell their positions: fixed sines and cosines or learned vectors are added to the
+        inputs; rotary ones turn queries and keys (and need an even width of heads).
+    max_positions : int, default=512
+        The longest past or future that learned positions serve.
+    attention : {"multi_head", "interpretable", "frequency"}, default="multi_head"
+        Kind of attention. "frequency" mixes whole sequences: it needs ``causal_attention=False``
+        and positions that are not rotary.
+    attention_kernel : {"auto", "flash", "memory_efficient", "math"}, default="auto"
+        Which of torch's kernels computes attention.
+    norm : {"layer", "rms", "adaptive"}, default="layer"
+        Kind of normalization. Gain and bias of "adaptive" follow the mean of the row's past behind
+        its linear map, and its static features.
+    norm_first : bool, default=True
+        Whether the input of each branch is normalized, and not the sum.
+    final_norm : bool, default=True
+        Whether the outputs of encoder and decoder are normalized.
+    feedforward : {None, "relu", "gelu", "silu", "swiglu", "moe"}, default="gelu"
+        Kind of the feed-forward layer after each attention; None for none.
+    dim_feedforward : int or None, default=None
+        Width within feed-forward layers; None for ``4 * d_model``.
+    num_experts : int, default=4
+        Number of experts of a mixture (``feedforward="moe"``).
+    experts_per_token : int, default=2
+        Number of experts of a mixture that see each step.
+    capacity_factor : float or None, default=None
+        How full an expert of a mixture may get in training; None for no limit.
+    trainable_add : bool, default=False
+        Whether residuals are scaled by learned factors.
+    share_layers : bool, default=False
+        Whether encoder and decoder apply one block each as often as they have layers.
+    gradient_checkpointing : bool, default=False
+        Whether training keeps only what passes between blocks and computes the rest again for the
+        gradient: less memory, more time, the same result.
+    num_static_features : int, default=0
+        Number of features that describe a row as a whole, given as ``static``: part of the
+        condition of adaptive norms, and with other norms added to both inputs by a linear map.
+
+    Raises
+    ------
+    ValueError
+        If ``num_heads`` does not divide ``d_model``, a name is unknown, a number is out of its
+        range, or options exclude one another.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktime_tlstm.nn import Transformer
+    >>> network = Transformer(3, 2, output_dim=5, d_model=8, num_heads=2)
+    >>> past, future = torch.ones(2, 11, 3), torch.ones(2, 7, 2)
+    >>> network(past, future, past_lengths=torch.tensor([11, 4])).shape
+    torch.Size([2, 7, 5])
+    >>> network.attention_weights(past, future).shape
+    torch.Size([2, 2, 7, 18])
+
+    Step by step:
+
+    >>> state = network.eval().init_state(past)
+    >>> output, state = network.step(state, future[:, 0])
+    >>> output.shape
+    torch.Size([2, 5])
+    """
+
+    def __init__(
+        self,
+        num_past_features: int,
+        num_future_features: int,
+        output_dim: int = 1,
+        d_model: int = 64,
+        num_encoder_layers: int = 2,
+        num_decoder_layers: int = 2,
+        num_heads: int = 4,
+        dropout: float = 0.1,
+        causal_attention: bool = True,
+        positions: str = "sinusoidal",
+        max_positions: int = 512,
+        attention: str = "multi_head",
+        attention_kernel: str = "auto",
+        norm: str = "layer",
+        norm_first: bool = True,
+        final_norm: bool = True,
+        feedforward: str | None = "gelu",
+        dim_feedforward: int | None = None,
+        num_experts: int = 4,
+        experts_per_token: int = 2,
+        capacity_factor: float | None = None,
+        trainable_add: bool = False,
+        share_layers: bool = False,
+        gradient_checkpointing: bool = False,
+        num_static_features: int = 0,
+    ) -> None:
+        super().__init__()
+        _check_layers(num_encoder_layers, num_decoder_layers)
+        _check_positions(positions, attention, d_model, num_heads)
+        self.widths = (num_past_features, num_future_features)
+        self.num_static_features = num_static_features
+        self.is_conditioned = norm == "adaptive"
+        stack: dict[str, Any] = {
+            "dropout": dropout,
+            "attention": attention,
+            "attention_kernel": attention_kernel,
+            "norm": norm,
+            "norm_first": norm_first,
+            "final_norm": final_norm,
+            "feedforward": feedforward,
+            "dim_feedforward": dim_feedforward,
+            "num_experts": num_experts,
+            "experts_per_token": experts_per_token,
+            "capacity_factor": capacity_factor,
+            "trainable_add": trainable_add,
+            "share_layers": share_layers,
+            "gradient_checkpointing": gradient_checkpointing,
+            "condition_features": d_model + num_static_features if self.is_conditioned else 0,
+        }
+        self.past_input = nn.Linear(num_past_features, d_model)
+        self.future_input = nn.Linear(num_future_features, d_model)
+        self.static_input = (
+            nn.Linear(num_static_features, d_model, bias=False)
+            if num_static_features and not self.is_conditioned
+            else None
+        )
+        self.positions = POSITIONS[positions](d_model, max_positions)
+        self.dropout = nn.Dropout(dropout)
+        self.encoder = TransformerEncoder(d_model, num_heads, num_encoder_layers, **stack)
+        self.decoder = TransformerDecoder(
+            d_model, num_heads, num_decoder_layers, causal_attention, **stack
+        )
+        self.output = nn.Linear(d_model, output_dim)
+
+    def forward(
+        self,
+        past: Tensor,
+        future: Tensor,
+        past_lengths: Tensor | None = None,
+        future_lengths: Tensor | None = None,
+        *,
+        static: Tensor | None = None,
+    ) -> Tensor:
+        """Map a past and a known future to the numbers of every future step.
+
+        Parameters
+        ----------
+        past : Tensor of shape (batch, past_time, num_past_features)
+        future : Tensor of shape (batch, future_time, num_future_features)
+            Both left-aligned, padding last.
+        past_lengths, future_lengths : Tensor of shape (batch,), int64, or None
+            Numbers of real steps, at least 1; None where nothing is padded.
+        static : Tensor of shape (batch, num_static_features) or None
+            Given exactly where the network was built with static features.
+
+        Returns
+        -------
+        Tensor of shape (batch, future_time, output_dim)
+        """
+        forget_auxiliary_loss(self)
+        arguments = self._encode_all(past, future, past_lengths, future_lengths, static)
+        output: Tensor = self.output(self.decoder(*arguments))
+        return output
+
+    def init_state(
+        self,
+        past: Tensor,
+        past_lengths: Tensor | None = None,
+        *,
+        static: Tensor | None = None,
+    ) -> TransformerState:
+        """Read the past, for `step`.
+
+        Parameters
+        ----------
+        past, past_lengths, static : Tensor
+            As in `forward`.
+
+        Returns
+        -------
+        TransformerState
+
+        Raises
+        ------
+        ValueError
+            If the network is not causal.
+        """
+        past = prepare_past(past, past_lengths, self.widths[0])
+        static = prepare_static(static, len(past), self.num_static_features)
+        steps, next_step = window_positions(past.shape[1], 1, past_lengths, past.device)
+        encoded, condition = self._encode(past, past_lengths, static, steps)
+        decoder = self.decoder.init_state(
+            encoded, past_lengths, condition, steps if self.positions.turns else None
+        )
+        return TransformerState(decoder, next_step, static)
+
+    def step(self, state: TransformerState, future_t: Tensor) -> tuple[Tensor, TransformerState]:
+        """Decode one future step, as `forward` would.
+
+        Parameters
+        ----------
+        state : TransformerState
+            Of `init_state` or of the step before; it stays as it is.
+        future_t : Tensor of shape (batch, num_future_features)
+            The next step's known future.
+
+        Returns
+        -------
+        output_t : Tensor of shape (batch, output_dim)
+        state : TransformerState
+            The state for the step after this.
+        """
+        batch = len(state.decoder.caches[0].keys)
+        future = prepare_step(future_t, batch, self.widths[1])
+        decoded = self._embed(self.future_input(future), state.static, state.position)
+        output, decoder = self.decoder.step(
+            state.decoder, decoded[:, 0], state.position if self.positions.turns else None
+        )
+        return self.output(output), TransformerState(decoder, state.position + 1, state.static)
+
+    def auxiliary_loss(self) -> Tensor:
+        """Return what mixtures of experts add to the training loss of the last `forward`.
+
+        Returns
+        -------
+        Tensor of shape ()
+            Zero without any. It is handed over once: a second call returns zero.
+        """
+        return auxiliary_loss(self)
+
+    @torch.no_grad()
+    def attention_weights(
+        self,
+        past: Tensor,
+        future: Tensor,
+        past_lengths: Tensor | None = None,
+        future_lengths: Tensor | None = None,
+        block: int = -1,
+        *,
+        static: Tensor | None = None,
+    ) -> Tensor:
+        """Return where the future steps look in one block of the decoder.
+
+        Parameters
+        ----------
+        past, future, past_lengths, future_lengths, static : Tensor
+            As in `forward`.
+        block : int, default=-1
+            Which block, counted from the end if negative; a shared one counts as often as it is
+            applied.
+
+        Returns
+        -------
+        Tensor of shape (batch, head, future_time, past_time + future_time)
+
+        Raises
+        ------
+        ValueError
+            If there is no such block, or its attention has no weights.
+        """
+        arguments = self._encode_all(past, future, past_lengths, future_lengths, static)
+        return self.decoder.attention_weights(*arguments, block=block)
+
+    def _encode_all(
+        self,
+        past: Tensor,
+        future: Tensor,
+        past_lengths: Tensor | None,
+        future_lengths: Tensor | None,
+        static: Tensor | None,
+    ) -> tuple[
+        Tensor,
+        Tensor,
+        Tensor | None,
+        Tensor | None,
+        Tensor | None,
+        tuple[Tensor, Tensor] | None,
+    ]:
+        """Return the arguments of the decoder."""
+        past, future = prepare_inputs(past, future, past_lengths, future_lengths, self.widths)
+        static = prepare_static(static, len(past), self.num_static_features)
+        steps = window_positions(past.shape[1], future.shape[1], past_lengths, past.device)
+        encoded, condition = self._encode(past, past_lengths, static, steps[0])
+        decoded = self._embed(self.future_input(future), static, steps[1])
+        turned = steps if self.positions.turns else None
+        return decoded, encoded, past_lengths, future_lengths, condition, turned
+
+    def _encode(
+        self, past: Tensor, lengths: Tensor | None, static: Tensor | None, steps: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        past = self.past_input(past)
+        condition = describe_rows(past, lengths, static) if self.is_conditioned else None
+        turned = steps if self.positions.turns else None
+        return self.encoder(self._embed(past, static, steps), lengths, condition, turned), condition
+
+    def _embed(self, x: Tensor, static: Tensor | None, steps: Tensor) -> Tensor:
+        if self.static_input is not None and static is not None:
+            x = x + self.static_input(static)[:, None]
+        embedded: Tensor = self.dropout(self.positions(x, steps))
+        return embedded
+
+
+def _check_layers(num_encoder_layers: int, num_decoder_layers: int) -> None:
+    if num_encoder_layers < 0 or num_decoder_layers < 1:
+        raise ValueError(
+            f"Got num_encoder_layers={num_encoder_layers} and num_decoder_layers="
+            f"{num_decoder_layers}; expected at least 0 and 1. Only the decoder's blocks read the "
+            "past: pass 1 or more of them."
+        )
+
+
+def _check_positions(positions: str, attention: str, d_model: int, num_heads: int) -> None:
+    if positions not in POSITIONS:
+        raise ValueError(f"Got positions={positions!r}; expected one of {list(POSITIONS)}.")
+    if positions != "rotary":
+        return
+    if attention == "frequency":
+        raise ValueError(
+            "Got positions='rotary' with attention='frequency'; expected other positions, for "
+            "there are no queries and keys to turn. Pass positions='sinusoidal' or 'learned'."
+        )
+    if d_model % (2 * num_heads):
+        raise ValueError(
+            f"Got d_model={d_model} and num_heads={num_heads} with positions='rotary'; expected "
+            "heads of an even width, for features are turned in pairs. Pass a d_model that is a "
+            "multiple of 2 * num_heads, or other positions."
+        )

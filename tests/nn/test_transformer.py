@@ -1,0 +1,364 @@
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from sktime_tlstm.nn import (
+    Transformer,
+    TransformerDecoder,
+    TransformerEncoder,
+    sinusoidal,
+    window_positions,
+)
+
+SMALL = {"d_model": 12, "num_heads": 3, "dim_feedforward": 7}
+
+
+def build(**options):
+    torch.manual_seed(11)
+    return Transformer(3, 2, **{**SMALL, **options}).eval()
+
+
+def count(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def inputs():
+    torch.manual_seed(13)
+    return torch.randn(2, 11, 3), torch.randn(2, 7, 2)
+
+
+def shake(network):
+    torch.manual_seed(17)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return network
+
+
+# The network.
+
+
+def test_the_forward_pass_is_the_diagram():
+    network = shake(build(causal_attention=False))
+    past, future = inputs()
+    encoded = network.past_input(past) + sinusoidal(torch.arange(-11, 0), 12)
+    decoded = network.future_input(future) + sinusoidal(torch.arange(7), 12)
+    for block in network.encoder.blocks:
+        encoded = block(encoded)
+    encoded = network.encoder.final_norm(encoded)
+    for block in network.decoder.blocks:
+        decoded = block(decoded, encoded)
+    expected = network.output(network.decoder.final_norm(decoded))
+    torch.testing.assert_close(network(past, future), expected)
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_the_encoder_is_that_of_torch(norm_first, activation):
+    ours = shake(
+        TransformerEncoder(
+            12, 3, 2, norm_first=norm_first, feedforward=activation, dim_feedforward=7
+        )
+    ).eval()
+    layer = nn.TransformerEncoderLayer(
+        12, 3, 7, activation=activation, norm_first=norm_first, batch_first=True
+    )
+    theirs = nn.TransformerEncoder(layer, 2, nn.LayerNorm(12), enable_nested_tensor=False).eval()
+    norms = ("norm1", "norm2")
+    for block, twin in zip(ours.blocks, theirs.layers, strict=True):
+        attention = block.encoder_attention
+        for kind in ("weight", "bias"):
+            parts = [getattr(getattr(attention, name), kind) for name in ("query", "key", "value")]
+            getattr(twin.self_attn, f"in_proj_{kind}").data = torch.cat(parts).detach()
+        twin.self_attn.out_proj.load_state_dict(attention.output.state_dict())
+        twin.linear1.load_state_dict(block.encoder_feedforward.hidden.state_dict())
+        twin.linear2.load_state_dict(block.encoder_feedforward.output.state_dict())
+        for name, prefix in zip(norms, ("encoder", "encoder_feedforward"), strict=True):
+            own = f"{prefix}_norm" if norm_first else f"{prefix}_gate.norm"
+            getattr(twin, name).load_state_dict(block.get_submodule(own).state_dict())
+    theirs.norm.load_state_dict(ours.final_norm.state_dict())
+    x, lengths = torch.randn(3, 7, 12), torch.tensor([7, 4, 1])
+    padding = torch.arange(7) >= lengths[:, None]
+    expected = theirs(x, src_key_padding_mask=padding)
+    torch.testing.assert_close(ours(x, lengths)[~padding], expected[~padding])
+
+
+def test_numbers_of_layers_are_those_of_encoder_and_decoder():
+    network = build(num_encoder_layers=3, num_decoder_layers=1)
+    assert (len(network.encoder.blocks), len(network.decoder.blocks)) == (3, 1)
+    assert network(*inputs()).shape == (2, 7, 1)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"d_model": 9},
+        {"num_heads": 2},
+        {"num_encoder_layers": 1},
+        {"num_decoder_layers": 1},
+        {"causal_attention": False},
+        {"positions": "learned"},
+        {"positions": "rotary"},
+        {"attention": "interpretable"},
+        {"attention": "frequency", "causal_attention": False},
+        {"norm": "rms"},
+        {"norm": "adaptive"},
+        {"norm_first": False},
+        {"final_norm": False},
+        {"feedforward": None},
+        {"feedforward": "relu"},
+        {"feedforward": "silu"},
+        {"feedforward": "swiglu"},
+        {"feedforward": "moe"},
+        {"dim_feedforward": 11},
+        {"trainable_add": True},
+        {"share_layers": True},
+    ],
+    ids=str,
+)
+def test_every_option_changes_the_output(option):
+    plain, other = shake(build()), shake(build(**option))
+    assert not torch.allclose(plain(*inputs()), other(*inputs()), atol=1e-3)
+    if "causal_attention" in option and len(option) > 1:
+        acausal = shake(build(causal_attention=False))
+        assert not torch.allclose(acausal(*inputs()), other(*inputs()), atol=1e-3)
+
+
+def test_the_numbers_of_experts_change_the_output():
+    outputs = [
+        shake(build(feedforward="moe", **option))(*inputs())
+        for option in ({}, {"num_experts": 3}, {"experts_per_token": 1})
+    ]
+    for one, other in itertools.combinations(outputs, 2):
+        assert not torch.allclose(one, other, atol=1e-3)
+
+
+def test_a_bound_on_experts_acts_in_training_only():
+    free, bounded = (
+        build(feedforward="moe", dropout=0.0, capacity_factor=factor) for factor in (None, 0.2)
+    )
+    assert torch.equal(free(*inputs()), bounded(*inputs()))
+    assert not torch.allclose(free.train()(*inputs()), bounded.train()(*inputs()))
+    assert free.auxiliary_loss() > 0
+    assert free.auxiliary_loss() == 0
+
+
+def test_dropout_reaches_every_place_it_should():
+    network = build(dropout=0.37)
+    rates = [module.p for module in network.modules() if isinstance(module, nn.Dropout)]
+    # the inputs, and in each of four blocks attention and feed-forward layer
+    assert rates == [0.37] * (1 + 4 * 2)
+
+
+def test_the_kernel_is_that_of_every_attention():
+    network = build(attention_kernel="math")
+    assert [m.kernel for m in network.modules() if hasattr(m, "kernel")] == ["math"] * 4
+    torch.testing.assert_close(network(*inputs()), build()(*inputs()))
+
+
+# Positions.
+
+
+@pytest.mark.parametrize("positions", ["sinusoidal", "learned", "rotary"])
+def test_the_order_of_the_past_matters(positions):
+    network = shake(build(positions=positions, max_positions=11))
+    past, future = inputs()
+    assert not torch.allclose(network(past, future), network(past.flip(1), future), atol=1e-3)
+
+
+@pytest.mark.parametrize("positions", ["sinusoidal", "learned", "rotary"])
+def test_positions_are_counted_from_the_cutoff(positions):
+    network = build(positions=positions, max_positions=11)
+    past, future = inputs()
+    seen = []
+    network.positions.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
+    network(past, future, torch.tensor([11, 2]))
+    assert seen[0].tolist() == [list(range(-11, 0)), [-2] + [-1] * 10]
+    assert seen[1].tolist() == [list(range(7))]
+
+
+def test_rotary_positions_know_how_far_apart_steps_are_and_nothing_else():
+    decoder = shake(TransformerDecoder(12, 3)).eval()
+    decoded, encoded = torch.randn(2, 5, 12), torch.randn(2, 7, 12)
+    past, future = window_positions(7, 5)
+    expected = decoder(decoded, encoded, positions=(past, future))
+    shifted = decoder(decoded, encoded, positions=(past + 31, future + 31))
+    torch.testing.assert_close(shifted, expected, atol=1e-5, rtol=1e-5)
+    apart = decoder(decoded, encoded, positions=(past, future + 31))
+    assert not torch.allclose(apart, expected, atol=1e-3)
+
+
+def test_learned_positions_are_vectors_added_to_the_inputs():
+    network = build(positions="learned", max_positions=11)
+    assert network.positions.table.weight.shape == (22, 12)
+    with torch.no_grad():
+        network.positions.table.weight.zero_()
+    past, future = inputs()
+    mixed = network(past.flip(1), future)
+    torch.testing.assert_close(network(past, future), mixed)  # without positions, a set
+    with pytest.raises(ValueError, match="max_positions=13"):
+        network(torch.randn(2, 13, 3), future)
+
+
+# Static features.
+
+
+def test_static_features_are_added_to_both_inputs():
+    network = build(num_static_features=5)
+    past, future = inputs()
+    static = torch.randn(2, 5)
+    added = network.static_input(static)
+    plain = build()
+    plain.load_state_dict(
+        {name: x for name, x in network.state_dict().items() if not name.startswith("static")}
+    )
+    # The same as a bias of each row.
+    outputs = []
+    for row in range(2):
+        biases = plain.past_input.bias.data.clone(), plain.future_input.bias.data.clone()
+        plain.past_input.bias.data += added[row].detach()
+        plain.future_input.bias.data += added[row].detach()
+        outputs.append(plain(past[[row]], future[[row]]))
+        plain.past_input.bias.data, plain.future_input.bias.data = biases
+    torch.testing.assert_close(network(past, future, static=static), torch.cat(outputs))
+
+
+def test_adaptive_norms_follow_the_mean_of_the_past_and_static_features():
+    network = shake(build(norm="adaptive", num_static_features=5))
+    assert network.static_input is None
+    past, future = inputs()
+    static, seen = torch.randn(2, 5), []
+    norms = network.encoder.blocks[0].encoder_norm, network.decoder.final_norm
+    for norm in norms:
+        norm.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
+    network(past, future, torch.tensor([11, 4]), static=static)
+    behind = network.past_input(past)
+    expected = torch.stack((behind[0].mean(0), behind[1, :4].mean(0)))
+    assert len(seen) == 2
+    for condition in seen:
+        torch.testing.assert_close(condition, torch.cat((expected, static), dim=1))
+
+
+# Depth.
+
+
+def test_branches_of_deeper_stacks_start_smaller():
+    network = build(num_encoder_layers=2, num_decoder_layers=8, share_layers=True)
+    one = build(num_encoder_layers=1, num_decoder_layers=1)
+    for name, value in one.state_dict().items():
+        depth = 2 if name.startswith("encoder") else 8
+        shrunk = value / depth**0.5 if "blocks" in name and ".output." in name else value
+        torch.testing.assert_close(network.state_dict()[name], shrunk)
+
+
+def test_shared_layers_are_one_block_applied_again_and_again():
+    shared, plain = (build(share_layers=share, num_encoder_layers=3) for share in (True, False))
+    blocks = count(shared.encoder.blocks), count(shared.decoder.blocks)
+    assert count(plain) - count(shared) == 2 * blocks[0] + blocks[1]
+    weights = shared.state_dict()
+    for name, block in itertools.product(list(weights), ("1", "2")):
+        if name.startswith("encoder") or block == "1":  # the decoder has two
+            weights[name.replace("blocks.0.", f"blocks.{block}.")] = weights[name]
+    plain.load_state_dict(weights)
+    assert torch.equal(shared(*inputs()), plain(*inputs()))
+    assert torch.equal(
+        shared.attention_weights(*inputs(), block=1), plain.attention_weights(*inputs(), block=1)
+    )
+
+
+def train_once(network):
+    """Return the gradients of a training pass, and the bytes that it saved for them."""
+    saved = []
+
+    def keep(tensor):
+        saved.append(tensor.numel() * tensor.element_size())
+        return tensor
+
+    torch.manual_seed(19)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = network.train()(*inputs()).sin().sum() + network.auxiliary_loss()
+    kept = sum(saved)
+    loss.backward()
+    return [parameter.grad for parameter in network.parameters()], kept
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dropout": 0.4},
+        {"positions": "rotary", "norm": "adaptive", "feedforward": "swiglu"},
+        {"positions": "learned", "feedforward": "moe", "share_layers": True},
+    ],
+    ids=str,
+)
+def test_checkpoints_save_memory_and_change_no_gradient(options):
+    plain, memory = train_once(build(**options))
+    checkpointed, less_memory = train_once(build(**options, gradient_checkpointing=True))
+    for one, other in zip(checkpointed, plain, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+    assert less_memory < 0.3 * memory
+
+
+# Attention weights, and decoding step by step (see tests/nn/test_incremental.py for the network).
+
+
+@pytest.mark.parametrize("positions", ["sinusoidal", "rotary"])
+def test_attention_weights_reproduce_the_output(positions):
+    network = shake(build(positions=positions, attention="interpretable"))
+    caught = {}
+    attention = network.decoder.blocks[-1].decoder_attention
+    attention.register_forward_hook(
+        lambda module, args, output: caught.update(values=args[2], output=output)
+    )
+    network(*inputs())
+    weights = network.attention_weights(*inputs()).mean(1)
+    read = attention.output(weights @ attention.value(caught["values"]))
+    torch.testing.assert_close(read, caught["output"])
+
+
+def test_attention_weights_of_a_block_that_is_not_there_are_an_error():
+    with pytest.raises(ValueError, match=r"block=2 of a network with num_layers=2"):
+        build().attention_weights(*inputs(), block=2)
+    assert not torch.allclose(
+        build().attention_weights(*inputs(), block=0), build().attention_weights(*inputs())
+    )
+
+
+def test_the_decoder_decodes_step_by_step_by_itself():
+    decoder = shake(TransformerDecoder(12, 3, norm="rms", feedforward="swiglu")).eval()
+    decoded, encoded = torch.randn(2, 5, 12), torch.randn(2, 7, 12)
+    lengths = torch.tensor([7, 3])
+    past, future = window_positions(7, 5, lengths)
+    expected = decoder(decoded, encoded, lengths, positions=(past, future))
+    state = decoder.init_state(encoded, lengths, positions=past)
+    for step in range(5):
+        output, state = decoder.step(state, decoded[:, step], future[:, [step]])
+        torch.testing.assert_close(output, expected[:, step], atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="causal_attention=False"):
+        TransformerDecoder(12, 3, causal_attention=False).init_state(encoded)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"d_model": 7}, r"width of 7 \(d_model\) and num_heads=3"),
+        ({"positions": "relative"}, r"Got positions='relative'; expected one of \['sinusoidal'"),
+        ({"num_encoder_layers": -1}, "num_encoder_layers=-1 and num_decoder_layers=2"),
+        ({"num_decoder_layers": 0}, "num_encoder_layers=2 and num_decoder_layers=0"),
+        ({"attention": "frequency"}, "attention='frequency' with causal_attention=True"),
+        (
+            {"attention": "frequency", "causal_attention": False, "positions": "rotary"},
+            "positions='rotary' with attention='frequency'",
+        ),
+        ({"positions": "rotary", "d_model": 9}, "num_heads=3 with positions='rotary'"),
+        ({"norm": "batch"}, "Got norm='batch'"),
+        ({"feedforward": "elu"}, "Got feedforward='elu'"),
+        ({"attention_kernel": "fast"}, "Got kernel='fast'"),
+    ],
+    ids=str,
+)
+def test_impossible_options_are_an_error(option, message):
+    with pytest.raises(ValueError, match=message):
+        build(**option)
