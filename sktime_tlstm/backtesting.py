@@ -138,12 +138,17 @@ class Backtest:
             row, series = np.nonzero(self.cutoffs[part.start : part.stop] >= 0)
             place = self.cutoffs[part.start + row, series] - dropped[series]
             forecast = model.windows(whole.store, series, place)
-            for number in part:
-                own = models[min(number - begin, len(models) - 1)]
-                rows = slice(*np.searchsorted(row, [number - first, number - first + 1]))
+            bounds = np.searchsorted(row, np.arange(len(part) + 1))
+            alike = [part] if len(models) == 1 else [range(number, number + 1) for number in part]
+            for group in alike:
+                own = models[min(group.start - begin, len(models) - 1)]
+                rows = slice(bounds[group.start - first], bounds[group.stop - first])
                 scaled = own.read(forecast.part(rows), alphas)[:, step - 1]
                 values = own.decoded(self.merged, scaled, series[rows], alphas is not None)
-                yield number, series[rows], values
+                for number in group:
+                    within = slice(*(bounds[number - first : number - first + 2]))
+                    shifted = slice(within.start - rows.start, within.stop - rows.start)
+                    yield number, series[within], values[shifted]
 
     def _one(self, model: Model, window: int, step: np.ndarray, alphas):
         """Forecast one window at any steps."""

@@ -195,7 +195,7 @@ class FrameEncoder:
         cutoff : numpy.ndarray of int64, shape (num_series,)
             Number of rows up to the last one of each series in y; unchanged for absent series.
         """
-        timeline = history.timeline
+        timeline = given = history.timeline
         if timeline.offset is None and timeline.is_calendar:
             seen = timeline.times(history.first)
             timeline = find_timeline(seen.append(index_times(y.index)).unique().sort_values())
@@ -210,7 +210,8 @@ class FrameEncoder:
             keys = keys.append(rows.keys[place < 0])
         place = np.where(place < 0, old + np.cumsum(place < 0) - 1, place)
         begin, end = rows.ordinals(rows.bounds[:-1]), rows.ordinals(rows.bounds[1:] - 1) + 1
-        append = _follow(history, place, begin, X_rows)
+        # A step that was just learnt changes the calendar of the old rows.
+        append = timeline is given and _follow(history, place, begin, X_rows)
         first, stop = _bounds(history, place, begin, end)
         merged = history.grown(first, stop - first, keys, horizon, append)
         shift = np.zeros(len(first), dtype=np.int64)
@@ -424,9 +425,15 @@ class FrameEncoder:
             )
 
     def _write_static(self, history: History, X: pd.DataFrame, which: np.ndarray) -> None:
-        """Write the static covariates of the series ``which``."""
+        """Write the static covariates of the series ``which``, refusing if one is absent."""
         keys, bounds = split_index(X.index)
         place = history.places(keys)
+        absent = np.setdiff1d(which, place)
+        if self.static_covariates and len(absent):
+            raise ValueError(
+                f"Got X without a row{history.name(absent[0])}, expected one that tells its static "
+                f"covariates {list(self.static_covariates)}. Pass X with every row of y."
+            )
         wanted = np.isin(place, which)
         for channel, (name, scaling) in enumerate(self.static_scaling.items()):
             values = numeric_values(static_values(X[name], bounds))

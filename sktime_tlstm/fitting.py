@@ -99,7 +99,7 @@ def finetune_model(
     encoder = copy.copy(model.encoder)
     if len(y.columns) == len(encoder.targets):
         encoder.targets = list(y.columns)
-    if X is not None and not encoder.columns:
+    if X is not None and not (encoder.columns or encoder.static_covariates):
         raise ValueError(
             f"Got X with the columns {list(X.columns)}, but the forecaster was pretrained without "
             "X. Pass X to pretrain as well, or X=None."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -12,13 +11,12 @@ import numpy as np
 import pandas as pd
 from sktime.datatypes import convert_to
 from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
-from sktime.performance_metrics.forecasting.probabilistic import PinballLoss
-from sktime.utils.validation.forecasting import check_alpha, check_scoring
 
-from sktime_tlstm import backtesting, distributions
-from sktime_tlstm.backtesting import Backtest
+from sktime_tlstm import distributions, evaluation
+from sktime_tlstm.evaluation import INNER_MTYPES
 from sktime_tlstm.fitting import finetune_model, fit_model, update_model
 from sktime_tlstm.history import History, Rows
+from sktime_tlstm.horizons import relative_steps
 from sktime_tlstm.rolling import Model
 from sktime_tlstm.timeline import Timeline
 from sktime_tlstm.validation import check_parameters
@@ -27,10 +25,7 @@ __all__ = ["SkorchForecaster"]
 
 #: The first arguments of `Model.forecast`: history, rows seen, series, step, X.
 ForecastRows = tuple[History, np.ndarray, np.ndarray, np.ndarray, Any]
-INNER_MTYPES = ["pd.DataFrame", "pd-multiindex", "pd_multiindex_hier"]
 
-#: The largest step that can be forecast.
-MAX_STEP = 100_000
 #: Number of quantiles that variances and distributions are computed from.
 DISTRIBUTION_LEVELS = 200
 
@@ -313,7 +308,7 @@ class SkorchForecaster(BaseForecaster):
             return None
         # `pretrain` knows no cutoff; its fh is relative, so that any row of the grid will do
         last = np.zeros(1, np.int64) if self.cutoff is None else timeline.ordinals(self.cutoff)
-        return max(1, int(_relative_steps(fh, timeline, last).max()))
+        return max(1, int(relative_steps(fh, timeline, last).max()))
 
     def _keep(self, model: Model) -> None:
         """Set the fitted attributes that come from a model."""
@@ -415,7 +410,7 @@ class SkorchForecaster(BaseForecaster):
         """Return the rows that fh asks for, as `Model.forecast` takes them, and their index."""
         self._refuse_new_covariates(X)
         last = self._history.first + self._rows_seen - 1  # grid row of each last observation
-        step = _relative_steps(fh, self._history.timeline, last)
+        step = relative_steps(fh, self._history.timeline, last)
         series = np.repeat(np.arange(len(last)), step.shape[1])
         rows = (self._history, self._rows_seen, series, step.ravel(), X)
         return rows, self._index(self._history, series, (last[:, None] + step).ravel())
@@ -502,23 +497,12 @@ class SkorchForecaster(BaseForecaster):
 
     def _predict_moving_cutoff(self, y, cv, X=None, update_params=True, reset_forecaster=True):
         """Forecast from all cutoffs at once, where that equals sktime's loop over updates."""
-        step = _horizon_steps(cv.get_fh(), self._model.spec.horizon)
-        frames = self._y_metadata["mtype"] in ("pd.Series", *INNER_MTYPES)
-        windows = [] if step is None or not frames else [rows for rows, _ in cv.split(y)]
-        if update_params or not reset_forecaster or not windows:
-            return super()._predict_moving_cutoff(y, cv, X, update_params, reset_forecaster)
-        self._refuse_new_covariates(X)
-        used = np.zeros(len(y), dtype=bool)
-        for rows in windows:
-            used[rows] = True
-        place = np.cumsum(used) - 1
-        known = (self._model, self._history, self._rows_seen, y[used], X)
-        test = Backtest(*known, [place[rows] for rows in windows])
-        if not test.every_series_is_known:
-            return super()._predict_moving_cutoff(y, cv, X, update_params, reset_forecaster)
-        values = np.stack([values for _, _, values in test.forecasts(step)])
-        ordinals = (test.merged.first + test.cutoffs - 1)[:, :, None] + step
-        return self._by_cutoff(values, ordinals, _latest_times(y.index, windows), test.merged)
+        if reset_forecaster and not update_params:
+            self._refuse_new_covariates(X)
+            forecasts = evaluation.moving_cutoffs(self, y, cv, X)
+            if forecasts is not None:
+                return forecasts
+        return super()._predict_moving_cutoff(y, cv, X, update_params, reset_forecaster)
 
     def backtest(
         self,
@@ -563,9 +547,9 @@ class SkorchForecaster(BaseForecaster):
         Returns
         -------
         pandas.DataFrame
-            A row a window: ``test_<metric>``, ``fit_time``, ``pred_time`` (s), ``len_train_window``,
-            ``cutoff``, and with ``return_data`` ``y_train``, ``y_test``, ``y_pred``; "pred" reads
-            "pred_quantiles" or "pred_interval" with these methods.
+            A row a window: ``test_<metric>``, ``fit_time`` and ``pred_time`` in seconds,
+            ``len_train_window``, ``cutoff``, and with ``return_data`` ``y_train``, ``y_test`` and
+            ``y_pred``; "pred" reads "pred_quantiles" or "pred_interval" with these methods.
 
         Raises
         ------
@@ -575,94 +559,11 @@ class SkorchForecaster(BaseForecaster):
         """
         self.check_is_fitted()
         check_parameters({"update_every": update_every})
-        name, alphas, columns = self._backtest_columns(method, alpha, coverage)
         frame, X = (None if z is None else convert_to(z, INNER_MTYPES) for z in (y, X))
         self._refuse_new_covariates(X)
-        fh, splits = cv.get_fh(), list(cv.split(frame))
-        if fh is None or not fh.is_relative or not splits:
-            raise ValueError(
-                f"Got a cv with {len(splits)} windows and fh={fh}, expected at least one window "
-                "and a relative fh. Pass a splitter such as "
-                "SlidingWindowSplitter(fh=range(1, 25), step_length=24)."
-            )
-        test = Backtest(
-            self._model, self._history, self._rows_seen, frame, X, [rows for rows, _ in splits]
-        )
-        step = _relative_steps(fh, self._history.timeline, test.merged.first[:1])[0]
-        options, seconds = self._checked_options(), [0.0]
-
-        def update(*data):
-            begin = time.perf_counter()
-            model = update_model(options, *data)
-            seconds[0] = time.perf_counter() - begin
-            return model
-
-        def forecasts():
-            adapt = self.calibration == "adaptive"
-            for window, *rows in test.forecasts(step, alphas, adapt, update, update_every):
-                yield self._window_frame(test, window, step, *rows, columns), seconds[0]
-                seconds[0] = 0.0
-
-        one_series = isinstance(y, pd.Series)
-        windows = (
-            forecasts()
-            if not one_series or alphas
-            else ((values.iloc[:, 0].rename(y.name), time) for values, time in forecasts())
-        )
-        if self.verbose:
-            windows = backtesting.shown(windows, len(splits))
-        default = PinballLoss() if alphas else None
-        metrics = scoring if isinstance(scoring, (list, tuple)) else [scoring or default]
-        metrics = [check_scoring(metric, obj=self) for metric in metrics]
-        observed = y if one_series else frame
-        return backtesting.scored(windows, observed, splits, metrics, name, return_data)
-
-    def _backtest_columns(self, method: str, alpha, coverage) -> tuple[str, list | None, Any]:
-        """Return what is forecast, as sktime names it, the quantile levels and the columns."""
-        if method == "predict":
-            return "pred", None, self._model.encoder.targets
-        if method == "predict_quantiles":
-            alphas = check_alpha([0.05, 0.95] if alpha is None else alpha)
-            return "pred_quantiles", alphas, self._get_columns(method, alpha=alphas)
-        if method == "predict_interval":
-            coverages = check_alpha(coverage, name="coverage")
-            alphas = [side for own in coverages for side in (0.5 - own / 2, 0.5 + own / 2)]
-            return "pred_interval", alphas, self._get_columns(method, coverage=coverages)
-        raise ValueError(
-            f"Got method={method!r}, expected 'predict', 'predict_quantiles' or "
-            "'predict_interval'. Pass one of these."
-        )
-
-    def _window_frame(
-        self, test: Backtest, window: int, step: np.ndarray, series, values, columns
-    ) -> pd.DataFrame:
-        """Return the forecasts (series, step, target[, alpha]) of a window as a frame."""
-        last = test.merged.first + test.cutoffs[window] - 1
-        ordinals = (last[series][:, None] + step).ravel()
-        index = self._index(test.merged, np.repeat(series, len(step)), ordinals)
-        return pd.DataFrame(values.reshape(len(index), -1), index=index, columns=columns)
-
-    def _by_cutoff(
-        self, values: np.ndarray, ordinals: np.ndarray, cutoffs: pd.Index, history: History
-    ) -> pd.DataFrame | pd.Series:
-        """Lay forecasts (cutoff, series, step, target) out as sktime's update_predict does."""
-        targets, mtype = self._model.encoder.targets, self._y_metadata["mtype"]
-        windows, num_series, steps = ordinals.shape
-        series = np.repeat(np.arange(num_series), steps)
-        if num_series * steps == 1:
-            index = self._index(history, np.tile(series, windows), ordinals.ravel())
-            frame = pd.DataFrame(values.reshape(windows, -1), index, targets).sort_index()
-            names = self._converter_store_y
-            return convert_to(frame, mtype, store=names, store_behaviour="freeze")
-        rows = np.stack([np.tile(series, windows), ordinals.ravel()], axis=1)
-        rows, place = np.unique(rows, axis=0, return_inverse=True)
-        index = self._index(history, rows[:, 0], rows[:, 1])
-        plain = mtype == "pd.Series"
-        columns = cutoffs if plain else pd.MultiIndex.from_product([cutoffs, targets])
-        columns = columns.set_names([None] * columns.nlevels)
-        values = values.reshape(windows, num_series * steps, -1)
-        wide = backtesting.wide_frame(values, index, place.reshape(windows, -1), columns)
-        return wide.sort_index()
+        asked = evaluation.asked_for(self, method, alpha, coverage, scoring)
+        observed = y if isinstance(y, pd.Series) else frame
+        return evaluation.backtest(self, observed, frame, X, cv, asked, update_every, return_data)
 
     @classmethod
     def get_test_params(cls, parameter_set="default"):
@@ -693,44 +594,6 @@ class SkorchForecaster(BaseForecaster):
                 "window_norm": "mean",
             },
         ]
-
-
-def _relative_steps(fh: ForecastingHorizon, timeline: Timeline, last: np.ndarray) -> np.ndarray:
-    """Return fh as steps (series, step) after the grid rows ``last`` (series,)."""
-    values = fh.to_pandas()
-    if not fh.is_relative:
-        return _bounded(timeline.ordinals(values) - last[:, None])
-    if not pd.api.types.is_integer_dtype(values.dtype):  # durations or offsets
-        origin = timeline.times(last[:1])[0]
-        values = timeline.ordinals(pd.Index([origin + value for value in values])) - last[0]
-    return _bounded(np.tile(np.asarray(values, dtype=np.int64), (len(last), 1)))
-
-
-def _bounded(steps: np.ndarray) -> np.ndarray:
-    if steps.max() > MAX_STEP:
-        raise ValueError(
-            f"Got fh with the step {steps.max()}, expected at most {MAX_STEP}: a longer forecast "
-            "would exhaust the memory. Check fh, or resample y to a longer step."
-        )
-    return steps
-
-
-def _horizon_steps(fh: ForecastingHorizon | None, horizon: int) -> np.ndarray | None:
-    """Return fh as integers, if they are steps within the horizon, all after the cutoff."""
-    if fh is None or not fh.is_relative:
-        return None
-    steps = fh.to_pandas()
-    plain = (
-        pd.api.types.is_integer_dtype(steps.dtype) and steps.min() > 0 and steps.max() <= horizon
-    )
-    return steps.to_numpy(dtype=np.int64) if plain else None
-
-
-def _latest_times(index: pd.Index, windows: list[np.ndarray]) -> pd.Index:
-    """Return the latest time within each window of rows."""
-    if not isinstance(index, pd.MultiIndex):
-        return index[[rows[-1] for rows in windows]]
-    return index.levels[-1].take([index.codes[-1][rows].max() for rows in windows])
 
 
 def _distribution_levels() -> list[float]:

@@ -312,6 +312,19 @@ class History:
             return np.zeros(1, dtype=np.int64)
         return self.keys.get_indexer(keys)
 
+    def part(self, series: slice) -> History:
+        """Return some of the series; the rows stay where they are."""
+        names = ("start", "length", "calendar_start", "level", "spread", "unit", "static")
+        parts = {name: getattr(self.store, name)[series] for name in (*names, "identity")}
+        return replace(
+            self,
+            keys=None if self.keys is None else self.keys[series],
+            first=self.first[series],
+            loc=self.loc[series],
+            scale=self.scale[series],
+            store=replace(self.store, **parts),
+        )
+
     def to(self, device: str) -> History:
         """Return the history with its store on a device."""
         return replace(self, store=self.store.to(device))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -19,8 +20,10 @@ from sktime_tlstm.windows import SeriesStore, WindowSpec, gather
 
 __all__ = ["Forecast", "Model"]
 
-#: Windows in one forward pass of a forecast.
-WINDOWS_PER_PASS = 1024
+#: Windows in one forward pass of a forecast: on a CPU few, whose layers stay in its caches.
+WINDOWS_PER_PASS = {"cpu": 128, "else": 1024}
+#: Rows of history and future that are laid out at once.
+ROWS_AT_ONCE = 2**20
 #: Floats that the sample paths of one group of series may take.
 SAMPLE_BUDGET = 2**25
 
@@ -103,8 +106,9 @@ class Model:
         """
         store = store.to(self.members[0].device)
         passes = []
-        for begin in range(0, len(series), WINDOWS_PER_PASS):
-            chunk = slice(begin, begin + WINDOWS_PER_PASS)
+        number = WINDOWS_PER_PASS["cpu" if store.values.device.type == "cpu" else "else"]
+        for begin in range(0, len(series), number):
+            chunk = slice(begin, begin + number)
             which, when = torch.from_numpy(series[chunk]), torch.from_numpy(cutoff[chunk])
             batch = gather(store, self.spec, which, when)
             outputs = [
@@ -244,9 +248,9 @@ class Model:
             ahead = self._insample(history, cutoff, series[past], step[past])
             scaled[past] = self.read(ahead, alphas)[:, 0]
         if future.any():
-            tail, kept, num_future = self._tail(history, cutoff, series, step, X)
-            paths = self._future(tail.store, kept, num_future, alphas)
-            scaled[future] = paths[series[future], step[future] - 1]
+            for own, rows, tail, kept, num_future in self._tails(history, cutoff, series, step, X):
+                paths = self._future(tail.store, kept, num_future, alphas, own.start)
+                scaled[rows] = paths[series[rows] - own.start, step[rows] - 1]
         return self.decoded(history, scaled[:, None], series, alphas is not None)[:, 0]
 
     def samples(
@@ -274,11 +278,10 @@ class Model:
             level = torch.from_numpy(_stratified(rng, num_samples, int(past.sum())).T)
             scaled[:, past] = np.moveaxis(self.quantile(ahead, level).numpy()[:, 0], -1, 0)
         if future.any():
-            tail, kept, num_future = self._tail(history, cutoff, series, step, X)
-            paths = np.concatenate(
-                list(self._sample_groups(tail.store, kept, num_future, num_samples)), axis=1
-            )
-            scaled[:, future] = paths[:, series[future], step[future] - 1]
+            for own, rows, tail, kept, num_future in self._tails(history, cutoff, series, step, X):
+                groups = self._sample_groups(tail.store, kept, num_future, num_samples, own.start)
+                paths = np.concatenate(list(groups), axis=1)
+                scaled[:, rows] = paths[:, series[rows] - own.start, step[rows] - 1]
         flat = scaled.reshape(-1, 1, self.spec.num_targets)
         return self.decoded(history, flat, np.tile(series, num_samples), True).reshape(scaled.shape)
 
@@ -325,10 +328,11 @@ class Model:
             parameters[past] = ahead.parameters[0, :, 0]
             loc[past], scale[past] = ahead.loc, ahead.scale
         if future.any():
-            tail, kept, _ = self._tail(history, cutoff, series, step, X)
-            ahead = self.windows(tail.store, np.arange(len(kept)), kept)
-            parameters[future] = ahead.parameters[0, series[future], step[future] - 1]
-            loc[future], scale[future] = ahead.loc[series[future]], ahead.scale[series[future]]
+            for own, rows, tail, kept, _ in self._tails(history, cutoff, series, step, X):
+                ahead = self.windows(tail.store, np.arange(len(kept)), kept)
+                which = series[rows] - own.start
+                parameters[rows] = ahead.parameters[0, which, step[rows] - 1]
+                loc[rows], scale[rows] = ahead.loc[which], ahead.scale[which]
         loc = history.loc[series] + history.scale[series] * loc
         return cast(Any, self.head).distribution, parameters, loc, history.scale[series] * scale
 
@@ -346,17 +350,35 @@ class Model:
             )
         return self.windows(history.store, series, seen, num_steps=1)
 
-    def _tail(
+    def _tails(
         self, history: History, cutoff: np.ndarray, series: np.ndarray, step: np.ndarray, X
-    ) -> tuple[History, np.ndarray, int]:
-        """Return the rows that forecasts of the future need, and how many steps they take."""
+    ) -> Iterator[tuple[slice, np.ndarray, History, np.ndarray, int]]:
+        """Yield what forecasts of the future need, for some of the series at a time.
+
+        Yields
+        ------
+        own : slice
+            Which series.
+        rows : numpy.ndarray of int64
+            Which of the rows asked for are theirs, those of the future.
+        tail : History
+        kept : numpy.ndarray of int64, shape (series,)
+            Number of rows before the cutoff.
+        num_future : int
+            Number of rows after it.
+        """
         future = step > 0
         # Whole blocks: a step sees the same covariates and calendar whatever else is asked.
         num_future = -(-int(step.max()) // self.spec.horizon) * self.spec.horizon
         wanted = np.zeros((len(cutoff), num_future), dtype=bool)
         wanted[series[future], step[future] - 1] = True
-        tail, kept = self.encoder.tail(history, cutoff, self.spec.reach, wanted, X)
-        return tail, kept, num_future
+        reach, number = self.spec.reach, len(cutoff)
+        at_once = max(1, ROWS_AT_ONCE // (reach + num_future))
+        for begin in range(0, number, at_once):
+            own = slice(begin, min(begin + at_once, number))
+            data = (history.part(own), cutoff[own], reach, wanted[own], X)
+            rows = np.flatnonzero(future & (series >= own.start) & (series < own.stop))
+            yield own, rows, *self.encoder.tail(*data), num_future
 
     def read(self, forecast: Forecast, alphas: list[float] | None) -> np.ndarray:
         """Return the scaled point (window, horizon, target) or quantiles (..., alpha)."""
@@ -365,28 +387,33 @@ class Model:
         return self.quantile(forecast, torch.tensor(alphas, dtype=torch.float64)).numpy()
 
     def _future(
-        self, store: SeriesStore, cutoff: np.ndarray, num_future: int, alphas: list[float] | None
+        self,
+        store: SeriesStore,
+        cutoff: np.ndarray,
+        num_future: int,
+        alphas: list[float] | None,
+        first: int,
     ) -> np.ndarray:
-        """Forecast all steps 1 .. num_future of every series, scaled."""
+        """Forecast all steps 1 .. num_future of every series, scaled; they count from ``first``."""
         if alphas is None:
             return self._roll(store, cutoff, num_future, None)
         horizon = self.spec.horizon
         direct = self.read(self.windows(store, np.arange(len(cutoff)), cutoff), alphas)
         if num_future == horizon:
             return direct
-        groups = self._sample_groups(store, cutoff, num_future, self.num_samples)
+        groups = self._sample_groups(store, cutoff, num_future, self.num_samples, first)
         beyond = [np.quantile(paths[:, :, horizon:], alphas, axis=0) for paths in groups]
         return np.concatenate([direct, np.moveaxis(np.concatenate(beyond, axis=1), 0, -1)], axis=1)
 
     def _sample_groups(
-        self, store: SeriesStore, cutoff: np.ndarray, num_future: int, num_samples: int
-    ):
+        self, store: SeriesStore, cutoff: np.ndarray, num_future: int, num_samples: int, first: int
+    ) -> Iterator[np.ndarray]:
         """Yield sample paths of a few series at a time, so that memory stays bounded."""
         floats = num_samples * int(store.length.max()) * store.values.shape[1]
         group = max(1, SAMPLE_BUDGET // floats)
         for begin in range(0, len(cutoff), group):
             series = np.arange(begin, min(begin + group, len(cutoff)))
-            yield self.sample(store, series, cutoff, num_future, num_samples)
+            yield self.sample(store, series, cutoff, num_future, num_samples, first)
 
     def sample(
         self,
@@ -395,6 +422,7 @@ class Model:
         cutoff: np.ndarray,
         num_future: int,
         num_samples: int,
+        first: int = 0,
     ) -> np.ndarray:
         """Draw scaled sample paths (sample, series, num_future, target).
 
@@ -403,7 +431,7 @@ class Model:
         Series are independent. The levels are stratified over paths.
         """
         blocks = -(-num_future // self.spec.horizon)
-        seeds = [np.random.default_rng([self.seed, index]) for index in series.tolist()]
+        seeds = [np.random.default_rng([self.seed, first + index]) for index in series.tolist()]
         drawn = np.stack([_stratified(rng, num_samples, blocks) for rng in seeds], axis=1)
         levels = torch.from_numpy(drawn).flatten(0, 1)  # (sample * series, block)
         rows = store.length[series].repeat(num_samples)
@@ -418,6 +446,8 @@ class Model:
             level=store.level[series].repeat(num_samples, 1),
             spread=store.spread[series].repeat(num_samples, 1),
             unit=store.unit[series].repeat(num_samples, 1),
+            static=store.static[series].repeat(num_samples, 1),
+            identity=store.identity[series].repeat(num_samples),
         )
         paths = self._roll(copies, np.tile(cutoff[series], num_samples), num_future, levels)
         return paths.reshape(num_samples, len(series), num_future, -1)

@@ -150,9 +150,10 @@ def static_values(column: pd.Series, bounds: np.ndarray) -> pd.Series:
     if differs.any():
         row = int(np.argmax(differs))
         rows = column.iloc[[observed[first[np.searchsorted(owners, owner[row])]], observed[row]]]
+        values = rows.tolist()  # of Python's own types
         raise ValueError(
             f"Got static_covariates with the column {column.name!r}, which changes within a "
-            f"series: {rows.iloc[0]!r} at {rows.index[0]}, {rows.iloc[1]!r} at {rows.index[1]}; "
+            f"series: {values[0]!r} at {rows.index[0]}, {values[1]!r} at {rows.index[1]}; "
             "expected one value a series. Leave it out of static_covariates: it is then known "
             "step by step."
         )

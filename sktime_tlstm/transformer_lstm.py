@@ -20,6 +20,17 @@ NETWORK_PARAMETERS = (
     "attention",
     "encoder_attention",
     "share_lstm_weights",
+    "trainable_add",
+    "norm",
+    "norm_first",
+    "final_norm",
+    "feedforward",
+    "dim_feedforward",
+    "num_experts",
+    "experts_per_token",
+    "capacity_factor",
+    "share_layers",
+    "gradient_checkpointing",
 )
 
 
@@ -49,12 +60,35 @@ class TransformerLSTMForecaster(SkorchForecaster):
     dropout : float, default=0.0
     causal_attention : bool, default=False
         Whether a forecast step may attend to earlier steps of the future only.
-    attention : {"multi_head", "interpretable"}, default="multi_head"
-        "interpretable" shares the values over all heads (Lim et al. 2021).
+    attention : {"multi_head", "interpretable", "frequency"}, default="multi_head"
+        "interpretable" shares the values over all heads (Lim et al. 2021). "frequency" mixes a few
+        Fourier modes of the whole sequence (Zhou et al. 2022), and is never causal.
     encoder_attention : bool, default=False
         Whether the blocks refine the encoded past by self-attention too.
     share_lstm_weights : bool, default=False
         Use one LSTM as encoder and decoder.
+    trainable_add : bool, default=False
+        Scale the residuals within blocks by learned factors.
+    norm : {"layer", "rms", "adaptive"}, default="layer"
+        Normalisation within blocks. Gain and bias of "adaptive" follow the mean of the window's
+        past and its static covariates.
+    norm_first : bool, default=False
+        Normalise the input of each branch of a block, and not the sum.
+    final_norm : bool, default=False
+        Normalise in front of the output.
+    feedforward : {None, "relu", "gelu", "silu", "swiglu", "moe"}, default=None
+        The feed-forward layer after each attention; "moe" is a mixture of experts.
+    dim_feedforward : int or None, default=None
+        Width within feed-forward layers; None for ``4 * d_model``.
+    num_experts : int, default=4
+    experts_per_token : int, default=2
+        Of "moe": how many experts there are, and how many see each step.
+    capacity_factor : float or None, default=None
+        Of "moe": how full an expert may get in training, as a multiple of its even share.
+    share_layers : bool, default=False
+        Apply one block ``num_transformer_blocks`` times.
+    gradient_checkpointing : bool, default=False
+        Train with less memory and more time, to the same result.
     **parameters
         All other parameters are those of `SkorchForecaster`.
 
@@ -67,6 +101,10 @@ class TransformerLSTMForecaster(SkorchForecaster):
     ----------
     Lim, Arik, Loeff, Pfister 2021, "Temporal Fusion Transformers for interpretable multi-horizon
     time series forecasting", International Journal of Forecasting 37(4).
+
+    Zhou, Ma, Wen, Wang, Sun, Jin 2022, "FEDformer: Frequency enhanced decomposed transformer for
+    long-term series forecasting", ICML. The sources of the other options stand with their layers
+    in `sktime_tlstm.nn`.
 
     Examples
     --------
@@ -95,6 +133,17 @@ class TransformerLSTMForecaster(SkorchForecaster):
         attention="multi_head",
         encoder_attention=False,
         share_lstm_weights=False,
+        trainable_add=False,
+        norm="layer",
+        norm_first=False,
+        final_norm=False,
+        feedforward=None,
+        dim_feedforward=None,
+        num_experts=4,
+        experts_per_token=2,
+        capacity_factor=None,
+        share_layers=False,
+        gradient_checkpointing=False,
         window_sampling="by_series",
         max_windows_per_epoch=2560,
         past_covariates=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,10 @@ from sktime_tlstm.net import (
 )
 from sktime_tlstm.nn import Head
 from sktime_tlstm.nn.attention import ATTENTIONS
+from sktime_tlstm.nn.blocks import check_causality
+from sktime_tlstm.nn.feedforward import FEEDFORWARDS
 from sktime_tlstm.nn.heads import LOSSES
+from sktime_tlstm.nn.normalization import NORMS
 from sktime_tlstm.scaling import SCALERS
 from sktime_tlstm.timeline import TIME_FEATURES
 
@@ -192,7 +196,52 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "attention": _one_of(ATTENTIONS),
     "encoder_attention": _boolean(),
     "share_lstm_weights": _boolean(),
+    "trainable_add": _boolean(),
+    "norm": _one_of(NORMS),
+    "norm_first": _boolean(),
+    "final_norm": _boolean(),
+    "feedforward": _optional(_one_of(FEEDFORWARDS)),
+    "dim_feedforward": _optional(_integer(1)),
+    "num_experts": _integer(1),
+    "experts_per_token": _integer(1),
+    "capacity_factor": _optional(_positive()),
+    "share_layers": _boolean(),
+    "gradient_checkpointing": _boolean(),
 }
+
+
+def _heads_divide_the_width(d_model: int, num_heads: int) -> str | None:
+    if not d_model % num_heads:
+        return None
+    return (
+        f"Got d_model={d_model} with num_heads={num_heads}, expected a multiple of num_heads. "
+        f"Take for instance d_model={d_model // num_heads * num_heads or num_heads}."
+    )
+
+
+def _experts_are_enough(num_experts: int, experts_per_token: int) -> str | None:
+    if experts_per_token <= num_experts:
+        return None
+    return (
+        f"Got experts_per_token={experts_per_token} with num_experts={num_experts}, expected at "
+        f"most as many. Take for instance experts_per_token={num_experts}."
+    )
+
+
+def _attention_can_be_causal(attention: str, causal_attention: bool) -> str | None:
+    try:
+        check_causality(attention, causal_attention)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+#: What must hold between parameters: functions of them that return the fault in words, if any.
+RELATIONS: tuple[Callable[..., str | None], ...] = (
+    _heads_divide_the_width,
+    _experts_are_enough,
+    _attention_can_be_causal,
+)
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
@@ -214,15 +263,21 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
         if not typed or not constraint.in_range(value):
             kinds.add(ValueError if typed else TypeError)
             faults.append(f"Got {name}={value!r}, expected {constraint.words}.")
-    width, heads = parameters.get("d_model"), parameters.get("num_heads")
-    if width is not None and not faults and width % heads:
-        kinds.add(ValueError)
-        faults.append(
-            f"Got d_model={width} with num_heads={heads}, expected a multiple of num_heads. "
-            f"Take for instance d_model={width // heads * heads or heads}."
-        )
+    if not faults:
+        faults = _broken_relations(parameters)
+        kinds = {ValueError}
     if faults:
         raise (ValueError if ValueError in kinds else TypeError)("\n".join(faults))
+
+
+def _broken_relations(parameters: Mapping[str, Any]) -> list[str]:
+    """Return the faults between parameters, each of which is right by itself."""
+    faults = []
+    for relation in RELATIONS:
+        names = inspect.signature(relation).parameters
+        if parameters.keys() >= names.keys():
+            faults.append(relation(**{name: parameters[name] for name in names}))
+    return [fault for fault in faults if fault is not None]
 
 
 def resolve_device(device: str) -> str:

@@ -21,6 +21,7 @@ ARROWS = {
     "datasets": set(),
     "distributions": {"nn"},
     "encoding": {"history", "scaling", "timeline", "windows"},
+    "evaluation": {"backtesting", "fitting", "history", "horizons"},
     "fitting": {
         "calibration",
         "encoding",
@@ -33,16 +34,18 @@ ARROWS = {
         "windows",
     },
     "forecaster": {
-        "backtesting",
         "distributions",
+        "evaluation",
         "fitting",
         "history",
+        "horizons",
         "nn",
         "rolling",
         "timeline",
         "validation",
     },
     "history": {"timeline", "windows"},
+    "horizons": {"timeline"},
     "net": {"nn", "windows"},
     "nn": set(),
     "rolling": {"calibration", "distributions", "encoding", "history", "net", "nn", "windows"},
@@ -58,9 +61,11 @@ FRAMES = {
     "datasets",
     "distributions",
     "encoding",
+    "evaluation",
     "fitting",
     "forecaster",
     "history",
+    "horizons",
     "scaling",
 }
 LIBRARIES = {
@@ -69,7 +74,7 @@ LIBRARIES = {
     "scipy": {"distributions"},
     "skorch": {"net"},
     "skpro": {"distributions"},
-    "sktime": {"datasets", "forecaster", "transformer_lstm"},
+    "sktime": {"datasets", "evaluation", "forecaster", "horizons", "transformer_lstm"},
     "torch": set(ARROWS) - {"", "datasets"},
 }
 MAX_CODE_LINES_OF_A_FILE = 450

@@ -360,8 +360,9 @@ def test_forecasting_leaves_the_global_random_state_alone():
 def test_the_size_of_passes_and_groups_changes_nothing(monkeypatch, alphas):
     world = World()
     found = world.forecast([-1, 0, 1, 4, 12], alphas)
-    monkeypatch.setattr(rolling, "WINDOWS_PER_PASS", 2)
+    monkeypatch.setattr(rolling, "WINDOWS_PER_PASS", {"cpu": 2})
     monkeypatch.setattr(rolling, "SAMPLE_BUDGET", 1)
+    monkeypatch.setattr(rolling, "ROWS_AT_ONCE", 1)
     np.testing.assert_allclose(world.forecast([-1, 0, 1, 4, 12], alphas), found, rtol=1e-6)
 
 
@@ -476,7 +477,7 @@ def test_corrections_come_from_the_windows_asked_for_in_any_number_of_passes(mon
     table = corrections(model, dataset, indices)
     errors = y[indices, 1]
     np.testing.assert_allclose(table[0, 1], conformal(errors), rtol=1e-6)
-    monkeypatch.setattr(rolling, "WINDOWS_PER_PASS", 5)
+    monkeypatch.setattr(rolling, "WINDOWS_PER_PASS", {"cpu": 5})
     torch.testing.assert_close(corrections(model, dataset, indices), table)
 
 
