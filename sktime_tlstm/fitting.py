@@ -16,7 +16,13 @@ from torch.utils.data import Dataset, Subset
 from sktime_tlstm.calibration import Calibration
 from sktime_tlstm.encoding import FrameEncoder
 from sktime_tlstm.history import History, find_timeline, split_index
-from sktime_tlstm.net import ForecastNet, build_net, isolated_random_state, train
+from sktime_tlstm.net import (
+    ForecastNet,
+    build_net,
+    isolated_random_state,
+    renew_callbacks,
+    train,
+)
 from sktime_tlstm.nn import DistributionHead, Head, make_head
 from sktime_tlstm.rolling import Model
 from sktime_tlstm.timeline import Timeline
@@ -114,6 +120,7 @@ def finetune_model(
         dataset = _dataset(options, placed, model.spec, low, high, batch_size)
         for net, member in zip(members, _member_seeds(seed, len(members)), strict=True):
             net.set_params(batch_size=batch_size)
+            renew_callbacks(net, options.callbacks)
             _train(options, net, dataset, None, options.finetune_epochs, member, FINETUNE_LR)
     return model, history
 

@@ -30,6 +30,7 @@ __all__ = [
     "ForecastNet",
     "build_net",
     "is_callback",
+    "renew_callbacks",
     "train",
 ]
 
@@ -296,6 +297,14 @@ def _widths(module: Callable[..., nn.Module], spec: WindowSpec, head: Head) -> d
             "they are then known covariates like any other."
         )
     return widths
+
+
+def renew_callbacks(net: ForecastNet, callbacks: list | None) -> None:
+    """Put fresh copies of a user's callbacks in the place of those that a net was built with."""
+    names = ("gradient_clip", "lr_schedule", "early_stopping", "progress")
+    own = [part for part in net.callbacks if isinstance(part, tuple) and part[0] in names]
+    net.callbacks = [*own, *copy.deepcopy(callbacks or [])]
+    net.initialize_callbacks()
 
 
 def is_callback(value: Any) -> bool:

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import gc
 import math
 import pickle
@@ -11,8 +12,15 @@ from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import Subset
 
-from sktime_tlstm.net import OPTIMIZERS, build_net, train
-from sktime_tlstm.nn import AttentionLSTM, EmbeddedNetwork, PointHead, QuantileHead
+from sktime_tlstm.net import OPTIMIZERS, build_net, takes, train, unwrapped
+from sktime_tlstm.nn import (
+    AttentionLSTM,
+    EmbeddedNetwork,
+    InputEmbedding,
+    PointHead,
+    QuantileHead,
+    make_head,
+)
 from sktime_tlstm.windows import SeriesStore, WindowDataset, WindowSpec
 
 SPEC = WindowSpec(
@@ -517,3 +525,153 @@ def test_outputs_need_no_gradient_and_have_the_width_of_the_head():
     output = net.outputs(make_data()[0].batch([0, 1, 2, 3, 5]).inputs)
     assert output.shape == (5, 3, 2 * 3)
     assert not output.requires_grad
+
+
+# What only some networks take.
+
+
+class Pupil(LastRow):
+    """A network that is shown the targets in training, and remembers what it was shown."""
+
+    shown = []
+
+    def forward(self, past, future, past_lengths=None, future_lengths=None, *, target=None):
+        self.shown.append((self.training, None if target is None else target.clone()))
+        output = super().forward(past, future)
+        return output if target is None else output + 0.0 * target.nan_to_num().sum()
+
+
+def with_holes(data):
+    """Return the data with every fifth row of the first target missing."""
+    data.store.observed[::5, 0] = False
+    return data
+
+
+def test_targets_are_shown_in_training_alone_and_nan_where_missing():
+    Pupil.shown = []
+    data, validation = make_data()
+    with_holes(data)
+    net = fit(make_net(Pupil), data, validation, epochs=2)
+    trained = [target for training, target in Pupil.shown if training]
+    assert len(trained) == 2 * BATCHES
+    assert all(target.shape[1:] == (SPEC.horizon, SPEC.num_targets) for target in trained)
+    missing = torch.cat(trained).isnan()
+    assert missing[..., 0].any()
+    assert not missing[..., 1].any()
+    assert not missing.all(dim=1)[..., 0].any()
+    evaluated = [target for training, target in Pupil.shown if not training]
+    assert evaluated
+    assert all(target is None for target in evaluated)
+    Pupil.shown = []
+    net.outputs(data.batch([0, 1]).inputs)
+    assert Pupil.shown == [(False, None)]
+
+
+def test_the_targets_shown_are_those_of_the_loss():
+    Pupil.shown, pairs = [], []
+
+    class Watched(PointHead):
+        def forward(self, output, target, *unit):
+            pairs.append(target.clone())
+            return super().forward(output, target, *unit)
+
+    fit(make_net(Pupil, head=Watched("mse")), with_holes(make_data()[0]), epochs=1)
+    assert len(pairs) == len(Pupil.shown) == BATCHES
+    for (_, shown), target in zip(Pupil.shown, pairs, strict=True):
+        torch.testing.assert_close(shown, target, equal_nan=True)
+
+
+def test_targets_that_are_counts_are_shown_without_their_unit():
+    Pupil.shown = []
+    spec = dataclasses.replace(SPEC, support="count")
+    data, _ = make_data()
+    data.spec = spec
+    data.store.values.abs_().mul_(7).round_()
+    fit(make_net(Pupil, head=make_head("poisson", None), spec=spec), data, epochs=1)
+    assert all(target.shape == (len(target), 3, 2) for _, target in Pupil.shown)
+
+
+def test_networks_that_do_not_take_targets_are_not_shown_any():
+    fit(make_net(LastRow), epochs=1)  # its forward would refuse the keyword
+
+
+CODES = dataclasses.replace(SPEC, num_identities=1)
+
+
+def test_an_embedding_in_front_does_not_hide_the_targets():
+    Pupil.shown = []
+    data, _ = make_data()
+    data.spec = CODES
+    net = fit(make_net(Pupil, spec=CODES), data, epochs=1)
+    assert isinstance(net.module_, EmbeddedNetwork)
+    assert [target is not None for _, target in Pupil.shown] == [True] * BATCHES
+
+
+def test_compilation_does_not_hide_the_targets():
+    module = EmbeddedNetwork(Pupil(9, 4), InputEmbedding([1], [5], [3]))
+    for wrapped in (module, torch.compile(module, backend="eager")):
+        assert unwrapped(wrapped) is module.network
+        assert takes(unwrapped(wrapped).forward, "target")
+    plain = LastRow(9, 4)
+    assert unwrapped(torch.compile(plain, backend="eager")) is plain
+    assert not takes(unwrapped(plain).forward, "target")
+
+
+class Rolling(LastRow):
+    """A network that is told how many targets there are and what its output says of them."""
+
+    def __init__(
+        self, num_past_features, num_future_features, output_dim=1, num_targets=None, point=None
+    ):
+        super().__init__(num_past_features, num_future_features, output_dim)
+        self.num_targets, self.point = num_targets, point
+
+
+HEADS = {
+    "mse": (PointHead("mse"), 1),
+    "quantile": (QuantileHead((0.1, 0.5, 0.9)), 3),
+    "even quantiles": (QuantileHead((0.2, 0.4, 0.6, 0.8)), 4),
+    "normal": (make_head("normal", None), 2),
+}
+
+
+@pytest.mark.parametrize("spec", [SPEC, CODES], ids=["plain", "embedded"])
+@pytest.mark.parametrize("name", HEADS)
+def test_networks_that_ask_are_told_the_targets_and_the_point_of_an_output(name, spec):
+    head, parameters = HEADS[name]
+    net = make_net(Rolling, head=head, spec=spec)
+    network = unwrapped(net.module_)
+    assert network.num_targets == SPEC.num_targets
+    output = torch.randn(5, 3, SPEC.num_targets * parameters)
+    expected = net.criterion_.point(net.criterion_.unpack(output))
+    assert expected.shape == (5, 3, SPEC.num_targets)
+    torch.testing.assert_close(network.point(output), expected)
+    one = torch.randn(5, 1, SPEC.num_targets * parameters, requires_grad=True)
+    network.point(one).sum().backward()
+    assert one.grad.any()  # a network may learn through it
+    for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net)), net.initialize()):
+        torch.testing.assert_close(unwrapped(twin.module_).point(output), expected)
+
+
+STATIC = dataclasses.replace(SPEC, num_static=2, static_cardinalities=(7,))
+
+
+class Placed(LastRow):
+    """A network that takes static covariates."""
+
+    def __init__(self, num_past_features, num_future_features, output_dim, num_static_features):
+        super().__init__(num_past_features, num_future_features, output_dim)
+        self.static = nn.Linear(num_static_features, output_dim)
+
+    def forward(self, past, future, past_lengths=None, static=None):
+        return super().forward(past, future) + self.static(static)[:, None]
+
+
+def test_static_covariates_reach_networks_that_take_them_alone():
+    net = make_net(Placed, spec=STATIC)
+    assert unwrapped(net.module_).static.in_features == 2 + 4  # seven categories, a vector of four
+    assert isinstance(unwrapped(make_net(Rolling).module_), Rolling)
+    with pytest.raises(ValueError, match="static_covariates with the module LastRow"):
+        make_net(LastRow, spec=STATIC)
+    numeric = dataclasses.replace(SPEC, num_static=2)
+    assert isinstance(make_net(Placed, spec=numeric).module_, Placed)

@@ -372,6 +372,42 @@ def test_code_channels_hold_the_codes():
     assert torch.equal(future, store.values[11:16, 6])
 
 
+def test_every_code_has_its_channels():
+    told = replace(SPEC, num_identities=29, num_static=2, static_cardinalities=(3, 5))
+    past, future = told.num_past_features, told.num_future_features
+    assert (past, future) == (SPEC.num_past_features + 1, SPEC.num_future_features + 1)
+    assert told.num_static_features == 4
+    assert told.codes == [
+        (11, past - 3, None, None),
+        (13, past - 2, future - 2, None),
+        (29, past - 1, future - 1, None),  # the series itself
+        (3, None, None, 2),
+        (5, None, None, 3),
+    ]
+    assert SPEC.codes == [(11, past - 3, None, None), (13, past - 2, future - 2, None)]
+    assert replace(PLAIN, num_identities=1).codes == [
+        (1, PLAIN.num_past_features, PLAIN.num_future_features, None)
+    ]
+    assert PLAIN.codes == []
+
+
+def test_windows_hold_the_identity_and_the_static_covariates_of_their_series():
+    told = replace(SPEC, num_identities=29, num_static=1, static_cardinalities=(3,))
+    identity = torch.tensor([7.0, 0.0, 29.0, 2.0])
+    static = torch.tensor([[0.5, 1.0], [0.0, 0.0], [-2.0, 3.0], [0.25, 2.0]])
+    store = replace(make_store(SPEC), identity=identity, static=static)
+    series, cutoff = torch.tensor([2, 0, 1, 0, 3]), torch.tensor([3, 29, 0, 11, 7])
+    inputs = gather(store, told, series, cutoff).inputs
+    plain = gather(store, SPEC, series, cutoff).inputs
+    assert "static" not in plain
+    assert torch.equal(inputs["static"], static[series])
+    for part in ("past", "future"):
+        assert torch.equal(inputs[part][..., :-1], plain[part])
+    rows = torch.arange(SPEC.context_length) < torch.tensor([3, 7, 0, 7, 7])[:, None]
+    assert torch.equal(inputs["past"][..., -1], identity[series, None] * rows)
+    assert torch.equal(inputs["future"][..., -1], identity[series, None].expand(-1, SPEC.horizon))
+
+
 def make_dataset(spec=SPEC, **options):
     store = make_store(spec)
     low, high = np.array([3, 1, 5, 2]), np.array([26, 1, 11, 7])  # 23, 0, 6 and 5 windows
@@ -596,3 +632,17 @@ def test_a_store_counts_its_series_and_moves_as_a_whole():
     moved = store.to("meta")
     assert len(store) == 4
     assert all(getattr(moved, name).device.type == "meta" for name in store.__dataclass_fields__)
+
+
+def test_a_shorter_store_hides_the_rows_behind_and_shares_the_others():
+    store = make_store(SPEC)
+    shorter = store.until(np.array([17, 1, 9, 0]))
+    assert shorter.values is store.values
+    assert shorter.length.tolist() == [17, 1, 9, 0]
+    assert store.length.tolist() == list(LENGTHS)
+    series, cutoff = torch.tensor([0, 2]), torch.tensor([15, 7])
+    batch = gather(shorter, SPEC, series, cutoff)
+    assert batch.target[:, 2:].isnan().all()
+    whole = gather(store, SPEC, series, cutoff)
+    assert torch.equal(batch.inputs["past"], whole.inputs["past"])
+    torch.testing.assert_close(batch.target[:, :2], whole.target[:, :2], equal_nan=True)
