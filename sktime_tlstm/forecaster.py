@@ -458,7 +458,7 @@ class SkorchForecaster(BaseForecaster):
         series, within = self._history.locate(rows)
         if (series < 0).any():
             raise ValueError(
-                f"Got y with the series {rows.keys[rows.series[int(np.argmax(series < 0))]]!r}, "
+                f"Got y with the series {rows.keys[rows.series()[int(np.argmax(series < 0))]]!r}, "
                 "which the forecaster has not seen. Pass series seen in fit or update."
             )
         step = within - self._rows_seen[series] + 1

@@ -215,6 +215,23 @@ PARAMETERS = [
     ({"attention": None}, TypeError, "one of ['interpretable', 'multi_head'"),
     ({"encoder_attention": None}, TypeError, "True or False"),
     ({"share_lstm_weights": "no"}, TypeError, "True or False"),
+    ({"trainable_add": 1}, TypeError, "True or False"),
+    ({"norm": "batch"}, ValueError, "one of ['layer', 'rms', 'adaptive']"),
+    ({"norm": None}, TypeError, "one of ['layer', 'rms', 'adaptive']"),
+    ({"norm_first": None}, TypeError, "True or False"),
+    ({"final_norm": "rms"}, TypeError, "True or False"),
+    ({"feedforward": "tanh"}, ValueError, "'swiglu', 'moe'], or None"),
+    ({"feedforward": False}, TypeError, "'swiglu', 'moe'], or None"),
+    ({"dim_feedforward": 0}, ValueError, "an integer of at least 1, or None"),
+    ({"dim_feedforward": 8.0}, TypeError, "an integer of at least 1, or None"),
+    ({"num_experts": 0}, ValueError, "an integer of at least 1"),
+    ({"num_experts": None}, TypeError, "an integer of at least 1"),
+    ({"experts_per_token": 0}, ValueError, "an integer of at least 1"),
+    ({"experts_per_token": "all"}, TypeError, "an integer of at least 1"),
+    ({"capacity_factor": 0}, ValueError, "a positive finite number, or None"),
+    ({"capacity_factor": "even"}, TypeError, "a positive finite number, or None"),
+    ({"share_layers": 2}, TypeError, "True or False"),
+    ({"gradient_checkpointing": None}, TypeError, "True or False"),
 ]
 
 
@@ -252,6 +269,18 @@ def test_d_model_must_be_a_multiple_of_num_heads(width, heads, advice, epochs):
         f"d_model={advice}",
         epochs=epochs,
     )
+
+
+def test_more_experts_for_a_step_than_there_are_is_refused(epochs):
+    forecaster = transformer(feedforward="moe", num_experts=2, experts_per_token=3)
+    words = ("Got experts_per_token=3 with num_experts=2", "experts_per_token=2")
+    refuses(lambda: forecaster.fit(Y, fh=FH), ValueError, *words, epochs=epochs)
+
+
+def test_causal_attention_by_frequencies_is_refused_with_the_reason(epochs):
+    forecaster = transformer(attention="frequency", causal_attention=True)
+    words = ("Got attention='frequency' with causal_attention=True", "mixes the whole sequence")
+    refuses(lambda: forecaster.fit(Y, fh=FH), ValueError, *words, epochs=epochs)
 
 
 def test_quantiles_with_a_point_loss_are_refused(epochs):

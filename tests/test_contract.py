@@ -4,7 +4,13 @@ import pytest
 from sktime.utils.estimator_checks import check_estimator, parametrize_with_checks
 
 from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
-from sktime_tlstm.nn import AttentionLSTM
+from sktime_tlstm.nn import (
+    AttentionLSTM,
+    Seq2SeqLSTM,
+    TemporalAttentionLSTM,
+    TemporalFusionTransformer,
+    Transformer,
+)
 
 FORECASTERS = [SkorchForecaster, TransformerLSTMForecaster]
 
@@ -31,6 +37,38 @@ TINY = {
     "num_samples": 4,
     "random_state": 0,
 }
+NETWORKS = {
+    "a direct Seq2SeqLSTM": (
+        Seq2SeqLSTM.small,
+        {"embedding_dim": 4, "hidden_size": 4, "num_layers": 2},
+    ),
+    "an autoregressive Seq2SeqLSTM": (
+        Seq2SeqLSTM,
+        {
+            "embedding_dim": 4,
+            "hidden_size": 4,
+            "decoding": "autoregressive",
+            "teacher_forcing_ratio": 0.5,
+        },
+    ),
+    "an additive TemporalAttentionLSTM": (
+        TemporalAttentionLSTM,
+        {"d_model": 4, "score": "additive", "wiring": "concat", "bidirectional": True},
+    ),
+    "a hierarchical TemporalAttentionLSTM": (
+        TemporalAttentionLSTM,
+        {"d_model": 4, "score": "general", "hierarchical": True},
+    ),
+    "a Transformer by frequencies": (
+        Transformer,
+        {"d_model": 4, "num_heads": 2, "attention": "frequency", "causal_attention": False},
+    ),
+    "a causal Transformer with experts": (
+        Transformer,
+        {"d_model": 4, "num_heads": 2, "positions": "rotary", "feedforward": "moe", "norm": "rms"},
+    ),
+    "a TemporalFusionTransformer": (TemporalFusionTransformer, {"d_model": 4, "num_heads": 2}),
+}
 FURTHER = {
     "every network option": TransformerLSTMForecaster(
         d_model=4,
@@ -43,6 +81,27 @@ FURTHER = {
         context_length=1,
         **TINY,
     ),
+    "one adaptive block, twice": TransformerLSTMForecaster(
+        d_model=4,
+        num_heads=2,
+        num_transformer_blocks=2,
+        share_layers=True,
+        norm="adaptive",
+        feedforward="swiglu",
+        **TINY,
+    ),
+    "checkpointed experts": TransformerLSTMForecaster(
+        d_model=4,
+        num_heads=2,
+        norm_first=True,
+        final_norm=True,
+        feedforward="moe",
+        capacity_factor=1.5,
+        trainable_add=True,
+        gradient_checkpointing=True,
+        **TINY,
+    ),
+    **{name: SkorchForecaster(*network, **TINY) for name, network in NETWORKS.items()},
     "an ensemble of means": TransformerLSTMForecaster(
         d_model=4, num_heads=2, num_members=2, loss="mse", window_sampling="uniform", **TINY
     ),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sktime_tlstm import datasets
+from sktime_tlstm import datasets, nn
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -33,7 +33,8 @@ def run_example(monkeypatch, capsys):
         return capsys.readouterr().out
 
     yield run
-    sys.modules.pop("_common", None)
+    for name in ("_common", "skill", "speed"):
+        sys.modules.pop(name, None)
 
 
 @pytest.mark.slow
@@ -58,6 +59,22 @@ def test_speed_prints_its_figures(run_example):
     ]
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read on Linux")
+def test_scale_prints_its_figures(run_example):
+    printed = run_example(
+        "benchmarks/scale.py", "panel", "update", "--series", "3", "--rows", "900"
+    )
+    lines = printed.splitlines()
+    assert [line.split()[0] for line in lines] == ["panel", "fit", "update", "update"]
+    assert lines[0].startswith("panel     1,500 rows")
+
+
+@pytest.mark.parametrize("part", ["backtest", "m4"])
+def test_scale_says_that_it_needs_a_folder(run_example, part):
+    with pytest.raises(SystemExit, match="pass --data DIR with"):
+        run_example("benchmarks/scale.py", part)
+
+
 def test_skill_scores_a_task(run_example, monkeypatch):
     printed = run_example(
         *("benchmarks/skill.py", "traffic", "--origins", "2"),
@@ -78,6 +95,44 @@ def test_skill_scores_quantiles_under_every_calibration(run_example):
     assert [row.split()[0] for row in rows] == ["none", "conformal", "adaptive"]
     scores = r" +\w+ +pinball [\d.]+, coverage of 50 % [\d.]+%, of 90 % [\d.]+%, MAE [\d.]+"
     assert all(re.fullmatch(scores, row) for row in rows)
+
+
+TINY_FIT = ("--set", "max_epochs=1", "--set", "max_windows_per_epoch=64", "--rounds", "1")
+
+
+def rows_of(table: str) -> list[list[str]]:
+    """Return the cells of every row of a Markdown table."""
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+
+
+def test_networks_prints_a_table(run_example):
+    printed = run_example(
+        *("benchmarks/networks.py", *TINY_FIT),
+        *("--networks", "TransformerLSTM", "Seq2SeqLSTM:autoregressive"),
+    )
+    title, line, naive, first, second = rows_of(printed)
+    assert title[0] == "network" and title[-1] == "made up"
+    assert set(line) == {"---"} and naive[0] == "seasonal naive"
+    assert first[:2] == ["`TransformerLSTM`", ""]
+    assert second[:2] == ["`Seq2SeqLSTM`", "`decoding='autoregressive'`"]
+    for row in (first, second):
+        assert len(row) == len(title)
+        assert int(row[2].replace(",", "")) > 10_000
+        assert all(float(cell) >= 0 for cell in row[3:])
+        assert 0.3 * float(naive[-1]) < float(row[-1]) < 3 * float(naive[-1])
+
+
+@pytest.mark.slow
+def test_networks_compares_all_of_them(run_example):
+    rows = rows_of(run_example("benchmarks/networks.py", *TINY_FIT))[3:]
+    assert len(rows) == len({tuple(row[:2]) for row in rows}) > 12
+    names = {row[0].strip("`") for row in rows}
+    networks = {
+        name
+        for name in nn.__all__
+        if isinstance(getattr(nn, name), type) and "init_state" in vars(getattr(nn, name))
+    }
+    assert names == networks - {"TransformerDecoder"}
 
 
 def test_skill_names_the_tasks_it_knows(run_example, capsys):

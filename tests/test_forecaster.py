@@ -1,5 +1,6 @@
 """What the forecasters promise as a whole: covariates used, defaults that adapt, no dead option."""
 
+import functools
 import inspect
 import subprocess
 import sys
@@ -11,7 +12,14 @@ import torch
 from sktime.forecasting.base import BaseForecaster
 
 from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
-from sktime_tlstm.nn import AttentionLSTM, PointHead, TransformerLSTM
+from sktime_tlstm.nn import (
+    ATTENTIONS,
+    FEEDFORWARDS,
+    NORMS,
+    AttentionLSTM,
+    PointHead,
+    TransformerLSTM,
+)
 
 TINY = {"d_model": 8, "num_heads": 2, "max_epochs": 1, "max_windows_per_epoch": 32}
 
@@ -142,6 +150,16 @@ ALTERNATIVES = {
     "attention": "interpretable",
     "encoder_attention": True,
     "share_lstm_weights": True,
+    "trainable_add": True,
+    "norm": "rms",
+    "norm_first": True,
+    "final_norm": True,
+    "feedforward": "gelu",
+    "dim_feedforward": 5,
+    "num_experts": 3,
+    "experts_per_token": 1,
+    "capacity_factor": 0.5,
+    "share_layers": True,
     "window_sampling": "uniform",
     "max_windows_per_epoch": 16,
     "past_covariates": ["late"],
@@ -168,12 +186,27 @@ ALTERNATIVES = {
     "random_state": 1,
     "net_params": {"optimizer__eps": 1e-2},
 }
+#: What an option needs to act.
+PARTNERS = {
+    "dim_feedforward": {"feedforward": "swiglu"},
+    "num_experts": {"feedforward": "moe"},
+    "experts_per_token": {"feedforward": "moe"},
+    "capacity_factor": {"feedforward": "moe"},
+    "share_layers": {"num_transformer_blocks": 2},
+}
+#: Further values, each with a forecast of its own.
+KINDS = {
+    "attention": ["multi_head", "interpretable", "frequency"],
+    "feedforward": [None, "relu", "gelu", "silu", "swiglu", "moe"],
+    "norm": ["layer", "rms", "adaptive"],
+}
 #: Parameters that act on something else than a first fit and its forecast, tested where they do.
 ELSEWHERE = {
     "callbacks": "test_compositions",
     "compile": "test_runtime",
     "device": "test_runtime",
     "finetune_epochs": "test_semantics",
+    "gradient_checkpointing": "below",
     "num_samples": "below",
     "patience": "test_net",
     "update_epochs": "test_semantics",
@@ -200,13 +233,33 @@ def test_every_parameter_is_in_one_of_the_tables():
     assert parameters == set(ALTERNATIVES) | set(ELSEWHERE)
 
 
+@pytest.fixture(scope="module")
+def forecasts():
+    """Return `fitted_forecast`, which remembers its forecasts."""
+    return functools.cache(fitted_forecast)
+
+
 @pytest.mark.parametrize("name", sorted(set(ALTERNATIVES) - set(ELSEWHERE)))
-def test_two_values_of_an_option_give_two_forecasts(name, base=[]):  # noqa: B006 (a cache)
-    if not base:
-        base.append(fitted_forecast())
-    changed = fitted_forecast(**{name: ALTERNATIVES[name]})
+def test_two_values_of_an_option_give_two_forecasts(name, forecasts):
+    partners = PARTNERS.get(name, {})
+    changed = fitted_forecast(**partners, **{name: ALTERNATIVES[name]})
     assert np.isfinite(changed.to_numpy()).all()
-    assert not np.array_equal(changed, base[0])
+    assert not np.array_equal(changed, forecasts(**partners))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_a_block_gives_a_forecast_of_its_own(name, forecasts):
+    results = {forecasts(**{name: kind}).to_numpy().tobytes() for kind in KINDS[name]}
+    assert len(results) == len(KINDS[name])
+    assert set(KINDS[name]) >= set({"attention": ATTENTIONS, "norm": NORMS}.get(name, FEEDFORWARDS))
+
+
+def test_gradient_checkpointing_gives_the_same_forecast():
+    options = {"dropout": 0.2, "feedforward": "moe", "num_transformer_blocks": 2}
+    plain, spared = (
+        fitted_forecast(**options, gradient_checkpointing=spare) for spare in (False, True)
+    )
+    np.testing.assert_allclose(plain, spared, rtol=1e-5)
 
 
 def test_num_samples_sets_the_paths_beyond_the_horizon():

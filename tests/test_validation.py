@@ -75,9 +75,20 @@ CASES = {
     "num_heads": ([1, 2], [0], [None, 2.0]),
     "dropout": ([0, 0.0, 0.9], [1.0, -0.1, NAN], [None, "0"]),
     "causal_attention": ([True, False], [], [None, 1]),
-    "attention": (["interpretable"], ["linear"], [None, 3]),
+    "attention": (["interpretable", "multi_head", "frequency"], ["linear"], [None, 3]),
     "encoder_attention": ([True, False], [], [None, 0]),
     "share_lstm_weights": ([True, False], [], [None, "no"]),
+    "trainable_add": ([True, False], [], [None, 1]),
+    "norm": (["layer", "rms", "adaptive"], ["batch"], [None, True]),
+    "norm_first": ([True, False], [], [None, 0]),
+    "final_norm": ([True, False], [], [None, "layer"]),
+    "feedforward": ([None, "relu", "gelu", "silu", "swiglu", "moe"], ["tanh"], [False, 4]),
+    "dim_feedforward": ([None, 1, 64], [0], [16.0, "wide"]),
+    "num_experts": ([1, 8], [0], [None, 4.0]),
+    "experts_per_token": ([1, 2], [0], [None, 1.5]),
+    "capacity_factor": ([None, 0.5, 2], [0, -1.0, NAN, INF], ["1", True]),
+    "share_layers": ([True, False], [], [None, 2]),
+    "gradient_checkpointing": ([True, False], [], [None, 1]),
 }
 
 
@@ -96,7 +107,7 @@ def values(kind):
 
 @pytest.mark.parametrize(("name", "value"), values(0))
 def test_right_values_pass(name, value):
-    check_parameters({name: value, "num_heads": 1} if name == "d_model" else {name: value})
+    check_parameters({name: value})
 
 
 @pytest.mark.parametrize(("name", "value"), values(1))
@@ -154,6 +165,37 @@ def test_the_width_is_a_multiple_of_the_heads(d_model, num_heads, advice):
     ) as e:
         check_parameters({"d_model": d_model, "num_heads": num_heads})
     assert f"Take for instance {advice}." in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("right", "broken", "words"),
+    [
+        (
+            {"num_experts": 3, "experts_per_token": 3},
+            {"num_experts": 3, "experts_per_token": 4},
+            "Got experts_per_token=4 with num_experts=3.*instance experts_per_token=3",
+        ),
+        (
+            {"attention": "frequency", "causal_attention": False},
+            {"attention": "frequency", "causal_attention": True},
+            "Got attention='frequency' with causal_attention=True.*mixes the whole sequence.*Pass",
+        ),
+    ],
+)
+def test_parameters_that_exclude_one_another_are_named_together(right, broken, words):
+    check_parameters(right)
+    with pytest.raises(ValueError, match=words):
+        check_parameters(broken)
+
+
+def test_all_broken_relations_are_named_at_once_but_only_of_right_parameters():
+    broken = {"d_model": 5, "num_heads": 2, "num_experts": 1, "experts_per_token": 2}
+    with pytest.raises(ValueError) as error:
+        check_parameters(broken)
+    lines = str(error.value).split("\n")
+    assert [line.split("=")[0] for line in lines] == ["Got d_model", "Got experts_per_token"]
+    with pytest.raises(TypeError, match=r"^Got num_heads='2', expected an integer[^\n]*$"):
+        check_parameters({**broken, "num_heads": "2"})
 
 
 def test_an_automatic_device_is_one_that_works():

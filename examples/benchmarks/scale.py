@@ -15,7 +15,12 @@
 
 Expected on one core of a 2-core cloud machine:
 
-EXPECTED
+    backtest  update_predict about 2.6 CPU-s, forward passes 2.1 CPU-s, ratio 1.2
+    panel     encoding 11 CPU-s, peak 1.25 times the raw float32 size; fit 12 CPU-s, sktime's
+              checks 1 CPU-s
+    update    own 2.5 CPU-ms and 8 CPU-ms in all, with 10,000 rows as with 1,000,000
+    m4        sMAPE 9.76, MASE .867, OWA .446 in 200 CPU-s (seasonal naive 13.912, 1.193, .627);
+              zero-shot MASE .944, 4.6 % above training on all
 """
 
 from __future__ import annotations
@@ -113,8 +118,8 @@ def panel(options: argparse.Namespace) -> None:
         )
         history = fresh.fit(y, X).encode(y, X, 24)
     print(
-        f"panel     {len(index):,} rows, {raw:.0f} MB as float32: encoding {timer.seconds:.1f} CPU-s, "
-        f"peak {memory.megabytes:.0f} MB = {memory.megabytes / raw:.2f} x"
+        f"panel     {len(index):,} rows, {raw:.0f} MB as float32: encoding {timer.seconds:.1f} "
+        f"CPU-s, peak {memory.megabytes:.0f} MB = {memory.megabytes / raw:.2f} x"
     )
     del history
     own = CpuTimer()
@@ -132,8 +137,8 @@ def panel(options: argparse.Namespace) -> None:
         TransformerLSTMForecaster._fit = fit
     steps = sum(len(epoch["batches"]) for epoch in forecaster.net_.history)
     print(
-        f"          fit ({steps} steps) {own.seconds:.1f} CPU-s, and {whole.seconds - own.seconds:.1f} "
-        "CPU-s of sktime's checks and conversions"
+        f"          fit ({steps} steps) {own.seconds:.1f} CPU-s, and "
+        f"{whole.seconds - own.seconds:.1f} CPU-s of sktime's checks and conversions"
     )
 
 
@@ -181,9 +186,9 @@ def m4(options: argparse.Namespace) -> None:
         forecaster.fit(hourly(train), fh=range(1, 49))
     everything = scores(forecaster.predict(), train, test)
     print(
-        f"m4        one model of {len(train)} series, {fit.seconds:.0f} CPU-s: sMAPE {everything[0]:.3f}, "
-        f"MASE {everything[1]:.3f}, OWA {owa(*everything):.3f}; seasonal naive "
-        "13.912, 1.193, .627"
+        f"m4        one model of {len(train)} series, {fit.seconds:.0f} CPU-s: sMAPE "
+        f"{everything[0]:.3f}, MASE {everything[1]:.3f}, OWA {owa(*everything):.3f}; "
+        "seasonal naive 13.912, 1.193, .627"
     )
     names = np.random.default_rng(0).permutation(list(train))
     known, new = names[:300], names[300:]
@@ -193,8 +198,8 @@ def m4(options: argparse.Namespace) -> None:
     zero_shot = scores(some.predict(), train, test, new)[1]
     reference = scores(forecaster.predict(), train, test, new)[1]
     print(
-        f"          zero-shot on {len(new)} series after {len(known)}: MASE {zero_shot:.3f}, against "
-        f"{reference:.3f} trained on all ({zero_shot / reference - 1:+.1%})"
+        f"          zero-shot on {len(new)} series after {len(known)}: MASE {zero_shot:.3f}, "
+        f"against {reference:.3f} trained on all ({zero_shot / reference - 1:+.1%})"
     )
 
 

@@ -13,8 +13,10 @@ from sktime_tlstm.nn.attention import (
     MultiHeadAttention,
     decoder_mask,
     encoder_mask,
+    extend_mask,
     make_attention,
     padding_mask,
+    real_steps,
 )
 from sktime_tlstm.nn.attention_lstm import AttentionLSTM, AttentionLSTMState
 from sktime_tlstm.nn.blocks import Cache, DecoderBlock, EncoderBlock, TransformerBlock
@@ -149,6 +151,7 @@ __all__ = [
     "decoder_mask",
     "embedding_width",
     "encoder_mask",
+    "extend_mask",
     "forget_auxiliary_loss",
     "make_attention",
     "make_feedforward",
@@ -158,6 +161,7 @@ __all__ = [
     "masked_mean",
     "padding_mask",
     "prepare_inputs",
+    "real_steps",
     "rotate",
     "sinusoidal",
     "window_positions",

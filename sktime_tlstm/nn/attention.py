@@ -44,6 +44,33 @@ def padding_mask(lengths: Tensor, time: int) -> Tensor:
     return torch.arange(time, device=lengths.device) < lengths[:, None]
 
 
+def real_steps(
+    time: int, lengths: Tensor | None, device: torch.device | str | None = None
+) -> Tensor | None:
+    """Return `padding_mask` on a device, or None where nothing is padded.
+
+    Parameters
+    ----------
+    time : int
+        Padded number of steps.
+    lengths : Tensor of shape (batch,) or None
+        Number of real steps of each sequence; None where nothing is padded.
+    device : torch.device or str, optional
+        Device of the mask; the default is that of the lengths.
+
+    Returns
+    -------
+    Tensor of shape (batch, time), bool, or None
+
+    Examples
+    --------
+    >>> import torch
+    >>> real_steps(2, torch.tensor([1, 2])).tolist(), real_steps(2, None)
+    ([[True, False], [True, True]], None)
+    """
+    return None if lengths is None else padding_mask(lengths, time).to(device)
+
+
 def encoder_mask(
     past_time: int, past_lengths: Tensor | None, device: torch.device | str | None = None
 ) -> Tensor | None:
@@ -69,9 +96,29 @@ def encoder_mask(
     >>> encoder_mask(2, torch.tensor([1, 2])).tolist()
     [[[[True, False]]], [[[True, True]]]]
     """
-    if past_lengths is None:
-        return None
-    return padding_mask(past_lengths, past_time).to(device)[:, None, None, :]
+    real = real_steps(past_time, past_lengths, device)
+    return None if real is None else real[:, None, None, :]
+
+
+def extend_mask(mask: Tensor | None) -> Tensor | None:
+    """Return the mask of a cache that has grown by one real step.
+
+    Parameters
+    ----------
+    mask : Tensor of shape (batch, 1, 1, time), bool, or None
+        True at real steps; None where all are.
+
+    Returns
+    -------
+    Tensor of shape (batch, 1, 1, time + 1), bool, or None
+
+    Examples
+    --------
+    >>> import torch
+    >>> extend_mask(torch.tensor([[[[True, False]]]])).tolist()
+    [[[[True, False, True]]]]
+    """
+    return None if mask is None else functional.pad(mask, (0, 1), value=True)
 
 
 def decoder_mask(
@@ -119,8 +166,8 @@ def decoder_mask(
     device = device if device is not None or lengths is None else lengths.device
     mask = torch.ones(1, 1, 1, past_time + future_time, dtype=torch.bool, device=device)
     if lengths is not None:
-        past = _real_steps(past_lengths, past_time, len(lengths), device)
-        future = _real_steps(future_lengths, future_time, len(lengths), device)
+        past = _all_or_real_steps(past_lengths, past_time, len(lengths), device)
+        future = _all_or_real_steps(future_lengths, future_time, len(lengths), device)
         mask = torch.cat((past, future), dim=1)[:, None, None, :]
     if causal:
         square = torch.ones(future_time, future_time, dtype=torch.bool, device=device)
@@ -128,12 +175,11 @@ def decoder_mask(
     return mask
 
 
-def _real_steps(
+def _all_or_real_steps(
     lengths: Tensor | None, time: int, batch: int, device: torch.device | str | None
 ) -> Tensor:
-    if lengths is None:
-        return torch.ones(batch, time, dtype=torch.bool, device=device)
-    return padding_mask(lengths, time).to(device)
+    real = real_steps(time, lengths, device)
+    return torch.ones(batch, time, dtype=torch.bool, device=device) if real is None else real
 
 
 # None leaves the choice to torch.

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sktime_tlstm.nn.attention import (
     InterpretableMultiHeadAttention,
     decoder_mask,
     encoder_mask,
+    extend_mask,
 )
 from sktime_tlstm.nn.blocks import Cache, check_stepwise
 from sktime_tlstm.nn.gating import AddNorm, GateAddNorm
@@ -202,8 +202,7 @@ class AttentionLSTM(nn.Module):
         attended = self.attention.attend(decoded, *state.cache, state.mask)
         output: Tensor = self.output(self.combine(attended, decoded))
         cache = state.cache.append(Cache(*self.attention.project(decoded)))
-        mask = None if state.mask is None else functional.pad(state.mask, (0, 1), value=True)
-        return output[:, 0], AttentionLSTMState(recurrent, cache, mask)
+        return output[:, 0], AttentionLSTMState(recurrent, cache, extend_mask(state.mask))
 
     @torch.no_grad()
     def attention_weights(

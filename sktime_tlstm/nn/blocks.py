@@ -551,6 +551,16 @@ class BlockStack(nn.ModuleList):
             )
         return blocks[: block % len(blocks) + 1]
 
+    def step(
+        self, decoded: Tensor, caches: tuple[Cache, ...], *arguments: Tensor | None
+    ) -> tuple[Tensor, tuple[Cache, ...]]:
+        """Pass one step through all blocks; ``caches`` and what is returned are one for each."""
+        later = []
+        for block, cache in zip(self.passed(), caches, strict=True):
+            decoded, cache = block.step(decoded, cache, *arguments)
+            later.append(cache)
+        return decoded, tuple(later)
+
     def run(self, block: nn.Module, *arguments: Tensor | tuple[Tensor, Tensor] | None) -> Any:
         """Call ``block``, one of `passed`, with a checkpoint where that spares memory."""
         if self.gradient_checkpointing and self.training and torch.is_grad_enabled():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -77,11 +79,19 @@ class InputEmbedding(nn.Module):
 
     def forward(self, past: Tensor, future: Tensor) -> tuple[Tensor, Tensor]:
         """Embed the codes in ``past`` and ``future``, each of shape (batch, time, channel)."""
-        return self._embed(past, self.past_channels), self._embed(future, self.future_channels)
+        return self.embed_past(past), self.embed_future(future)
 
     def embed_static(self, static: Tensor) -> Tensor:
         """Embed the codes in ``static`` of shape (batch, channel)."""
         return self._embed(static, self.static_channels)
+
+    def embed_past(self, past: Tensor) -> Tensor:
+        """Embed the codes in ``past`` of shape (batch, time, channel)."""
+        return self._embed(past, self.past_channels)
+
+    def embed_future(self, future: Tensor) -> Tensor:
+        """Embed the codes in ``future`` of shape (batch, time, channel) or (batch, channel)."""
+        return self._embed(future, self.future_channels)
 
     def widths(self, num_past_features: int, num_future_features: int) -> tuple[int, int]:
         """Return the numbers of channels after embedding, from those before it."""
@@ -161,11 +171,33 @@ def _check_channels(cardinalities: Sequence[int], *channels: Sequence[int | None
             )
 
 
+#: The methods that a network may have or not, and what their first arguments are.
+OPTIONAL_METHODS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "attention_weights": ("past", "future"),
+        "selection_weights": ("past", "future"),
+        "init_state": ("past",),
+        "step": ("state", "future_t"),
+        "auxiliary_loss": (),
+    }
+)
+#: How the arguments that hold codes are embedded.
+_EMBEDDERS: Mapping[str, Callable[[InputEmbedding, Tensor], Tensor]] = MappingProxyType(
+    {
+        "past": InputEmbedding.embed_past,
+        "future": InputEmbedding.embed_future,
+        "future_t": InputEmbedding.embed_future,
+        "static": InputEmbedding.embed_static,
+    }
+)
+
+
 class EmbeddedNetwork(nn.Module):
     """A network with an `InputEmbedding` in front, itself a network.
 
-    Other keyword arguments than ``static`` pass on to the network. ``attention_weights`` and
-    ``auxiliary_loss`` exist exactly where the network has them.
+    The optional methods of networks (``attention_weights``, ``selection_weights``, ``init_state``,
+    ``step``, ``auxiliary_loss``) exist exactly where the network has them. The past, the future
+    and ``static`` hold codes; all other arguments pass on as they are.
 
     Parameters
     ----------
@@ -180,8 +212,13 @@ class EmbeddedNetwork(nn.Module):
     >>> from sktime_tlstm.nn import EmbeddedNetwork, InputEmbedding, TransformerLSTM
     >>> embedding = InputEmbedding([7, 2], past_channels=[0, 2], future_channels=[1, None])
     >>> network = TransformerLSTM(*embedding.widths(3, 2), d_model=8)
-    >>> EmbeddedNetwork(network, embedding)(torch.ones(2, 5, 3), torch.ones(2, 4, 2)).shape
+    >>> embedded = EmbeddedNetwork(network, embedding).eval()
+    >>> past, future = torch.ones(2, 5, 3), torch.ones(2, 4, 2)
+    >>> embedded(past, future).shape
     torch.Size([2, 4, 1])
+    >>> output, state = embedded.step(embedded.init_state(past), future[:, 0])
+    >>> output.shape
+    torch.Size([2, 1])
     """
 
     def __init__(self, network: nn.Module, embedding: InputEmbedding) -> None:
@@ -191,29 +228,27 @@ class EmbeddedNetwork(nn.Module):
 
     def forward(self, past: Tensor, future: Tensor, *args: Any, **keywords: Any) -> Tensor:
         """Embed the codes and run the network; all other arguments pass on as they are."""
-        output: Tensor = self.network(*self._embedded(past, future, keywords), *args, **keywords)
+        output: Tensor = self._call(
+            self.network, ("past", "future"), past, future, *args, **keywords
+        )
         return output
-
-    def _embedded(
-        self, past: Tensor, future: Tensor, keywords: dict[str, Any]
-    ) -> tuple[Tensor, Tensor]:
-        """Embed all inputs, the static one within ``keywords``."""
-        if keywords.get("static") is not None:
-            keywords["static"] = self.embedding.embed_static(keywords["static"])
-        past, future = self.embedding(past, future)
-        return past, future
 
     def __getattr__(self, name: str) -> Any:
         """Offer the network's optional methods where it has them."""
-        if name == "auxiliary_loss":
-            return getattr(super().__getattr__("network"), name)
-        if name == "attention_weights":
-            weigh = getattr(super().__getattr__("network"), name)
+        if name not in OPTIONAL_METHODS:
+            return super().__getattr__(name)
+        method = getattr(super().__getattr__("network"), name)
+        return partial(self._call, method, OPTIONAL_METHODS[name])
 
-            def attention_weights(past: Tensor, future: Tensor, *args: Any, **keywords: Any) -> Any:
-                with torch.no_grad():
-                    embedded = self._embedded(past, future, keywords)
-                return weigh(*embedded, *args, **keywords)
+    def _call(
+        self, function: Callable[..., Any], names: tuple[str, ...], /, *args: Any, **keywords: Any
+    ) -> Any:
+        """Call a function with its codes embedded; ``names`` are those of its first arguments."""
+        first = [self._embed(*argument) for argument in zip(names, args, strict=False)]
+        others = {name: self._embed(name, value) for name, value in keywords.items()}
+        return function(*first, *args[len(first) :], **others)
 
-            return attention_weights
-        return super().__getattr__(name)
+    def _embed(self, name: str, value: Any) -> Any:
+        if name not in _EMBEDDERS or value is None:
+            return value
+        return _EMBEDDERS[name](self.embedding, value)

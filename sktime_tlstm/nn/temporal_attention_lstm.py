@@ -208,10 +208,7 @@ class TemporalAttentionLSTM(nn.Module):
         -------
         Tensor of shape (batch, future_time, output_dim)
         """
-        past, future = prepare_inputs(past, future, past_lengths, future_lengths, self.widths)
-        mask = encoder_mask(past.shape[1], past_lengths, past.device)
-        encoded, state = self._encode(past, past_lengths, mask)
-        decoded, _ = self.recurrent.decode(future, state)
+        encoded, decoded, mask = self._recur(past, future, past_lengths, future_lengths)
         return self._answer(decoded, *self.attention.project(encoded), mask)
 
     @torch.no_grad()
@@ -234,10 +231,7 @@ class TemporalAttentionLSTM(nn.Module):
         Tensor of shape (batch, head, future_time, past_time)
             One head unless the score is "multi_head".
         """
-        past, future = prepare_inputs(past, future, past_lengths, future_lengths, self.widths)
-        mask = encoder_mask(past.shape[1], past_lengths, past.device)
-        encoded, state = self._encode(past, past_lengths, mask)
-        decoded, _ = self.recurrent.decode(future, state)
+        encoded, decoded, mask = self._recur(past, future, past_lengths, future_lengths)
         return self.attention.weights(decoded, encoded, mask)
 
     def init_state(
@@ -281,6 +275,19 @@ class TemporalAttentionLSTM(nn.Module):
         decoded, recurrent = self.recurrent.decode(future, state.recurrent)
         output = self._answer(decoded, state.keys, state.values, state.mask)
         return output[:, 0], state._replace(recurrent=recurrent)
+
+    def _recur(
+        self,
+        past: Tensor,
+        future: Tensor,
+        past_lengths: Tensor | None,
+        future_lengths: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        past, future = prepare_inputs(past, future, past_lengths, future_lengths, self.widths)
+        mask = encoder_mask(past.shape[1], past_lengths, past.device)
+        encoded, state = self._encode(past, past_lengths, mask)
+        decoded, _ = self.recurrent.decode(future, state)
+        return encoded, decoded, mask
 
     def _encode(
         self, past: Tensor, lengths: Tensor | None, mask: Tensor | None

@@ -6,9 +6,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from sktime_tlstm.nn.attention import InterpretableMultiHeadAttention, decoder_mask, padding_mask
+from sktime_tlstm.nn.attention import (
+    InterpretableMultiHeadAttention,
+    decoder_mask,
+    encoder_mask,
+    extend_mask,
+)
 from sktime_tlstm.nn.blocks import Cache, check_stepwise
 from sktime_tlstm.nn.gating import GateAddNorm, GatedResidualNetwork
 from sktime_tlstm.nn.inputs import prepare_inputs, prepare_past, prepare_static, prepare_step
@@ -42,16 +46,15 @@ class SelectionWeights(NamedTuple):
 
 
 class TemporalFusionState(NamedTuple):
-    """Where incremental decoding stands.
+    """Where incremental decoding stands."""
 
-    ``hidden`` and ``cell`` are of shape (num_layers, batch, d_model), ``visible`` of shape (batch,
-    1, 1, time) is True at the real steps of the cache.
-    """
-
-    hidden: Tensor
-    cell: Tensor
+    #: ``h`` and ``c`` of the decoder, each (num_layers, batch, d_model).
+    recurrent: State
+    #: Keys and values of the past and of the future steps so far.
     cache: Cache
-    visible: Tensor
+    #: (batch, 1, 1, time), bool: True at the steps of the cache that are real; None for all.
+    mask: Tensor | None
+    #: What the static features say.
     contexts: StaticContexts
 
 
@@ -330,12 +333,10 @@ class TemporalFusionTransformer(nn.Module):
         check_stepwise(self.causal_attention)
         past = prepare_past(past, past_lengths, self.widths[0])
         contexts = self._contexts(static, len(past))
-        enriched, (hidden, cell) = self._encode(past, past_lengths, contexts)
-        if past_lengths is None:
-            past_lengths = torch.full((len(past),), past.shape[1])
-        visible = padding_mask(past_lengths, past.shape[1]).to(past.device)[:, None, None, :]
+        enriched, recurrent = self._encode(past, past_lengths, contexts)
+        mask = encoder_mask(past.shape[1], past_lengths, past.device)
         cache = Cache(*self.attention.project(enriched))
-        return TemporalFusionState(hidden, cell, cache, visible, contexts)
+        return TemporalFusionState(recurrent, cache, mask, contexts)
 
     def step(
         self, state: TemporalFusionState, future_t: Tensor
@@ -353,15 +354,14 @@ class TemporalFusionTransformer(nn.Module):
         output : Tensor of shape (batch, output_dim)
         state : TemporalFusionState
         """
-        hidden, cell, cache, visible, contexts = state
-        future = prepare_step(future_t, hidden.shape[1], self.widths[1])
-        local, enriched, (hidden, cell) = self._decode(future, (hidden, cell), contexts)
+        future = prepare_step(future_t, state.recurrent[0].shape[1], self.widths[1])
+        local, enriched, recurrent = self._decode(future, state.recurrent, state.contexts)
         # A step attends to itself: it enters the cache first.
-        cache = cache.append(Cache(*self.attention.project(enriched)))
-        visible = functional.pad(visible, (0, 1), value=True)
-        attended = self.attention.attend(enriched, *cache, visible)
+        cache = state.cache.append(Cache(*self.attention.project(enriched)))
+        mask = extend_mask(state.mask)
+        attended = self.attention.attend(enriched, *cache, mask)
         output = self._read_out(attended, enriched, local)[:, 0]
-        return output, TemporalFusionState(hidden, cell, cache, visible, contexts)
+        return output, state._replace(recurrent=recurrent, cache=cache, mask=mask)
 
     def _mask(
         self,

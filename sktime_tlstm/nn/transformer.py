@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from sktime_tlstm.nn.attention import decoder_mask, encoder_mask, padding_mask
+from sktime_tlstm.nn.attention import decoder_mask, encoder_mask, extend_mask, real_steps
 from sktime_tlstm.nn.blocks import (
     BlockStack,
     Cache,
@@ -281,13 +280,11 @@ class TransformerDecoder(nn.Module):
         state : TransformerDecoderState
             The state for the step after this.
         """
-        decoded, caches = decoded_t[:, None], []
-        for block, cache in zip(self.blocks.passed(), state.caches, strict=True):
-            decoded, cache = block.step(decoded, cache, state.mask, state.condition, position)
-            caches.append(cache)
+        decoded, caches = self.blocks.step(
+            decoded_t[:, None], state.caches, state.mask, state.condition, position
+        )
         output: Tensor = self.final_norm(decoded, state.condition)
-        mask = None if state.mask is None else functional.pad(state.mask, (0, 1), value=True)
-        return output[:, 0], state._replace(caches=tuple(caches), mask=mask)
+        return output[:, 0], state._replace(caches=caches, mask=extend_mask(state.mask))
 
     @torch.no_grad()
     def attention_weights(
@@ -339,9 +336,7 @@ class TransformerDecoder(nn.Module):
         # Where a step may look, which steps are real, and the positions of queries and keys.
         times, lengths = (encoded.shape[1], decoded.shape[1]), (past_lengths, future_lengths)
         mask = decoder_mask(*times, *lengths, self.causal_attention, decoded.device)
-        real = None
-        if future_lengths is not None:
-            real = padding_mask(future_lengths.to(decoded.device), times[1])
+        real = real_steps(times[1], future_lengths, decoded.device)
         if positions is not None:
             past, future = positions
             rows = max(len(past), len(future))
@@ -526,7 +521,8 @@ class Transformer(nn.Module):
         _check_positions(positions, attention, d_model, num_heads)
         self.widths = (num_past_features, num_future_features)
         self.num_static_features = num_static_features
-        self.is_conditioned = norm == "adaptive"
+        self.condition_features = d_model + num_static_features if norm == "adaptive" else 0
+        self._build_inputs(d_model, positions, max_positions, dropout)
         stack: dict[str, Any] = {
             "dropout": dropout,
             "attention": attention,
@@ -542,17 +538,8 @@ class Transformer(nn.Module):
             "trainable_add": trainable_add,
             "share_layers": share_layers,
             "gradient_checkpointing": gradient_checkpointing,
-            "condition_features": d_model + num_static_features if self.is_conditioned else 0,
+            "condition_features": self.condition_features,
         }
-        self.past_input = nn.Linear(num_past_features, d_model)
-        self.future_input = nn.Linear(num_future_features, d_model)
-        self.static_input = (
-            nn.Linear(num_static_features, d_model, bias=False)
-            if num_static_features and not self.is_conditioned
-            else None
-        )
-        self.positions = POSITIONS[positions](d_model, max_positions)
-        self.dropout = nn.Dropout(dropout)
         self.encoder = TransformerEncoder(d_model, num_heads, num_encoder_layers, **stack)
         self.decoder = TransformerDecoder(
             d_model, num_heads, num_decoder_layers, causal_attention, **stack
@@ -688,6 +675,18 @@ class Transformer(nn.Module):
         arguments = self._encode_all(past, future, past_lengths, future_lengths, static)
         return self.decoder.attention_weights(*arguments, block=block)
 
+    def _build_inputs(
+        self, d_model: int, positions: str, max_positions: int, dropout: float
+    ) -> None:
+        self.past_input, self.future_input = (nn.Linear(width, d_model) for width in self.widths)
+        self.static_input = (
+            nn.Linear(self.num_static_features, d_model, bias=False)
+            if self.num_static_features and not self.condition_features
+            else None
+        )
+        self.positions = POSITIONS[positions](d_model, max_positions)
+        self.dropout = nn.Dropout(dropout)
+
     def _encode_all(
         self,
         past: Tensor,
@@ -716,7 +715,7 @@ class Transformer(nn.Module):
         self, past: Tensor, lengths: Tensor | None, static: Tensor | None, steps: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         past = self.past_input(past)
-        condition = describe_rows(past, lengths, static) if self.is_conditioned else None
+        condition = describe_rows(past, lengths, static) if self.condition_features else None
         turned = steps if self.positions.turns else None
         return self.encoder(self._embed(past, static, steps), lengths, condition, turned), condition
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from sktime_tlstm.nn.attention import decoder_mask, encoder_mask, padding_mask
+from sktime_tlstm.nn.attention import decoder_mask, encoder_mask, extend_mask, real_steps
 from sktime_tlstm.nn.blocks import (
     BlockStack,
     Cache,
@@ -177,52 +176,36 @@ class TransformerLSTM(nn.Module):
         num_static_features: int = 0,
     ) -> None:
         super().__init__()
-        if num_transformer_blocks < 0:
-            raise ValueError(
-                f"Got num_transformer_blocks={num_transformer_blocks}; expected 0 or more. "
-                "Pass 0 for the LSTM pair alone."
-            )
+        _check_blocks(num_transformer_blocks)
         check_causality(attention, causal_attention)
         self.widths = (num_past_features, num_future_features)
         self.num_heads = num_heads
         self.causal_attention = causal_attention
         self.num_static_features = num_static_features
-        self.is_conditioned = norm == "adaptive"
-        condition_features = d_model + num_static_features if self.is_conditioned else 0
-        self.encoder_input = GatedResidualNetwork(
-            num_past_features, d_model, d_model, num_static_features or None, dropout
-        )
-        self.decoder_input = GatedResidualNetwork(
-            num_future_features, d_model, d_model, num_static_features or None, dropout
-        )
-        self.recurrent = LSTMEncoderDecoder(
-            d_model, d_model, d_model, d_model, num_layers, dropout, share_lstm_weights
-        )
-
-        def build_block() -> TransformerBlock:
-            return TransformerBlock(
-                d_model,
-                num_heads,
-                dropout,
-                attention,
-                encoder_attention,
-                trainable_add,
-                attention_kernel=attention_kernel,
-                norm=norm,
-                norm_first=norm_first,
-                feedforward=feedforward,
-                dim_feedforward=dim_feedforward,
-                num_experts=num_experts,
-                experts_per_token=experts_per_token,
-                capacity_factor=capacity_factor,
-                condition_features=condition_features,
-                stack_depth=num_transformer_blocks,
-            )
-
+        self.condition_features = d_model + num_static_features if norm == "adaptive" else 0
+        self._build_lstm_pair(d_model, num_layers, dropout, share_lstm_weights)
+        options: dict[str, Any] = {
+            "trainable_add": trainable_add,
+            "attention_kernel": attention_kernel,
+            "norm": norm,
+            "norm_first": norm_first,
+            "feedforward": feedforward,
+            "dim_feedforward": dim_feedforward,
+            "num_experts": num_experts,
+            "experts_per_token": experts_per_token,
+            "capacity_factor": capacity_factor,
+            "condition_features": self.condition_features,
+            "stack_depth": num_transformer_blocks,
+        }
         self.blocks = BlockStack(
-            build_block, num_transformer_blocks, share_layers, gradient_checkpointing
+            lambda: TransformerBlock(
+                d_model, num_heads, dropout, attention, encoder_attention, **options
+            ),
+            num_transformer_blocks,
+            share_layers,
+            gradient_checkpointing,
         )
-        self.final_norm = make_norm(norm if final_norm else None, d_model, condition_features)
+        self.final_norm = make_norm(norm if final_norm else None, d_model, self.condition_features)
         self.output = nn.Linear(d_model, output_dim)
 
     def forward(
@@ -317,14 +300,12 @@ class TransformerLSTM(nn.Module):
         future = prepare_step(future_t, state.recurrent[0].shape[1], self.widths[1])
         future = self.decoder_input(future, _as_context(state.static))
         decoded, recurrent = self.recurrent.decode(future, state.recurrent)
-        decoded, caches = decoded + future, []
-        for block, cache in zip(self.blocks.passed(), state.caches, strict=True):
-            decoded, cache = block.step(decoded, cache, state.mask, state.condition)
-            caches.append(cache)
+        decoded, caches = self.blocks.step(
+            decoded + future, state.caches, state.mask, state.condition
+        )
         output: Tensor = self.output(self.final_norm(decoded, state.condition))
-        mask = None if state.mask is None else functional.pad(state.mask, (0, 1), value=True)
-        state = state._replace(recurrent=recurrent, caches=tuple(caches), mask=mask)
-        return output[:, 0], state
+        mask = extend_mask(state.mask)
+        return output[:, 0], state._replace(recurrent=recurrent, caches=caches, mask=mask)
 
     def auxiliary_loss(self) -> Tensor:
         """Return what mixtures of experts add to the training loss of the last `forward`.
@@ -391,6 +372,17 @@ class TransformerLSTM(nn.Module):
         """
         load_transformertf_state_dict(self, state_dict, self.num_heads)
 
+    def _build_lstm_pair(
+        self, d_model: int, num_layers: int, dropout: float, share_weights: bool
+    ) -> None:
+        context_features = self.num_static_features or None
+        self.encoder_input, self.decoder_input = (
+            GatedResidualNetwork(width, d_model, d_model, context_features, dropout)
+            for width in self.widths
+        )
+        widths = (d_model,) * 4
+        self.recurrent = LSTMEncoderDecoder(*widths, num_layers, dropout, share_weights)
+
     def _masks(
         self,
         past: Tensor,
@@ -403,9 +395,7 @@ class TransformerLSTM(nn.Module):
         return (
             encoder_mask(times[0], past_lengths, past.device),
             decoder_mask(*times, *lengths, self.causal_attention, past.device),
-            None
-            if future_lengths is None
-            else padding_mask(future_lengths.to(future.device), times[1]),
+            real_steps(times[1], future_lengths, past.device),
         )
 
     def _recur(
@@ -426,7 +416,15 @@ class TransformerLSTM(nn.Module):
     def _describe(
         self, past: Tensor, lengths: Tensor | None, static: Tensor | None
     ) -> Tensor | None:
-        return describe_rows(past, lengths, static) if self.is_conditioned else None
+        return describe_rows(past, lengths, static) if self.condition_features else None
+
+
+def _check_blocks(num_transformer_blocks: int) -> None:
+    if num_transformer_blocks < 0:
+        raise ValueError(
+            f"Got num_transformer_blocks={num_transformer_blocks}; expected 0 or more. "
+            "Pass 0 for the LSTM pair alone."
+        )
 
 
 def _as_context(static: Tensor | None) -> Tensor | None:

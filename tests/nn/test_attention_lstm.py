@@ -50,30 +50,6 @@ def test_d_model_is_the_width_of_whatever_has_none_of_its_own():
     assert count(equal) == count(build(d_model=9))
 
 
-@pytest.mark.parametrize(
-    "option",
-    [
-        {"output_dim": 5},
-        {"d_model": 9},
-        {"num_layers": 1},
-        {"use_gating": False},
-        {"trainable_add": True},
-        {"d_encoder": 7},
-        {"d_decoder": 9},
-        {"num_heads": 2},
-    ],
-    ids=str,
-)
-def test_an_option_of_structure_changes_the_number_of_parameters(option):
-    assert count(build(**option)) != count(build())
-
-
-def test_causality_changes_the_output_of_equal_weights():
-    network, other = build(), build(causal_attention=False)
-    other.load_state_dict(network.state_dict())
-    assert not torch.allclose(network(*inputs()), other(*inputs()), atol=1e-4)
-
-
 @pytest.mark.parametrize(("use_gating", "kind"), [(True, GateAddNorm), (False, AddNorm)])
 def test_trainable_residuals_act_with_and_without_the_gate(use_gating, kind):
     network = build(use_gating=use_gating, trainable_add=True)

@@ -12,6 +12,7 @@ from sktime_tlstm.nn import (
     make_attention,
 )
 from sktime_tlstm.nn.blocks import BlockStack, check_causality, describe_rows
+from tests.nn.test_networks import shake
 
 SIZES = {"d_model": 6, "num_heads": 3}
 
@@ -24,13 +25,6 @@ def encoder(**options):
 def decoder(**options):
     torch.manual_seed(11)
     return DecoderBlock(**{**SIZES, **options}).eval()
-
-
-def shake(network):
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    return network
 
 
 # The mathematics of the residual branches.

@@ -7,6 +7,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import zlib
 from dataclasses import dataclass, field
 
 import pytest
@@ -247,6 +248,21 @@ def teacher(name, batch, future_time):
     return {"target": torch.randn(batch, future_time, 1)} if VARIANTS[name].target else {}
 
 
+def shake(network):
+    """Give every parameter a value that follows from its name and its shape alone.
+
+    What starts at zero then has something to say, and two networks that differ by an option differ
+    in nothing else.
+    """
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+            parameter.copy_(0.4 * torch.randn(parameter.shape, generator=generator))
+            if name.endswith("norm.weight"):
+                parameter.add_(1.0)
+    return network
+
+
 def of_rows(extras, rows):
     return {key: value[rows] for key, value in extras.items()}
 
@@ -291,6 +307,7 @@ def test_full_lengths_change_nothing_and_either_may_be_left_out(variant):
     network = build(variant).eval()
     past, future, extras = windows(variant, 5, 11, 7)
     expected = network(past, future, **extras)
+    assert expected.shape == (5, 7, OUTPUT)
     for given in itertools.product([True, False], repeat=2):
         lengths = [
             torch.full((5,), sequence.shape[1]) if there else None
@@ -344,7 +361,7 @@ def test_static_features_are_used_and_needed(variant):
     network = build(variant)
     past, future, extras = windows(variant, 2, 5, 3)
     # A layer that starts at zero, as that of an adaptive norm does, has nothing to say at first.
-    _shake(network)
+    shake(network)
     static = extras["static"].requires_grad_()
     network.eval()(past, future, static=static).sin().sum().backward()
     assert (static.grad != 0).all()
@@ -354,17 +371,13 @@ def test_static_features_are_used_and_needed(variant):
         network(past, future, static=static[:, 1:])
 
 
-def _shake(network):
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-
-
 def test_every_parameter_gets_a_gradient(variant):
     network = build(variant)
     past, future, extras = windows(variant, 4, 11, 7)
     extras.update(teacher(variant, 4, 7))
-    _shake(network)
+    with torch.no_grad():  # what starts at zero passes no gradient on
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
     loss = network(past, future, torch.tensor([11, 3, 1, 7]), **extras).sin().sum()
     if hasattr(network, "auxiliary_loss"):
         loss = loss + network.auxiliary_loss()
@@ -495,7 +508,12 @@ def test_attention_weights_look_only_where_they_may(variant, causal):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # torch's own, while it compiles
 @pytest.mark.parametrize(
-    "variant", {VARIANTS[name].network: name for name in reversed(VARIANTS)}.values()
+    "variant",
+    [
+        *{VARIANTS[name].network: name for name in reversed(VARIANTS)}.values(),
+        "autoregressive",
+        "switch",
+    ],
 )
 def test_a_compiled_network_gives_the_same_output(variant):
     _compile_and_compare(variant, "aot_eager")

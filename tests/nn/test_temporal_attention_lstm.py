@@ -101,35 +101,6 @@ def test_the_hierarchy_is_lstm_attention_lstm_attention(wiring, bidirectional):
     torch.testing.assert_close(network(past, future)[0], expected, atol=1e-5, rtol=1e-5)
 
 
-def parameters_in_common(network, other):
-    own = {name: weight.shape for name, weight in network.state_dict().items()}
-    return {name: w for name, w in other.state_dict().items() if own.get(name) == w.shape}
-
-
-@pytest.mark.parametrize(
-    ("option", "values"),
-    [
-        ("score", SCORES),
-        ("wiring", WIRINGS),
-        ("bidirectional", [False, True]),
-        ("hierarchical", [False, True]),
-        ("num_heads", [1, 2, 3]),
-        ("num_layers", [1, 2]),
-    ],
-)
-def test_every_option_changes_the_output(option, values):
-    past, future = windows()
-    networks = [build(**{option: value}).eval() for value in values]
-    with torch.no_grad():  # away from the start, where all steps are weighed almost equally
-        for parameter in networks[0].parameters():
-            parameter.mul_(3)
-    for other in networks[1:]:
-        other.load_state_dict(parameters_in_common(other, networks[0]), strict=False)
-    outputs = [network(past, future) for network in networks]
-    for one, another in itertools.combinations(outputs, 2):
-        assert not torch.allclose(one, another, atol=1e-3)
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("options", COMBINATIONS)
 def test_padded_rows_are_as_alone_and_step_by_step_equals_the_full_pass(options):
@@ -223,13 +194,3 @@ def test_dropout_acts_on_what_was_attended_everywhere(score, hierarchical, place
 def test_parameters_that_make_no_sense_are_errors(options, message):
     with pytest.raises(ValueError, match=message):
         build(**options)
-
-
-def test_decoding_step_by_step_checks_its_inputs():
-    network, (past, future) = build(), windows()
-    with pytest.raises(ValueError, match=r"Got a step of shape \(3, 7, 2\); expected \(3, 2\)"):
-        network.step(network.init_state(past), future)
-    with pytest.raises(ValueError, match=r"Got past of shape .*num_past_features=2"):
-        network.init_state(past[..., 1:])
-    with pytest.raises(ValueError, match="past_lengths between 0 and 11"):
-        network.init_state(past, torch.tensor([11, 0, 4]))

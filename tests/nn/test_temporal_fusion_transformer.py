@@ -1,5 +1,3 @@
-import copy
-
 import pytest
 import torch
 from torch import nn
@@ -177,49 +175,6 @@ def test_selection_weights_are_those_of_the_forward_pass_and_zero_in_the_padding
         assert weights.static is None
 
 
-@pytest.mark.parametrize("static", [0, STATIC])
-@pytest.mark.parametrize("num_layers", [1, 2])
-@pytest.mark.parametrize("past_lengths", [None, torch.tensor([11, 4, 1])])
-@torch.no_grad()
-def test_step_after_step_is_the_forward_pass(static, num_layers, past_lengths):
-    network = build(num_static_features=static, num_layers=num_layers)
-    past, future, given = inputs(batch=3, static=static)
-    expected = network(past, future, past_lengths, **given)
-    state = network.init_state(past, past_lengths, **given)
-    for t in range(7):
-        before = copy.deepcopy(state)
-        output, following = network.step(state, future[:, t])
-        again, _ = network.step(state, future[:, t])
-        torch.testing.assert_close(output, expected[:, t], atol=1e-5, rtol=1e-5)
-        assert torch.equal(output, again)
-        for kept, old in zip((*state[:2], *state.cache), (*before[:2], *before.cache), strict=True):
-            assert torch.equal(kept, old)
-        assert following.cache.keys.shape == (3, 3, 12 + t, 2)
-        assert following.cache.values.shape == (3, 1, 12 + t, 2)
-        state = following
-
-
-def test_a_step_projects_one_position_only():
-    network = build()
-    past, future, _ = inputs(static=0)
-    state, read = network.init_state(past), []
-    network.attention.key.register_forward_hook(lambda _, given, __: read.append(given[0].shape))
-    network.enrichment.register_forward_hook(lambda _, given, __: read.append(given[0].shape))
-    network.step(network.step(state, future[:, 0])[1], future[:, 1])
-    assert read == [(2, 1, 6)] * 4
-
-
-def test_a_network_that_is_not_causal_cannot_go_step_by_step():
-    with pytest.raises(ValueError, match="Got causal_attention=False in a network that is to dec"):
-        build(causal_attention=False).init_state(torch.ones(2, 11, PAST))
-
-
-def test_a_step_of_another_width_is_an_error():
-    network = build()
-    with pytest.raises(ValueError, match=r"Got a step of shape \(2, 3\); expected \(2, 4\)"):
-        network.step(network.init_state(torch.ones(2, 11, PAST)), torch.ones(2, 3))
-
-
 @pytest.mark.parametrize(("where", "informative"), [("past", 2), ("future", 5)])
 def test_the_selection_finds_the_one_informative_variable(where, informative):
     torch.manual_seed(17)
@@ -244,24 +199,6 @@ def test_dropout_reaches_every_place_it_should():
     # three selections of two; four contexts; gates 17, 20, 22; networks 18, 21; attended values
     assert rates == [0.37] * (6 + 4 + 3 + 2 + 1)
     assert network.recurrent.encoder.dropout == network.recurrent.decoder.dropout == 0.37
-
-
-@pytest.mark.parametrize(
-    "option",
-    [
-        {"output_dim": 7},
-        {"d_model": 9},
-        {"num_layers": 2},
-        {"num_static_features": 1},
-        {"num_heads": 2},
-    ],
-    ids=str,
-)
-def test_an_option_of_structure_changes_the_number_of_parameters(option):
-    def count(network):
-        return sum(parameter.numel() for parameter in network.parameters())
-
-    assert count(build(**option)) != count(build())
 
 
 def test_the_kernel_is_an_option_of_the_attention():

@@ -11,6 +11,7 @@ from sktime_tlstm.nn import (
     sinusoidal,
     window_positions,
 )
+from tests.nn.test_networks import shake
 
 SMALL = {"d_model": 12, "num_heads": 3, "dim_feedforward": 7}
 
@@ -27,14 +28,6 @@ def count(network):
 def inputs():
     torch.manual_seed(13)
     return torch.randn(2, 11, 3), torch.randn(2, 7, 2)
-
-
-def shake(network):
-    torch.manual_seed(17)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    return network
 
 
 # The network.
@@ -89,50 +82,6 @@ def test_numbers_of_layers_are_those_of_encoder_and_decoder():
     network = build(num_encoder_layers=3, num_decoder_layers=1)
     assert (len(network.encoder.blocks), len(network.decoder.blocks)) == (3, 1)
     assert network(*inputs()).shape == (2, 7, 1)
-
-
-@pytest.mark.parametrize(
-    "option",
-    [
-        {"d_model": 9},
-        {"num_heads": 2},
-        {"num_encoder_layers": 1},
-        {"num_decoder_layers": 1},
-        {"causal_attention": False},
-        {"positions": "learned"},
-        {"positions": "rotary"},
-        {"attention": "interpretable"},
-        {"attention": "frequency", "causal_attention": False},
-        {"norm": "rms"},
-        {"norm": "adaptive"},
-        {"norm_first": False},
-        {"final_norm": False},
-        {"feedforward": None},
-        {"feedforward": "relu"},
-        {"feedforward": "silu"},
-        {"feedforward": "swiglu"},
-        {"feedforward": "moe"},
-        {"dim_feedforward": 11},
-        {"trainable_add": True},
-        {"share_layers": True},
-    ],
-    ids=str,
-)
-def test_every_option_changes_the_output(option):
-    plain, other = shake(build()), shake(build(**option))
-    assert not torch.allclose(plain(*inputs()), other(*inputs()), atol=1e-3)
-    if "causal_attention" in option and len(option) > 1:
-        acausal = shake(build(causal_attention=False))
-        assert not torch.allclose(acausal(*inputs()), other(*inputs()), atol=1e-3)
-
-
-def test_the_numbers_of_experts_change_the_output():
-    outputs = [
-        shake(build(feedforward="moe", **option))(*inputs())
-        for option in ({}, {"num_experts": 3}, {"experts_per_token": 1})
-    ]
-    for one, other in itertools.combinations(outputs, 2):
-        assert not torch.allclose(one, other, atol=1e-3)
 
 
 def test_a_bound_on_experts_acts_in_training_only():

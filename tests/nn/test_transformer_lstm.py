@@ -10,6 +10,7 @@ from sktime_tlstm.nn import (
     TransformerBlock,
     TransformerLSTM,
 )
+from tests.nn.test_networks import shake
 
 SMALL = {"d_model": 6, "num_heads": 3}
 
@@ -49,34 +50,6 @@ def test_without_encoder_attention_a_block_passes_the_encoder_on_unchanged():
     passed, refined = block(encoded, decoded)
     assert passed is encoded
     assert not torch.allclose(refined, decoded)
-
-
-@pytest.mark.parametrize(
-    "option",
-    [
-        {"output_dim": 5},
-        {"d_model": 9},
-        {"num_layers": 1},
-        {"num_transformer_blocks": 1},
-        {"num_transformer_blocks": 0},
-        {"share_lstm_weights": True},
-        {"attention": "multi_head"},
-        {"encoder_attention": False},
-        {"trainable_add": True},
-        {"num_heads": 2},
-    ],
-    ids=str,
-)
-def test_an_option_of_structure_changes_the_number_of_parameters(option):
-    assert count(build(**option)) != count(build())
-
-
-@pytest.mark.parametrize("option", [{"num_heads": 2}, {"causal_attention": False}], ids=str)
-def test_an_option_of_connection_changes_the_output_of_equal_weights(option):
-    # Ordinary attention, whose weights have the same shapes for any number of heads.
-    network, other = build(attention="multi_head"), build(attention="multi_head", **option)
-    other.load_state_dict(network.state_dict())
-    assert not torch.allclose(network(*inputs()), other(*inputs()), atol=1e-4)
 
 
 def test_dropout_reaches_every_place_it_should():
@@ -179,43 +152,7 @@ def test_masks_are_built_once_for_all_blocks(monkeypatch):
     assert len(calls) == 1
 
 
-# Options of the blocks, which tests/nn/test_blocks.py proves; here, that they reach them.
-
-OTHER_OPTIONS = [
-    {"norm": "rms"},
-    {"norm": "adaptive"},
-    {"norm_first": True},
-    {"final_norm": True},
-    {"feedforward": "relu"},
-    {"feedforward": "gelu"},
-    {"feedforward": "silu"},
-    {"feedforward": "swiglu"},
-    {"feedforward": "moe"},
-    {"feedforward": "relu", "dim_feedforward": 7},
-    {"feedforward": "moe", "num_experts": 3},
-    {"feedforward": "moe", "experts_per_token": 1},
-    {"share_layers": True},
-    {"attention": "frequency", "causal_attention": False},
-    {"causal_attention": False},
-]
-
-
-def shake(network):
-    torch.manual_seed(17)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    return network
-
-
-@pytest.mark.parametrize("option", OTHER_OPTIONS, ids=str)
-def test_an_option_of_blocks_changes_the_output(option):
-    outputs = [shake(build(**own))(*inputs()) for own in ({}, option)]
-    for one in OTHER_OPTIONS:  # nor is it that of another option
-        if one is not option and set(one) < set(option):
-            outputs.append(shake(build(**one))(*inputs()))
-    for other in (outputs[0], *outputs[2:]):
-        assert not torch.allclose(outputs[1], other, atol=1e-3)
+# Options of the blocks, which tests/nn/test_blocks.py proves.
 
 
 def test_the_forward_pass_with_norms_first_is_the_diagram():
