@@ -46,7 +46,7 @@ class Backtest:
         windows: list[np.ndarray],
     ):
         self.model, self.X = model, X
-        self.merged, _ = model.encoder.extend(history, seen, y, X, model.spec.horizon)
+        self.merged = self._merge(history, seen, y, X, windows)
         rows = Rows.parse(y.index, self.merged.timeline)
         series, within = self.merged.locate(rows)
         known, old = np.full(len(self.merged.first), -1), len(history.first)
@@ -63,6 +63,21 @@ class Backtest:
         #: Rows of each series (window, series) before the cutoff, -1 where there is none yet; and
         #: the rows that are known at all, where a cutoff steps back.
         self.cutoffs, self.ends = np.array(cutoffs), np.array(ends)
+
+    def _merge(self, history: History, seen: np.ndarray, y, X, windows) -> History:
+        """Merge all rows of y; the scaling of a new series sees those of its first window only."""
+        horizon, extend = self.model.spec.horizon, self.model.encoder.extend
+        rows = Rows.parse(y.index, history.timeline) if history.keys is not None else None
+        if rows is not None:
+            unknown = history.places(rows.keys) < 0
+            owner, early = rows.series(), np.zeros(len(rows), dtype=bool)
+            for window in windows if unknown.any() else ():
+                begun = window[unknown[owner[window]]]
+                early[begun] = True
+                unknown[owner[begun]] = False
+            if early.any():
+                history, seen = extend(history, seen, y[early], X, horizon)
+        return extend(history, seen, y, X, horizon)[0]
 
     @property
     def every_series_is_known(self) -> bool:
@@ -233,9 +248,10 @@ def scored(
 
 
 def _score(metric: Any, y_test, forecast, y_train) -> float:
-    """Score the observed rows; NaN where there are none."""
+    """Score the observed rows that were forecast; NaN where there are none."""
     observed = y_test.notna() if y_test.ndim == 1 else y_test.notna().all(axis=1)
-    actual = y_test[observed]
+    # Splitters count rows, forecasts time: after a gap their rows may differ.
+    actual = y_test[observed & y_test.index.isin(forecast.index)]
     if not len(actual):
         return float("nan")
     return metric(actual, forecast.loc[actual.index], y_train=y_train)

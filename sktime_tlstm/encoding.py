@@ -28,6 +28,7 @@ from sktime_tlstm.scaling import (
     sampled_values,
     static_values,
 )
+from sktime_tlstm.windows import PER_SERIES
 
 __all__ = ["SUPPORTS", "FrameEncoder"]
 
@@ -176,9 +177,8 @@ class FrameEncoder:
         self._write_targets(history, y, rows)
         if X is not None:
             self._write_covariates(history, X, Rows.parse(X.index, timeline), rows)
-            self._write_static(history, X, place)
         self._fill_all(history)
-        self._fit_level(history, place)
+        self._describe(history, X, place)
         return history
 
     def extend(
@@ -199,7 +199,9 @@ class FrameEncoder:
         if timeline.offset is None and timeline.is_calendar:
             seen = timeline.times(history.first)
             timeline = find_timeline(seen.append(index_times(y.index)).unique().sort_values())
-            history = replace(history, timeline=timeline, first=timeline.ordinals(seen))
+            stale = replace(history.room, calendar_rows=0)
+            first = timeline.ordinals(seen)
+            history = replace(history, timeline=timeline, first=first, room=stale)
         rows = Rows.parse(y.index, timeline)
         place, old = history.places(rows.keys), len(history.first)
         new = old + np.arange((place < 0).sum())
@@ -217,21 +219,28 @@ class FrameEncoder:
         shift = np.zeros(len(first), dtype=np.int64)
         shift[:old] = cutoff + history.first - first[:old]
         shift[place] = end - first[place]
-        if len(new):
-            merged.store.identity[old:] = torch.from_numpy(self._identity(keys)[old:]).float()
-            self._fit_scaling(merged, y, rows, place, new)
-        self._write_targets(merged, y, rows)
-        if X is not None and X_rows is not None:
-            self._write_covariates(merged, X, X_rows, rows)
-        self._fill_new(merged, history)
-        if len(new):
-            if X is not None:
-                self._write_static(merged, X, new)
-            self._fit_level(merged, new)
+        try:
+            if len(new):
+                self._fit_scaling(merged, y, rows, place, new)
+            self._write_targets(merged, y, rows)
+            if X is not None and X_rows is not None:
+                self._write_covariates(merged, X, X_rows, rows)
+            self._fill_new(merged, history)
+            if len(new):
+                self._describe(merged, X, new)
+        except BaseException:
+            history.give_back(merged)
+            raise
         return merged, shift
 
     def tail(
-        self, history: History, cutoff: np.ndarray, reach: int, wanted: np.ndarray, X
+        self,
+        history: History,
+        cutoff: np.ndarray,
+        reach: int,
+        wanted: np.ndarray,
+        X: pd.DataFrame | None,
+        X_rows: Rows | None = None,
     ) -> tuple[History, np.ndarray]:
         """Cut the last rows before each cutoff and put rows for the future behind them.
 
@@ -245,6 +254,8 @@ class FrameEncoder:
             Which future rows X must have; the others carry forward what is absent.
         X : pandas.DataFrame or None
             Covariates of the future.
+        X_rows : Rows or None, default=None
+            The index of X, where it was parsed before.
 
         Returns
         -------
@@ -265,11 +276,11 @@ class FrameEncoder:
         tail.store.values.numpy()[target] = history.store.values.numpy()[source]
         tail.store.observed.numpy()[target] = history.store.observed.numpy()[source]
         old = history.store
-        names = ("level", "spread", "unit", "static", "identity")
-        store = replace(tail.store, **{name: getattr(old, name) for name in names})
+        own = {name: getattr(old, name) for name in PER_SERIES}
+        store = replace(tail.store, **own)
         tail = replace(tail, store=store, loc=history.loc, scale=history.scale)
         if self.known_columns:
-            self._write_future(tail, kept, wanted, X)
+            self._write_future(tail, kept, wanted, X, X_rows)
         carried = np.zeros(len(tail.store.values), dtype=bool)
         carried[target] = True
         self._fill(tail, np.arange(len(carried)), carried)
@@ -338,11 +349,8 @@ class FrameEncoder:
         observed = len(self.targets) + len(self.numeric)
         static = len(self.static_scaling) + len(self.static_categories)
         widths = (len(self.targets), observed, observed + len(self.categories), static)
-        history = History.blank(
-            timeline, self.time_features, keys, first, lengths, horizon, widths, room
-        )
-        history.store.identity.copy_(torch.from_numpy(self._identity(keys)))
-        return history
+        layout = (timeline, self.time_features, keys, first, lengths, horizon)
+        return History.blank(*layout, widths, room)
 
     def _identity(self, keys: pd.Index | None) -> np.ndarray:
         """Return the number of each series in training, from 1; 0 for one that was not there."""
@@ -445,12 +453,14 @@ class FrameEncoder:
             codes = np.where(names.notna(), known.get_indexer(names) + 1, 0)[wanted]
             history.store.static[place[wanted], channel] = torch.from_numpy(codes).float()
 
-    def _write_future(self, tail: History, kept: np.ndarray, wanted: np.ndarray, X) -> None:
+    def _write_future(
+        self, tail: History, kept: np.ndarray, wanted: np.ndarray, X, rows: Rows | None
+    ) -> None:
         """Write the rows of X after each cutoff, refusing if a wanted one is absent."""
         self._check_covariates(X, self.known_columns if wanted.any() else [])
         if X is None:
             return
-        rows = Rows.parse(X.index, tail.timeline)
+        rows = Rows.parse(X.index, tail.timeline) if rows is None else rows
         series, within = tail.locate(rows)
         step = within - kept[series]
         inside = (series >= 0) & (step >= 0) & (step < wanted.shape[1])
@@ -527,6 +537,14 @@ class FrameEncoder:
                 values[rows, channel] = np.where(
                     source < begin, scaling.mean, values[source, channel]
                 )
+
+    def _describe(self, history: History, X: pd.DataFrame | None, which: np.ndarray) -> None:
+        """Write what there is once for each of the series ``which``, but for their scaling."""
+        identity = torch.from_numpy(self._identity(history.keys)).float()
+        history.store.identity[which] = identity[which]
+        if X is not None:
+            self._write_static(history, X, which)
+        self._fit_level(history, which)
 
     def _fit_level(self, history: History, which: np.ndarray) -> None:
         """Learn mean and standard deviation of the scaled targets of the series ``which``."""

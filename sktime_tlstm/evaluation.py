@@ -35,7 +35,7 @@ def moving_cutoffs(forecaster: Any, y: pd.DataFrame, cv: Any, X: pd.DataFrame | 
     if step is None or step.max() > forecaster.prediction_length_:
         return None
     windows = [rows for rows, _ in _splits(cv, y)] if mtype in ("pd.Series", *INNER_MTYPES) else []
-    if not windows:
+    if not windows or not all(map(len, windows)):
         return None
     used = np.zeros(len(y), dtype=bool)
     for rows in windows:
@@ -43,9 +43,12 @@ def moving_cutoffs(forecaster: Any, y: pd.DataFrame, cv: Any, X: pd.DataFrame | 
     place = np.cumsum(used) - 1
     known = (forecaster._model, forecaster._history, forecaster._rows_seen, y[used], X)
     test = Backtest(*known, [place[rows] for rows in windows])
-    if not test.every_series_is_known:
-        return None
-    values = np.stack([values for _, _, values in test.forecasts(step)])
+    try:
+        if not test.every_series_is_known:
+            return None
+        values = np.stack([values for _, _, values in test.forecasts(step)])
+    finally:
+        forecaster._history.give_back(test.merged)
     ordinals = (test.merged.first + test.cutoffs - 1)[:, :, None] + step
     return _by_cutoff(forecaster, values, ordinals, _latest_times(y.index, windows), test.merged)
 
@@ -110,10 +113,10 @@ def backtest(
         If ``cv`` has no relative fh or gives no window, and as ``update`` and ``predict`` do.
     """
     fh, splits = cv.get_fh(), _splits(cv, frame)
-    if fh is None or not fh.is_relative or not splits:
+    if fh is None or not fh.is_relative or not splits or not all(len(rows) for rows, _ in splits):
         raise ValueError(
-            f"Got a cv with {len(splits)} windows and fh={fh}, expected at least one window "
-            "and a relative fh. Pass a splitter such as "
+            f"Got a cv with {len(splits)} windows and fh={fh}, expected at least one window, rows "
+            "in each, and a relative fh. Pass a splitter such as "
             "SlidingWindowSplitter(fh=range(1, 25), step_length=24)."
         )
     known = (forecaster._model, forecaster._history, forecaster._rows_seen, frame, X)
@@ -123,7 +126,10 @@ def backtest(
         windows = ((own.iloc[:, 0].rename(y.name), seconds) for own, seconds in windows)
     if forecaster.verbose:
         windows = shown(windows, len(splits))
-    return scored(windows, y, splits, asked.metrics, asked.name, return_data)
+    try:
+        return scored(windows, y, splits, asked.metrics, asked.name, return_data)
+    finally:
+        forecaster._history.give_back(test.merged)
 
 
 def _window_forecasts(
@@ -210,4 +216,6 @@ def _latest_times(index: pd.Index, windows: list[np.ndarray]) -> pd.Index:
     """Return the latest time within each window of rows."""
     if not isinstance(index, pd.MultiIndex):
         return index[[rows[-1] for rows in windows]]
-    return index.levels[-1].take([index.codes[-1][rows].max() for rows in windows])
+    times = index.levels[-1].sort_values()
+    rank = times.get_indexer(index.levels[-1])[index.codes[-1]]
+    return times.take([rank[rows].max() for rows in windows])

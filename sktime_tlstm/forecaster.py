@@ -487,10 +487,14 @@ class SkorchForecaster(BaseForecaster):
         end = np.zeros(len(seen), dtype=np.int64)
         end[: len(before.first)] = before.first + before.lengths
         new_rows = np.maximum(history.first + history.lengths - np.maximum(end, history.first), 0)
-        if self.calibration == "adaptive":
-            (model,) = model.adapted(history.store, history.lengths[None], new_rows[None])
-        if update_params:
-            model = update_model(self._checked_options(), model, history, new_rows)
+        try:
+            if self.calibration == "adaptive":
+                (model,) = model.adapted(history.store, history.lengths[None], new_rows[None])
+            if update_params:
+                model = update_model(self._checked_options(), model, history, new_rows)
+        except BaseException:
+            before.give_back(history)
+            raise
         self._keep(model)
         self._history, self._rows_seen = history, seen
         return self

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from sktime_tlstm.timeline import Timeline
-from sktime_tlstm.windows import SeriesStore
+from sktime_tlstm.windows import PER_SERIES, SeriesStore
 
 __all__ = ["History", "Rows", "check_gapless", "find_timeline", "ranges", "split_index"]
 
@@ -247,6 +247,7 @@ class History:
         horizon: int,
         widths: tuple[int, int, int, int],
         room: np.ndarray,
+        known: np.ndarray | None = None,
     ) -> History:
         """Lay out series of given lengths, all values missing.
 
@@ -258,12 +259,17 @@ class History:
             Numbers of targets, of observed channels, of all channels and of static ones.
         room : numpy.ndarray of int64, shape (num_series,)
             Number of rows left free behind each series.
+        known : numpy.ndarray of float32, shape (rows, num_calendar), or None
+            Calendar features of the first rows, where these were computed before.
         """
         num_targets, num_observed, num_channels, num_static = widths
         space = lengths + room
         total, number = int(space.sum()), len(lengths)
         low, calendar_rows = int(first.min()), int((first + lengths).max() - first.min()) + horizon
-        features = timeline.features(low, calendar_rows, time_features)
+        begin = 0 if known is None else min(len(known), calendar_rows)
+        features = timeline.features(low + begin, calendar_rows - begin, time_features)
+        if known is not None:
+            features = np.concatenate([known[:begin], features])
         ahead = CALENDAR_AHEAD + int(room.max()) if room.any() else 0
         calendar = torch.zeros(calendar_rows + ahead, features.shape[1])
         calendar[:calendar_rows] = torch.from_numpy(features)
@@ -314,8 +320,8 @@ class History:
 
     def part(self, series: slice) -> History:
         """Return some of the series; the rows stay where they are."""
-        names = ("start", "length", "calendar_start", "level", "spread", "unit", "static")
-        parts = {name: getattr(self.store, name)[series] for name in (*names, "identity")}
+        names = ("start", "length", "calendar_start", *PER_SERIES)
+        parts = {name: getattr(self.store, name)[series] for name in names}
         return replace(
             self,
             keys=None if self.keys is None else self.keys[series],
@@ -368,6 +374,12 @@ class History:
             else self._moved(first, lengths, keys, horizon)
         )
 
+    def give_back(self, later: History) -> None:
+        """Take back the room that a ``later`` history used, which nobody needs any more."""
+        latest = later.room.lengths.ctypes.data == later.store.length.data_ptr()
+        if later.room is self.room and latest:
+            self.room.lengths = self.lengths
+
     def _appended(self, lengths: np.ndarray, calendar_rows: int) -> History:
         changed = np.flatnonzero(lengths > self.lengths)
         start, old = self.store.start.numpy()[changed], self.lengths[changed]
@@ -393,16 +405,17 @@ class History:
             store.static.shape[1],
         )
         room = np.maximum((lengths * ROOM_SHARE).astype(np.int64), MIN_ROOM)
-        moved = History.blank(
-            self.timeline, self.time_features, keys, first, lengths, horizon, widths, room
-        )
+        same = first.min() == self.first.min()
+        calendar = store.calendar[: self.room.calendar_rows].numpy() if same else None
+        layout = (self.timeline, self.time_features, keys, first, lengths, horizon)
+        moved = History.blank(*layout, widths, room, calendar)
         starts = moved.store.start.numpy()[:old] + self.first - first[:old]
         places = zip(store.start.tolist(), self.lengths.tolist(), starts.tolist(), strict=True)
         for source, length, target in places:
             for name in ("values", "observed"):
                 rows = getattr(store, name)[source : source + length]
                 getattr(moved.store, name)[target : target + length] = rows
-        for name in ("level", "spread", "unit", "static", "identity"):
+        for name in PER_SERIES:
             getattr(moved.store, name)[:old] = getattr(store, name)
         moved.loc[:old], moved.scale[:old] = self.loc, self.scale
         return moved

@@ -25,6 +25,7 @@ __all__ = [
     "LR_SCHEDULES",
     "OPTIMIZERS",
     "OWN_ARGUMENTS",
+    "OWN_CALLBACKS",
     "PRECISIONS",
     "WIDTHS",
     "ForecastNet",
@@ -57,6 +58,9 @@ LR_SCHEDULES: dict[str | None, Callable[[float, int], dict[str, Any]]] = {
 }
 
 PRECISIONS = ("float32", "bf16-mixed")
+
+#: Names of the callbacks that every net may have, besides skorch's own.
+OWN_CALLBACKS = ("gradient_clip", "lr_schedule", "early_stopping", "progress")
 
 #: Arguments of the net that come from parameters of the forecaster alone, not from net_params.
 OWN_ARGUMENTS = (
@@ -301,8 +305,7 @@ def _widths(module: Callable[..., nn.Module], spec: WindowSpec, head: Head) -> d
 
 def renew_callbacks(net: ForecastNet, callbacks: list | None) -> None:
     """Put fresh copies of a user's callbacks in the place of those that a net was built with."""
-    names = ("gradient_clip", "lr_schedule", "early_stopping", "progress")
-    own = [part for part in net.callbacks if isinstance(part, tuple) and part[0] in names]
+    own = [part for part in net.callbacks if isinstance(part, tuple) and part[0] in OWN_CALLBACKS]
     net.callbacks = [*own, *copy.deepcopy(callbacks or [])]
     net.initialize_callbacks()
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from sktime_tlstm import distributions
 from sktime_tlstm.calibration import Calibration, calibration_windows
 from sktime_tlstm.encoding import FrameEncoder
-from sktime_tlstm.history import History
+from sktime_tlstm.history import History, Rows
 from sktime_tlstm.net import ForecastNet
 from sktime_tlstm.nn import DistributionHead, Head, QuantileHead
-from sktime_tlstm.windows import SeriesStore, WindowSpec, gather
+from sktime_tlstm.windows import PER_SERIES, SeriesStore, WindowSpec, gather
 
 __all__ = ["Forecast", "Model"]
 
@@ -373,10 +373,12 @@ class Model:
         wanted = np.zeros((len(cutoff), num_future), dtype=bool)
         wanted[series[future], step[future] - 1] = True
         reach, number = self.spec.reach, len(cutoff)
+        needed = X is not None and self.encoder.known_columns
+        X_rows = Rows.parse(X.index, history.timeline) if needed else None
         at_once = max(1, ROWS_AT_ONCE // (reach + num_future))
         for begin in range(0, number, at_once):
             own = slice(begin, min(begin + at_once, number))
-            data = (history.part(own), cutoff[own], reach, wanted[own], X)
+            data = (history.part(own), cutoff[own], reach, wanted[own], X, X_rows)
             rows = np.flatnonzero(future & (series >= own.start) & (series < own.stop))
             yield own, rows, *self.encoder.tail(*data), num_future
 
@@ -436,18 +438,14 @@ class Model:
         levels = torch.from_numpy(drawn).flatten(0, 1)  # (sample * series, block)
         rows = store.length[series].repeat(num_samples)
         source = torch.cat([_rows(store, index) for index in series]).repeat(num_samples)
+        single = {name: getattr(store, name) for name in ("calendar_start", *PER_SERIES)}
         copies = replace(
             store,
             values=store.values[source],
             observed=store.observed[source],
             start=rows.cumsum(0) - rows,
             length=rows,
-            calendar_start=store.calendar_start[series].repeat(num_samples),
-            level=store.level[series].repeat(num_samples, 1),
-            spread=store.spread[series].repeat(num_samples, 1),
-            unit=store.unit[series].repeat(num_samples, 1),
-            static=store.static[series].repeat(num_samples, 1),
-            identity=store.identity[series].repeat(num_samples),
+            **{name: torch.cat([own[series]] * num_samples) for name, own in single.items()},
         )
         paths = self._roll(copies, np.tile(cutoff[series], num_samples), num_future, levels)
         return paths.reshape(num_samples, len(series), num_future, -1)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 __all__ = [
+    "PER_SERIES",
     "Batch",
     "SeriesStore",
     "WindowDataset",
@@ -21,6 +22,8 @@ __all__ = [
     "training_cutoffs",
 ]
 
+#: What a store holds once for every series, apart from where its rows lie.
+PER_SERIES = ("level", "spread", "unit", "static", "identity")
 #: The smallest window scale, as a fraction of the spread of the whole (scaled) series.
 MIN_WINDOW_SCALE = 0.05
 

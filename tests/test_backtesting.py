@@ -336,5 +336,94 @@ class Splitter:
 def test_a_splitter_without_windows_or_a_relative_fh_is_an_error(fh):
     y, X = make_data()
     windows = [] if fh == [1] else [(np.arange(SEEN), np.array([SEEN]))]
-    with pytest.raises(ValueError, match="expected at least one window and a relative fh"):
+    with pytest.raises(
+        ValueError, match="expected at least one window, rows in each, and a relative fh"
+    ):
         fitted(y["a"], X).backtest(y["a"], X, Splitter(fh, windows))
+
+
+# What reviews found.
+
+
+def test_a_new_series_is_scaled_by_the_rows_known_when_it_appears():
+    y, X = map(with_integers, make_panel())
+    later = y.index.get_level_values(-1) >= SEEN + 12
+    y.loc[later & (y.index.get_level_values(0) == "west"), "a"] *= 1000
+    tiny = {"d_model": 4, "num_heads": 2, "max_epochs": 1, "max_windows_per_epoch": 16}
+    forecaster = TransformerLSTMForecaster(**tiny, random_state=0)
+    early = [split_panel(frame).drop("west") for frame in (y, X)]
+    forecaster.fit(early[0], X=early[1], fh=[1, 2])
+    cv = ExpandingWindowSplitter(fh=[1, 2], initial_window=SEEN + 2, step_length=9)
+    table = forecaster.backtest(y, X, cv, return_data=True)
+    follower = copy.deepcopy(forecaster)
+    for train, forecast in zip(table["y_train"], table["y_pred"], strict=True):
+        follower.update(train, X=X, update_params=False)
+        pd.testing.assert_frame_equal(forecast, follower.predict(fh=[1, 2], X=X), rtol=1e-5)
+    later = y[y.index.get_level_values(-1) >= SEEN]
+    cv = ExpandingWindowSplitter(fh=[1, 2], initial_window=3, step_length=9)
+    expected = loop(forecaster, later, cv, X)
+    found = forecaster.update_predict(later, cv, X=X, update_params=False)
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-5, check_freq=False)
+
+
+@pytest.mark.parametrize("use", ["update_predict", "backtest", "failed update", "failed training"])
+def test_the_room_behind_the_series_is_given_back(use, monkeypatch):
+    y, X = make_data()
+    y = y["a"]
+    forecaster = fitted(y, X).update(y[SEEN : SEEN + 1], X=X[SEEN : SEEN + 1], update_params=False)
+    store, rest = forecaster._history.store, slice(SEEN + 1, SEEN + 12)
+    cv = ExpandingWindowSplitter(fh=FH, initial_window=3, step_length=2)
+    if use == "update_predict":
+        forecaster.update_predict(y[rest], cv, X=X[rest], update_params=False)
+    elif use == "backtest":
+        forecaster.backtest(y[rest], X[rest], cv)
+    elif use == "failed update":
+        with pytest.raises(ValueError, match="infinite"):
+            forecaster.update(y[rest] * np.inf, X=X[rest], update_params=False)
+    else:
+        monkeypatch.setattr("sktime_tlstm.forecaster.update_model", None)
+        with pytest.raises(TypeError):
+            forecaster.update(y[rest], X=X[rest], update_params=True)
+    forecaster.update(y[rest], X=X[rest], update_params=False)
+    assert forecaster._history.store.values is store.values
+
+
+def test_windows_after_a_gap_are_scored_where_their_rows_agree():
+    y, X = make_data()
+    y, X = y["a"].drop(y.index[SEEN + 4]), X
+    forecaster = fitted(y, X)
+    cv = ExpandingWindowSplitter(fh=[1, 2], initial_window=SEEN + 2, step_length=1)
+    table = forecaster.backtest(y, X, cv, scoring=MeanAbsoluteError(), return_data=True)
+    assert table["test_MeanAbsoluteError"].notna().all()
+    second = table.iloc[1]  # its second step is the row that y lacks
+    error = abs(second["y_pred"].iloc[0] - second["y_test"].iloc[0])
+    assert second["test_MeanAbsoluteError"] == pytest.approx(error)
+
+
+@pytest.mark.filterwarnings("ignore:empty y passed:UserWarning")  # sktime's own
+def test_empty_first_windows_go_the_way_of_sktime_or_are_refused():
+    y, X = make_data()
+    y = y["a"]
+    forecaster = fitted(y, X)
+    cv = SlidingWindowSplitter(fh=[1, 2], window_length=3, step_length=9, start_with_window=False)
+    found = forecaster.update_predict(y[SEEN:], cv, X=X, update_params=False)
+    pd.testing.assert_frame_equal(found, loop(forecaster, y[SEEN:], cv, X), rtol=1e-5)
+    with pytest.raises(ValueError, match="rows in each"):
+        forecaster.backtest(y, X, cv)
+
+
+def test_cutoffs_are_named_by_time_however_the_levels_are_sorted():
+    y, X = map(with_integers, make_panel())
+    tiny = {"d_model": 4, "num_heads": 2, "max_epochs": 1, "max_windows_per_epoch": 16}
+    forecaster = TransformerLSTMForecaster(**tiny, random_state=0)
+    forecaster.fit(split_panel(y), X=split_panel(X), fh=[1, 2])
+    later = y[y.index.get_level_values(-1) >= SEEN]
+    codes = later.index.codes
+    levels = [later.index.levels[0], later.index.levels[1][::-1]]
+    codes = [codes[0], len(levels[1]) - 1 - codes[1]]
+    reversed_levels = later.set_axis(pd.MultiIndex(levels, codes, names=later.index.names))
+    pd.testing.assert_frame_equal(reversed_levels, later)
+    cv = ExpandingWindowSplitter(fh=[1, 2], initial_window=3, step_length=9)
+    expected = forecaster.update_predict(later, cv, X=X, update_params=False)
+    found = forecaster.update_predict(reversed_levels, cv, X=X, update_params=False)
+    pd.testing.assert_frame_equal(found, expected)
