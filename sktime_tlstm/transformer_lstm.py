@@ -18,6 +18,7 @@ NETWORK_PARAMETERS = (
     "dropout",
     "causal_attention",
     "attention",
+    "num_modes",
     "encoder_attention",
     "share_lstm_weights",
     "trainable_add",
@@ -63,6 +64,9 @@ class TransformerLSTMForecaster(SkorchForecaster):
     attention : {"multi_head", "interpretable", "frequency"}, default="multi_head"
         "interpretable" shares the values over all heads (Lim et al. 2021). "frequency" mixes a few
         Fourier modes of the whole sequence (Zhou et al. 2022), and is never causal.
+    num_modes : int, default=32
+        Of "frequency": how many of the lowest modes are kept, at least 2. A cycle is lost that
+        comes round ``num_modes`` times or more within context and horizon together.
     encoder_attention : bool, default=False
         Whether the blocks refine the encoded past by self-attention too.
     share_lstm_weights : bool, default=False
@@ -131,6 +135,7 @@ class TransformerLSTMForecaster(SkorchForecaster):
         dropout=0.0,
         causal_attention=False,
         attention="multi_head",
+        num_modes=32,
         encoder_attention=False,
         share_lstm_weights=False,
         trainable_add=False,

@@ -15,14 +15,15 @@ from sktime_tlstm.net import (
     LR_SCHEDULES,
     OPTIMIZERS,
     OWN_ARGUMENTS,
+    OWN_CALLBACKS,
     PRECISIONS,
     WIDTHS,
     is_callback,
 )
 from sktime_tlstm.nn import Head
-from sktime_tlstm.nn.attention import ATTENTIONS
+from sktime_tlstm.nn.attention import ATTENTIONS, check_modes
 from sktime_tlstm.nn.blocks import check_causality
-from sktime_tlstm.nn.feedforward import FEEDFORWARDS
+from sktime_tlstm.nn.feedforward import FEEDFORWARDS, check_feedforward
 from sktime_tlstm.nn.heads import LOSSES
 from sktime_tlstm.nn.normalization import NORMS
 from sktime_tlstm.scaling import SCALERS
@@ -150,8 +151,12 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "update_every": _optional(_integer(1)),
     "callbacks": _optional(
         Constraint(
-            "a list of skorch callbacks, or of pairs (name, callback)",
+            "a list of skorch callbacks, or of pairs (name, callback) with other names than "
+            f"{list(OWN_CALLBACKS)}",
             lambda value: isinstance(value, (list, tuple)) and all(map(is_callback, value)),
+            lambda value: (
+                not any(isinstance(own, (list, tuple)) and own[0] in OWN_CALLBACKS for own in value)
+            ),
         )
     ),
     "net_params": _optional(
@@ -194,6 +199,7 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "dropout": _fraction("below 1", 1.0),
     "causal_attention": _boolean(),
     "attention": _one_of(ATTENTIONS),
+    "num_modes": _integer(2),
     "encoder_attention": _boolean(),
     "share_lstm_weights": _boolean(),
     "trainable_add": _boolean(),
@@ -229,8 +235,28 @@ def _experts_are_enough(num_experts: int, experts_per_token: int) -> str | None:
 
 
 def _attention_can_be_causal(attention: str, causal_attention: bool) -> str | None:
+    return _fault(check_causality, attention, causal_attention)
+
+
+def _modes_are_read(attention: str, num_modes: int) -> str | None:
+    return _fault(check_modes, attention, num_modes)
+
+
+def _feedforward_options_are_read(
+    feedforward: str | None,
+    dim_feedforward: int | None,
+    num_experts: int,
+    experts_per_token: int,
+    capacity_factor: float | None,
+) -> str | None:
+    routing = num_experts, experts_per_token, capacity_factor
+    return _fault(check_feedforward, feedforward, dim_feedforward, *routing)
+
+
+def _fault(check: Callable[..., None], *values: Any) -> str | None:
+    """Return the message of the ValueError that a network's own check raises, if any."""
     try:
-        check_causality(attention, causal_attention)
+        check(*values)
     except ValueError as error:
         return str(error)
     return None
@@ -241,6 +267,8 @@ RELATIONS: tuple[Callable[..., str | None], ...] = (
     _heads_divide_the_width,
     _experts_are_enough,
     _attention_can_be_causal,
+    _modes_are_read,
+    _feedforward_options_are_read,
 )
 
 

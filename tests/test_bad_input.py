@@ -213,6 +213,8 @@ PARAMETERS = [
     ({"causal_attention": 1}, TypeError, "True or False"),
     ({"attention": "fast"}, ValueError, "one of ['interpretable', 'multi_head'"),
     ({"attention": None}, TypeError, "one of ['interpretable', 'multi_head'"),
+    ({"num_modes": 1}, ValueError, "an integer of at least 2"),
+    ({"num_modes": 8.0}, TypeError, "an integer of at least 2"),
     ({"encoder_attention": None}, TypeError, "True or False"),
     ({"share_lstm_weights": "no"}, TypeError, "True or False"),
     ({"trainable_add": 1}, TypeError, "True or False"),
@@ -281,6 +283,20 @@ def test_causal_attention_by_frequencies_is_refused_with_the_reason(epochs):
     forecaster = transformer(attention="frequency", causal_attention=True)
     words = ("Got attention='frequency' with causal_attention=True", "mixes the whole sequence")
     refuses(lambda: forecaster.fit(Y, fh=FH), ValueError, *words, epochs=epochs)
+
+
+@pytest.mark.parametrize(
+    ("options", "reader"),
+    [
+        ({"num_modes": 8}, "attention='frequency'"),
+        ({"dim_feedforward": 8}, "read by ['relu'"),
+        ({"feedforward": "relu", "num_experts": 3}, "read by ['moe']"),
+    ],
+)
+def test_an_option_that_nothing_reads_is_refused(options, reader, epochs):
+    (name, value) = list(options.items())[-1]
+    words = (f"Got {name}={value} with ", "expected the default", reader)
+    refuses(lambda: transformer(**options).fit(Y, fh=FH), ValueError, *words, epochs=epochs)
 
 
 def test_quantiles_with_a_point_loss_are_refused(epochs):

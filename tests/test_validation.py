@@ -54,7 +54,7 @@ CASES = {
     "update_every": ([None, 1], [0], [1.5, "week"]),
     "callbacks": (
         [None, [], [Callback()], [Callback], (("mine", Callback()),)],
-        [],
+        [[("progress", Callback())]],
         [Callback(), [3], [("mine", 3)], [(3, Callback())]],
     ),
     "net_params": (
@@ -76,6 +76,7 @@ CASES = {
     "dropout": ([0, 0.0, 0.9], [1.0, -0.1, NAN], [None, "0"]),
     "causal_attention": ([True, False], [], [None, 1]),
     "attention": (["interpretable", "multi_head", "frequency"], ["linear"], [None, 3]),
+    "num_modes": ([2, 64], [1, 0], [None, 8.0]),
     "encoder_attention": ([True, False], [], [None, 0]),
     "share_lstm_weights": ([True, False], [], [None, "no"]),
     "trainable_add": ([True, False], [], [None, 1]),
@@ -89,6 +90,15 @@ CASES = {
     "capacity_factor": ([None, 0.5, 2], [0, -1.0, NAN, INF], ["1", True]),
     "share_layers": ([True, False], [], [None, 2]),
     "gradient_checkpointing": ([True, False], [], [None, 1]),
+}
+
+
+#: The options of mixtures of experts, and of feed-forward layers, by default.
+ROUTING = {
+    "dim_feedforward": None,
+    "num_experts": 4,
+    "experts_per_token": 2,
+    "capacity_factor": None,
 }
 
 
@@ -179,6 +189,24 @@ def test_the_width_is_a_multiple_of_the_heads(d_model, num_heads, advice):
             {"attention": "frequency", "causal_attention": False},
             {"attention": "frequency", "causal_attention": True},
             "Got attention='frequency' with causal_attention=True.*mixes the whole sequence.*Pass",
+        ),
+        (
+            {"attention": "frequency", "num_modes": 8},
+            {"attention": "multi_head", "num_modes": 8},
+            "Got num_modes=8 with attention='multi_head'; expected the default, 32.*Pass",
+        ),
+        *(
+            (
+                {**ROUTING, "feedforward": "moe", option: value},
+                {**ROUTING, "feedforward": kind, option: value},
+                f"Got {option}={value} with feedforward={kind!r}; expected the default.*leave",
+            )
+            for kind, option, value in [
+                (None, "dim_feedforward", 64),
+                ("gelu", "num_experts", 3),
+                ("swiglu", "experts_per_token", 1),
+                (None, "capacity_factor", 0.5),
+            ]
         ),
     ],
 )

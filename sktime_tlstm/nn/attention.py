@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sktime_tlstm.nn.frequency import FrequencyAttention
+from sktime_tlstm.nn.frequency import DEFAULT_MODES, FrequencyAttention, check_width
 from sktime_tlstm.nn.positions import rotate
 
 
@@ -215,7 +215,8 @@ def _attend_by_kernel(
             f"Got kernel={kernel!r}, which torch cannot run on device {queries.device.type!r} with "
             f"{queries.dtype}, heads {queries.shape[-1]} wide and "
             f"{'no mask' if mask is None else 'a mask'}; expected a kernel that can. Pass 'auto', "
-            "which takes the fastest one that can, or change the device or the precision."
+            "which takes the fastest one that can, or change the device or the precision. Causal "
+            "and padded networks always give a mask, and 'flash' on CUDA takes none."
         ) from error
 
 
@@ -236,7 +237,8 @@ class Attention(nn.Module):
         the weights themselves would rule out the fused kernel.
     kernel : str, default="auto"
         Which of torch's kernels computes it, one of `KERNELS`: the same mathematics at another
-        cost in memory and time. "auto" leaves the choice to torch.
+        cost in memory and time. "auto" leaves the choice to torch. Another kernel refuses what it
+        has no code for, masks included: "flash" on CUDA takes none.
     head_values : int
         Number of heads which have values of their own, given by the subclass.
 
@@ -258,12 +260,7 @@ class Attention(nn.Module):
         head_values: int,
     ) -> None:
         super().__init__()
-        if num_heads < 1 or d_model < 1 or d_model % num_heads:
-            raise ValueError(
-                f"Got an attention width of {d_model} (d_model) and num_heads={num_heads}; the "
-                "width must be a positive multiple of the number of heads. Pass a d_model that "
-                "num_heads divides."
-            )
+        check_width(d_model, num_heads)
         if kernel not in KERNELS:
             raise ValueError(f"Got kernel={kernel!r}; expected one of {list(KERNELS)}.")
         self.num_heads = num_heads
@@ -501,13 +498,23 @@ ATTENTIONS: Mapping[
 )
 
 
+def check_modes(attention: str, num_modes: int) -> None:
+    """Raise a ValueError if a number of modes is chosen for an attention that has no modes."""
+    if attention != "frequency" and num_modes != DEFAULT_MODES:
+        raise ValueError(
+            f"Got num_modes={num_modes} with attention={attention!r}; expected the default, "
+            f"{DEFAULT_MODES}, for only 'frequency' reads it. Pass attention='frequency', or leave "
+            "num_modes out."
+        )
+
+
 def make_attention(
     kind: str,
     d_model: int,
     num_heads: int,
     dropout: float = 0.0,
     kernel: str = "auto",
-    num_modes: int = 8,
+    num_modes: int = DEFAULT_MODES,
 ) -> Attention | FrequencyAttention:
     """Build the attention named ``kind``, one of `ATTENTIONS`.
 
@@ -517,7 +524,8 @@ def make_attention(
     Raises
     ------
     ValueError
-        If no attention has that name, or frequency attention is given a kernel.
+        If no attention has that name, frequency attention is given a kernel, or another one a
+        number of modes.
 
     Examples
     --------
@@ -526,6 +534,7 @@ def make_attention(
     """
     if kind not in ATTENTIONS:
         raise ValueError(f"Got attention={kind!r}; expected one of {list(ATTENTIONS)}.")
+    check_modes(kind, num_modes)
     attention = ATTENTIONS[kind]
     if not issubclass(attention, FrequencyAttention):
         return attention(d_model, num_heads, dropout, kernel)

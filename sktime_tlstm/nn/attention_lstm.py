@@ -17,6 +17,7 @@ from sktime_tlstm.nn.attention import (
 from sktime_tlstm.nn.blocks import Cache, check_stepwise
 from sktime_tlstm.nn.gating import AddNorm, GateAddNorm
 from sktime_tlstm.nn.inputs import prepare_inputs, prepare_past, prepare_step
+from sktime_tlstm.nn.inspection import in_evaluation
 from sktime_tlstm.nn.recurrent import LSTMEncoderDecoder, State
 from sktime_tlstm.nn.transformertf import load_transformertf_state_dict
 
@@ -204,7 +205,7 @@ class AttentionLSTM(nn.Module):
         cache = state.cache.append(Cache(*self.attention.project(decoded)))
         return output[:, 0], AttentionLSTMState(recurrent, cache, extend_mask(state.mask))
 
-    @torch.no_grad()
+    @in_evaluation
     def attention_weights(
         self,
         past: Tensor,

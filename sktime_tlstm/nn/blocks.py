@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sktime_tlstm.nn.attention import ATTENTIONS, Attention, make_attention
-from sktime_tlstm.nn.feedforward import make_feedforward
+from sktime_tlstm.nn.feedforward import check_feedforward, make_feedforward
+from sktime_tlstm.nn.frequency import DEFAULT_MODES
 from sktime_tlstm.nn.gating import AddNorm, GateAddNorm
 from sktime_tlstm.nn.normalization import make_norm, masked_mean
 
@@ -60,8 +61,12 @@ class ResidualBlock(nn.Module):
         Dropout probability of attended values, within feed-forward layers and in front of gates.
     attention : str, default="multi_head"
         Kind of attention, one of `ATTENTIONS`.
+    num_modes : int, default=32
+        Of ``attention="frequency"``: number of Fourier modes that are kept, at least 2.
     attention_kernel : str, default="auto"
-        Which of torch's kernels computes attention, one of `KERNELS`.
+        Which of torch's kernels computes attention, one of `KERNELS`. Each refuses, in use, what
+        it has no code for, masks included: "flash" on CUDA takes none, and causal or padded
+        sequences always have one.
     norm : str, default="layer"
         Kind of normalization, one of `NORMS`.
     norm_first : bool, default=True
@@ -87,7 +92,8 @@ class ResidualBlock(nn.Module):
     Raises
     ------
     ValueError
-        If ``num_heads`` does not divide ``d_model``, or a name is unknown.
+        If ``num_heads`` does not divide ``d_model``, a name is unknown, or an option is not its
+        default and the chosen attention or feed-forward layer does not read it.
     """
 
     def __init__(
@@ -98,6 +104,7 @@ class ResidualBlock(nn.Module):
         dropout: float = 0.0,
         attention: str = "multi_head",
         *,
+        num_modes: int = DEFAULT_MODES,
         attention_kernel: str = "auto",
         norm: str = "layer",
         norm_first: bool = True,
@@ -112,6 +119,8 @@ class ResidualBlock(nn.Module):
         stack_depth: int = 1,
     ) -> None:
         super().__init__()
+        routing = num_experts, experts_per_token, capacity_factor
+        check_feedforward(feedforward, dim_feedforward, *routing)
         before, after = (norm, None) if norm_first else (None, norm)
         branches = stack_depth * (1 if feedforward is None else 2)
 
@@ -127,19 +136,13 @@ class ResidualBlock(nn.Module):
             setattr(self, f"{prefix}_gate", gate)
 
         for side in sides:
-            attends = make_attention(attention, d_model, num_heads, dropout, attention_kernel)
+            attends = make_attention(
+                attention, d_model, num_heads, dropout, attention_kernel, num_modes
+            )
             add_branch(f"{side}_attention", side, attends)
             if feedforward is None:
                 continue
-            feeds = make_feedforward(
-                feedforward,
-                d_model,
-                dim_feedforward,
-                dropout,
-                num_experts,
-                experts_per_token,
-                capacity_factor,
-            )
+            feeds = make_feedforward(feedforward, d_model, dim_feedforward, dropout, *routing)
             add_branch(f"{side}_feedforward", f"{side}_feedforward", feeds)
 
     def _refine(

@@ -236,9 +236,7 @@ class MixtureOfExperts(nn.Module):
             Zero in the padding.
         """
         tokens = x.flatten(0, -2) if mask is None else x[mask]
-        # In float32 at least, for a softmax of rounded logits chooses other experts.
-        logits = self.router(tokens)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logits = self._route(tokens)
         probabilities = torch.softmax(logits, dim=-1)
         gates, experts = self._choose(probabilities)
         self._observe(logits, probabilities, experts)
@@ -251,6 +249,12 @@ class MixtureOfExperts(nn.Module):
         """Leave the kept losses behind, whose graph can be neither copied nor pickled."""
         return {**self.__dict__, "_losses": []}
 
+    def _route(self, tokens: Tensor) -> Tensor:
+        # In float32 at least, in mixed precision too: rounded logits choose other experts.
+        dtype = torch.promote_types(tokens.dtype, torch.float32)
+        with torch.autocast(tokens.device.type, enabled=False):
+            return functional.linear(tokens.to(dtype), self.router.weight.to(dtype))
+
     def _choose(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:
         # -> gates and experts of every step, best first, each (token, experts_per_token)
         gates, experts = probabilities.topk(self.experts_per_token, dim=-1)
@@ -260,14 +264,17 @@ class MixtureOfExperts(nn.Module):
 
     def _observe(self, logits: Tensor, probabilities: Tensor, experts: Tensor) -> None:
         chosen = functional.one_hot(experts, len(self.experts)).to(probabilities.dtype)
-        self.expert_load = chosen.mean(dim=(0, 1))
-        if not self.training:
+        load = chosen.mean(dim=(0, 1))
+        recomputing = _is_recomputing()
+        if not recomputing:
+            self.expert_load = load
+        if not self.training or not torch.is_grad_enabled():
             return
-        balance = len(self.experts) * (self.expert_load * probabilities.mean(dim=0)).sum()
+        balance = len(self.experts) * (load * probabilities.mean(dim=0)).sum()
         z_loss = logits.logsumexp(dim=-1).square().mean()
         loss = self.balance_weight * balance + self.z_weight * z_loss
         # A recomputation must do all that the first run did, and keep its loss from counting twice.
-        if not _is_recomputing():
+        if not recomputing:
             self._losses.append(loss)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -315,7 +322,7 @@ def auxiliary_loss(network: nn.Module) -> Tensor:
     Returns
     -------
     Tensor of shape ()
-        Zero in evaluation and where there is no mixture of experts.
+        Zero in evaluation, without gradients and where there is no mixture of experts.
 
     Examples
     --------
@@ -376,6 +383,54 @@ FEEDFORWARDS: Mapping[str, _Builder] = MappingProxyType(
 )
 
 
+#: The options of `make_feedforward` that not all read: their defaults, and who reads them.
+_OPTIONS: Mapping[str, tuple[object, tuple[str, ...]]] = MappingProxyType(
+    {
+        "dim_feedforward": (None, tuple(FEEDFORWARDS)),
+        "num_experts": (4, ("moe",)),
+        "experts_per_token": (2, ("moe",)),
+        "capacity_factor": (None, ("moe",)),
+    }
+)
+
+
+def check_feedforward(
+    kind: str | None,
+    dim_feedforward: int | None,
+    num_experts: int,
+    experts_per_token: int,
+    capacity_factor: float | None,
+) -> None:
+    """Raise a ValueError if an option is chosen that the feed-forward network does not read.
+
+    Parameters
+    ----------
+    kind : str or None
+        One of `FEEDFORWARDS`; None for no feed-forward network.
+    dim_feedforward, num_experts, experts_per_token, capacity_factor
+        As in `make_feedforward`.
+
+    Raises
+    ------
+    ValueError
+        If one is not its default and ``kind`` does not read it, or no network has that name.
+    """
+    if kind is not None:
+        _check_kind(kind)
+    given = (dim_feedforward, num_experts, experts_per_token, capacity_factor)
+    for value, (name, (default, readers)) in zip(given, _OPTIONS.items(), strict=True):
+        if value != default and kind not in readers:
+            raise ValueError(
+                f"Got {name}={value} with feedforward={kind!r}; expected the default, {default}, "
+                f"for it is read by {list(readers)} only. Choose one of these, or leave {name} out."
+            )
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in FEEDFORWARDS:
+        raise ValueError(f"Got feedforward={kind!r}; expected one of {list(FEEDFORWARDS)}.")
+
+
 def make_feedforward(
     kind: str,
     d_model: int,
@@ -410,7 +465,6 @@ def make_feedforward(
     >>> make_feedforward("swiglu", 6).output.out_features
     6
     """
-    if kind not in FEEDFORWARDS:
-        raise ValueError(f"Got feedforward={kind!r}; expected one of {list(FEEDFORWARDS)}.")
+    _check_kind(kind)
     build = FEEDFORWARDS[kind]
     return build(d_model, dim_feedforward, dropout, num_experts, experts_per_token, capacity_factor)

@@ -9,6 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+#: How many modes are kept unless told: a daily cycle in two weeks of hours is mode 14.
+DEFAULT_MODES = 32
+
+
+def check_width(d_model: int, num_heads: int) -> None:
+    """Raise a ValueError if an attention of this width cannot have that many heads."""
+    if num_heads < 1 or d_model < 1 or d_model % num_heads:
+        raise ValueError(
+            f"Got an attention width of {d_model} (d_model) and num_heads={num_heads}; the "
+            "width must be a positive multiple of the number of heads. Pass a d_model that "
+            "num_heads divides."
+        )
+
 
 class FrequencyAttention(nn.Module):
     r"""Mixes the lowest Fourier modes of a sequence, each by a learned complex matrix per head.
@@ -34,8 +47,10 @@ class FrequencyAttention(nn.Module):
         Number of heads, the blocks of ``R_k``, each ``d_model // num_heads`` wide.
     dropout : float, default=0.0
         Dropout probability of the mixed sequence, in front of the output projection.
-    num_modes : int, default=8
-        Number of modes that are kept, the mean (mode 0) among them; at least 2.
+    num_modes : int, default=32
+        Number of modes that are kept, the mean (mode 0) among them; at least 2. A cycle of ``p``
+        steps is mode ``L / p`` of a row of ``L`` steps, and lost where that is not below
+        ``num_modes``.
 
     Raises
     ------
@@ -54,15 +69,10 @@ class FrequencyAttention(nn.Module):
     sees_whole_sequence: ClassVar[bool] = True
 
     def __init__(
-        self, d_model: int, num_heads: int, dropout: float = 0.0, num_modes: int = 8
+        self, d_model: int, num_heads: int, dropout: float = 0.0, num_modes: int = DEFAULT_MODES
     ) -> None:
         super().__init__()
-        if num_heads < 1 or d_model < 1 or d_model % num_heads:
-            raise ValueError(
-                f"Got an attention width of {d_model} (d_model) and num_heads={num_heads}; the "
-                "width must be a positive multiple of the number of heads. Pass a d_model that "
-                "num_heads divides."
-            )
+        check_width(d_model, num_heads)
         if num_modes < 2:
             raise ValueError(
                 f"Got num_modes={num_modes}; expected 2 or more, for mode 0 is only the mean. Pass "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from sktime_tlstm.nn.attention import padding_mask
@@ -36,7 +37,7 @@ def prepare_inputs(
     Raises
     ------
     ValueError
-        If a shape is not the expected one.
+        If a shape is not the expected one, or a length is not between 1 and the number of steps.
 
     Examples
     --------
@@ -53,8 +54,8 @@ def prepare_inputs(
             "Pass the past and the future of the same windows."
         )
     return (
-        _clear_padding(past, past_lengths, "past_lengths"),
-        _clear_padding(future, future_lengths, "future_lengths"),
+        _clear_padding(past, past_lengths, "past"),
+        _clear_padding(future, future_lengths, "future"),
     )
 
 
@@ -77,7 +78,7 @@ def prepare_past(past: Tensor, past_lengths: Tensor | None, width: int) -> Tenso
     Raises
     ------
     ValueError
-        If a shape is not the expected one.
+        If a shape is not the expected one, or a length is not between 1 and the number of steps.
 
     Examples
     --------
@@ -86,7 +87,7 @@ def prepare_past(past: Tensor, past_lengths: Tensor | None, width: int) -> Tenso
     [1.0, 1.0, 0.0]
     """
     _check_width("past", past, width)
-    return _clear_padding(past, past_lengths, "past_lengths")
+    return _clear_padding(past, past_lengths, "past")
 
 
 def prepare_step(future_t: Tensor, batch: int, width: int) -> Tensor:
@@ -163,6 +164,46 @@ def prepare_static(static: Tensor | None, batch: int, num_static_features: int) 
     return static
 
 
+def check_static_features(num_static_features: int) -> None:
+    """Raise a ValueError if a network is to be built with a negative number of static features."""
+    if num_static_features < 0:
+        raise ValueError(
+            f"Got num_static_features={num_static_features}; expected 0 or more. Pass the "
+            "number of static features."
+        )
+
+
+def check_lengths(lengths: Tensor | None, time: int, name: str) -> None:
+    """Raise a ValueError if a length is not between 1 and the number of steps.
+
+    Only lengths on the host are read: a device is not made to wait, and a compiler cannot read
+    them.
+
+    Parameters
+    ----------
+    lengths : Tensor of shape (batch,) or None
+        Numbers of real steps; None where nothing is padded.
+    time : int
+        Padded number of steps.
+    name : str
+        Of the sequence, "past" or "future".
+
+    Examples
+    --------
+    >>> import torch
+    >>> check_lengths(torch.tensor([1, 3]), 3, "past")
+    """
+    readable = lengths is not None and lengths.device.type == "cpu" and len(lengths) > 0
+    if lengths is None or not readable or torch.compiler.is_compiling():
+        return
+    shortest, longest = (int(bound) for bound in torch.aminmax(lengths))
+    if shortest < 1 or longest > time:
+        raise ValueError(
+            f"Got {name}_lengths between {shortest} and {longest} for a {name} of {time} steps; "
+            f"expected lengths from 1 to {time}. Give an empty {name} one row of zeros."
+        )
+
+
 def _check_width(name: str, sequence: Tensor, width: int) -> None:
     if sequence.ndim != 3 or sequence.shape[-1] != width:
         raise ValueError(
@@ -177,8 +218,9 @@ def _clear_padding(sequence: Tensor, lengths: Tensor | None, name: str) -> Tenso
         return sequence
     if lengths.shape != sequence.shape[:1]:
         raise ValueError(
-            f"Got {name} of shape {tuple(lengths.shape)}; expected ({len(sequence)},), one length "
-            "for each row. Pass None where nothing is padded."
+            f"Got {name}_lengths of shape {tuple(lengths.shape)}; expected ({len(sequence)},), one "
+            "length for each row. Pass None where nothing is padded."
         )
+    check_lengths(lengths, sequence.shape[1], name)
     real = padding_mask(lengths.to(sequence.device), sequence.shape[1])
     return sequence.masked_fill(~real[:, :, None], 0.0)

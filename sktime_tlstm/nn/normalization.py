@@ -113,8 +113,9 @@ class AdaptiveLayerNorm(nn.LayerNorm):
         super().__init__(d_model)
         if condition_features < 1:
             raise ValueError(
-                f"Got condition_features={condition_features} for an adaptive norm; expected 1 or "
-                "more. Pass the width of the vector that describes a row."
+                f"Got condition_features={condition_features} for norm='adaptive'; expected 1 or "
+                "more. Pass the width of the vector that describes a row, and the vector itself as "
+                "the condition of forward; or choose another norm."
             )
         self.modulation = nn.Linear(condition_features, 2 * d_model)
         nn.init.zeros_(self.modulation.weight)

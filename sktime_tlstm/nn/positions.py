@@ -56,7 +56,7 @@ def _angles(positions: Tensor, width: int, dtype: torch.dtype) -> Tensor:
     return positions[..., None].to(dtype) * 10000.0**-exponents
 
 
-def sinusoidal(positions: Tensor, d_model: int) -> Tensor:
+def sinusoidal(positions: Tensor, d_model: int, dtype: torch.dtype = torch.float32) -> Tensor:
     r"""Return the fixed encoding of positions by sines and cosines.
 
     .. math:: p_{2i} = \sin(t / 10000^{2i/d}), \qquad p_{2i+1} = \cos(t / 10000^{2i/d})
@@ -69,10 +69,12 @@ def sinusoidal(positions: Tensor, d_model: int) -> Tensor:
         Positions, of any sign.
     d_model : int
         Width; with an odd one the last cosine is left out.
+    dtype : torch.dtype, default=torch.float32
+        Precision of the angles and of the result; lower ones than float32 lose large positions.
 
     Returns
     -------
-    Tensor of shape (..., time, d_model), float32
+    Tensor of shape (..., time, d_model)
 
     Examples
     --------
@@ -81,7 +83,7 @@ def sinusoidal(positions: Tensor, d_model: int) -> Tensor:
     tensor([[0.0000, 1.0000, 0.0000],
             [0.8415, 0.5403, 0.0022]])
     """
-    angles = _angles(positions, d_model, torch.float32)
+    angles = _angles(positions, d_model, dtype)
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)[..., :d_model]
 
 
@@ -162,15 +164,28 @@ class LearnedPositions(nn.Module):
         self.table = nn.Embedding(2 * max_positions, d_model)
         nn.init.normal_(self.table.weight, std=0.02)
 
-    def forward(self, positions: Tensor) -> Tensor:
-        """Look up ``positions`` (..., time), integers: -> (..., time, d_model).
+    def forward(self, positions: Tensor, bound: int | None = None) -> Tensor:
+        """Look up the vectors of positions.
+
+        Parameters
+        ----------
+        positions : Tensor of shape (..., time), integers
+        bound : int or None, default=None
+            How many steps from the cutoff the host knows all positions to lie within, at most.
+            Where the table is as long, the positions are not read: a device need not wait.
+
+        Returns
+        -------
+        Tensor of shape (..., time, d_model)
 
         Raises
         ------
         ValueError
             If a position lies outside the table.
         """
-        if not torch.compiler.is_compiling():  # where values cannot be read; torch checks alone
+        known = bound is not None and bound <= self.max_positions
+        # A compiler cannot read values; there torch checks alone.
+        if not known and not torch.compiler.is_compiling():
             self._check(positions)
         vectors: Tensor = self.table(positions + self.max_positions)
         return vectors

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from sktime_tlstm.nn.inputs import check_lengths
+
 State = tuple[Tensor, Tensor]
 
 
@@ -245,12 +247,7 @@ def _ragged_lengths(lengths: Tensor | None, time: int) -> Tensor | None:
     if lengths is None:
         return None
     lengths = lengths.cpu()
-    if int(lengths.min()) < 1 or int(lengths.max()) > time:
-        raise ValueError(
-            f"Got past_lengths between {int(lengths.min())} and {int(lengths.max())} for a "
-            f"past of {time} steps; expected lengths from 1 to {time}. Give an empty past one "
-            "row of zeros."
-        )
+    check_lengths(lengths, time, "past")
     return None if int(lengths.min()) == time else lengths
 
 
@@ -258,7 +255,7 @@ def _reverse(sequence: Tensor, lengths: Tensor | None) -> Tensor:
     """Reverse the real steps of each row; the padding stays where it is."""
     if lengths is None:
         return sequence.flip(1)
-    steps, lengths = torch.arange(sequence.shape[1]), lengths[:, None]
+    steps, lengths = torch.arange(sequence.shape[1], device=lengths.device), lengths[:, None]
     source = torch.where(steps < lengths, lengths - 1 - steps, steps).to(sequence.device)
     return sequence.gather(1, source[:, :, None].expand_as(sequence))
 

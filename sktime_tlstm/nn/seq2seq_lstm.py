@@ -353,8 +353,12 @@ class Seq2SeqLSTM(nn.Module):
     def _stretches(self, own: Tensor) -> list[tuple[int, int]]:
         """Split the future in front of every step that reads an own forecast."""
         time = own.shape[1]
-        # Nothing is fed back by direct decoding: a device need not wait for the answer.
-        starts = own.any(2).any(0).nonzero().flatten().tolist() if self.feedback_width else [0]
+        if not self.feedback_width:
+            starts = [0]
+        elif not self.training:  # known without asking a device, which would have to wait
+            starts = list(range(time))
+        else:
+            starts = own.any(2).any(0).nonzero().flatten().tolist()
         return list(zip(starts, [*starts[1:], time], strict=True))
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sktime_tlstm.nn.attention import MultiHeadAttention, encoder_mask
 from sktime_tlstm.nn.gating import AddNorm
 from sktime_tlstm.nn.inputs import prepare_inputs, prepare_past, prepare_step
+from sktime_tlstm.nn.inspection import in_evaluation
 from sktime_tlstm.nn.recurrent import BidirectionalLSTM, LSTMEncoderDecoder, State
 from sktime_tlstm.nn.scores import SCORES, ScoreAttention
 
@@ -112,8 +113,8 @@ class TemporalAttentionLSTM(nn.Module):
     num_layers : int, default=1
         Number of layers of each LSTM.
     num_heads : int, default=4
-        Number of heads of ``score="multi_head"``, a divisor of ``d_model``. The other scores have
-        one head.
+        Number of heads, a divisor of ``d_model``; read by ``score="multi_head"`` only, for the
+        other scores have one head.
     dropout : float, default=0.1
         Dropout probability, between LSTM layers and of attended values.
     score : {"multi_head", "additive", "dot", "general"}, default="multi_head"
@@ -211,7 +212,7 @@ class TemporalAttentionLSTM(nn.Module):
         encoded, decoded, mask = self._recur(past, future, past_lengths, future_lengths)
         return self._answer(decoded, *self.attention.project(encoded), mask)
 
-    @torch.no_grad()
+    @in_evaluation
     def attention_weights(
         self,
         past: Tensor,

@@ -15,7 +15,14 @@ from sktime_tlstm.nn.attention import (
 )
 from sktime_tlstm.nn.blocks import Cache, check_stepwise
 from sktime_tlstm.nn.gating import GateAddNorm, GatedResidualNetwork
-from sktime_tlstm.nn.inputs import prepare_inputs, prepare_past, prepare_static, prepare_step
+from sktime_tlstm.nn.inputs import (
+    check_static_features,
+    prepare_inputs,
+    prepare_past,
+    prepare_static,
+    prepare_step,
+)
+from sktime_tlstm.nn.inspection import in_evaluation
 from sktime_tlstm.nn.recurrent import LSTMEncoderDecoder, State
 from sktime_tlstm.nn.selection import VariableSelectionNetwork
 
@@ -147,7 +154,8 @@ class TemporalFusionTransformer(nn.Module):
     num_static_features : int, default=0
         Number of static features; 0 for a network without.
     attention_kernel : str, default="auto"
-        Which of torch's kernels computes the attention, one of `KERNELS`.
+        Which of torch's kernels computes the attention, one of `KERNELS`. "flash" on CUDA takes no
+        mask, and causal or padded networks always give one.
 
     Raises
     ------
@@ -189,11 +197,7 @@ class TemporalFusionTransformer(nn.Module):
         attention_kernel: str = "auto",
     ) -> None:
         super().__init__()
-        if num_static_features < 0:
-            raise ValueError(
-                f"Got num_static_features={num_static_features}; expected 0 or more. Pass the "
-                "number of static features."
-            )
+        check_static_features(num_static_features)
         context = d_model if num_static_features else None
         self.widths = (num_past_features, num_future_features)
         self.num_layers = num_layers
@@ -248,7 +252,7 @@ class TemporalFusionTransformer(nn.Module):
         query = enriched[:, past.shape[1] :]
         return self._read_out(self.attention(query, enriched, enriched, mask), query, local)
 
-    @torch.no_grad()
+    @in_evaluation
     def attention_weights(
         self,
         past: Tensor,
@@ -273,7 +277,7 @@ class TemporalFusionTransformer(nn.Module):
         _, enriched = self._enrich(past, future, past_lengths, future_lengths, static)
         return self.attention.weights(enriched[:, past.shape[1] :], enriched, mask)
 
-    @torch.no_grad()
+    @in_evaluation
     def selection_weights(
         self,
         past: Tensor,

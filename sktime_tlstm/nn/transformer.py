@@ -20,7 +20,16 @@ from sktime_tlstm.nn.blocks import (
     describe_rows,
 )
 from sktime_tlstm.nn.feedforward import auxiliary_loss, forget_auxiliary_loss
-from sktime_tlstm.nn.inputs import prepare_inputs, prepare_past, prepare_static, prepare_step
+from sktime_tlstm.nn.frequency import check_width
+from sktime_tlstm.nn.inputs import (
+    check_lengths,
+    check_static_features,
+    prepare_inputs,
+    prepare_past,
+    prepare_static,
+    prepare_step,
+)
+from sktime_tlstm.nn.inspection import in_evaluation
 from sktime_tlstm.nn.normalization import make_norm
 from sktime_tlstm.nn.positions import LearnedPositions, sinusoidal, window_positions
 
@@ -51,6 +60,11 @@ class TransformerEncoder(nn.Module):
     **options
         Further ones of `ResidualBlock`.
 
+    Raises
+    ------
+    ValueError
+        If ``num_layers`` is negative, or norms are adaptive and ``condition_features`` is 0.
+
     Examples
     --------
     >>> import torch
@@ -73,6 +87,7 @@ class TransformerEncoder(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
+        _check_depth("encoder", num_layers, 0)
         shared = {"norm": norm, "condition_features": condition_features, **options}
         self.blocks = BlockStack(
             lambda: EncoderBlock(d_model, num_heads, stack_depth=num_layers, **shared),
@@ -106,11 +121,23 @@ class TransformerEncoder(nn.Module):
         -------
         Tensor of shape (batch, past_time, d_model)
         """
+        forget_auxiliary_loss(self)
+        check_lengths(lengths, encoded.shape[1], "past")
         mask = encoder_mask(encoded.shape[1], lengths, encoded.device)
         for block in self.blocks.passed():
             encoded = self.blocks.run(block, encoded, mask, condition, positions)
         normalized: Tensor = self.final_norm(encoded, condition)
         return normalized
+
+    def auxiliary_loss(self) -> Tensor:
+        """Return what mixtures of experts add to the training loss of the last `forward`.
+
+        Returns
+        -------
+        Tensor of shape ()
+            Zero without any. It is handed over once: a second call returns zero.
+        """
+        return auxiliary_loss(self)
 
 
 class TransformerDecoderState(NamedTuple):
@@ -138,7 +165,7 @@ class TransformerDecoder(nn.Module):
     num_heads : int
         Number of attention heads.
     num_layers : int, default=2
-        Number of blocks.
+        Number of blocks, at least 1.
     causal_attention : bool, default=True
         Whether a step sees only the past and the future steps before it; without, all of them.
     attention : str, default="multi_head"
@@ -149,7 +176,8 @@ class TransformerDecoder(nn.Module):
     Raises
     ------
     ValueError
-        If the attention cannot be causal and is to be.
+        If the attention cannot be causal and is to be, ``num_layers`` is below 1, or norms are
+        adaptive and ``condition_features`` is 0.
 
     Examples
     --------
@@ -181,6 +209,7 @@ class TransformerDecoder(nn.Module):
     ) -> None:
         super().__init__()
         check_causality(attention, causal_attention)
+        _check_depth("decoder", num_layers, 1)
         self.causal_attention = causal_attention
         shared = {
             "attention": attention,
@@ -224,6 +253,7 @@ class TransformerDecoder(nn.Module):
         -------
         Tensor of shape (batch, future_time, d_model)
         """
+        forget_auxiliary_loss(self)
         arguments = self._surround(decoded, encoded, past_lengths, future_lengths, positions)
         mask, real, positions = arguments
         for block in self.blocks.passed():
@@ -257,6 +287,8 @@ class TransformerDecoder(nn.Module):
             If the decoder is not causal.
         """
         check_stepwise(self.causal_attention)
+        forget_auxiliary_loss(self)
+        check_lengths(past_lengths, encoded.shape[1], "past")
         caches = tuple(block.start(encoded, condition, positions) for block in self.blocks.passed())
         mask = encoder_mask(encoded.shape[1], past_lengths, encoded.device)
         return TransformerDecoderState(caches, mask, condition)
@@ -286,7 +318,17 @@ class TransformerDecoder(nn.Module):
         output: Tensor = self.final_norm(decoded, state.condition)
         return output[:, 0], state._replace(caches=caches, mask=extend_mask(state.mask))
 
-    @torch.no_grad()
+    def auxiliary_loss(self) -> Tensor:
+        """Return what mixtures of experts add to the training loss of the last `forward`.
+
+        Returns
+        -------
+        Tensor of shape ()
+            Zero without any. It is handed over once: a second call returns zero.
+        """
+        return auxiliary_loss(self)
+
+    @in_evaluation
     def attention_weights(
         self,
         decoded: Tensor,
@@ -335,6 +377,8 @@ class TransformerDecoder(nn.Module):
     ) -> tuple[Tensor | None, Tensor | None, tuple[Tensor, Tensor] | None]:
         # Where a step may look, which steps are real, and the positions of queries and keys.
         times, lengths = (encoded.shape[1], decoded.shape[1]), (past_lengths, future_lengths)
+        check_lengths(past_lengths, times[0], "past")
+        check_lengths(future_lengths, times[1], "future")
         mask = decoder_mask(*times, *lengths, self.causal_attention, decoded.device)
         real = real_steps(times[1], future_lengths, decoded.device)
         if positions is not None:
@@ -353,8 +397,9 @@ class _Sinusoidal(nn.Module):
     def __init__(self, d_model: int, max_positions: int) -> None:
         super().__init__()
 
-    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
-        return x + sinusoidal(positions, x.shape[-1]).to(x.dtype)
+    def forward(self, x: Tensor, positions: Tensor, bound: int) -> Tensor:
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        return x + sinusoidal(positions, x.shape[-1], dtype).to(x.dtype)
 
 
 class _Learned(LearnedPositions):
@@ -362,8 +407,8 @@ class _Learned(LearnedPositions):
 
     turns = False
 
-    def forward(self, x: Tensor, positions: Tensor) -> Tensor:  # type: ignore[override]
-        return x + super().forward(positions)
+    def forward(self, x: Tensor, positions: Tensor, bound: int) -> Tensor:  # type: ignore[override]
+        return x + super().forward(positions, bound)
 
 
 class _Rotary(nn.Module):
@@ -374,7 +419,7 @@ class _Rotary(nn.Module):
     def __init__(self, d_model: int, max_positions: int) -> None:
         super().__init__()
 
-    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor, bound: int) -> Tensor:
         return x
 
 
@@ -415,7 +460,8 @@ class Transformer(nn.Module):
     d_model : int, default=64
         Width of the network.
     num_encoder_layers : int, default=2
-        Number of blocks of the encoder; zero leaves the past as the linear map gives it.
+        Number of blocks of the encoder; zero leaves the past as the linear map and the positions
+        give it, normalized where ``final_norm`` says so.
     num_decoder_layers : int, default=2
         Number of blocks of the decoder, at least 1.
     num_heads : int, default=4
@@ -433,8 +479,11 @@ class Transformer(nn.Module):
     attention : {"multi_head", "interpretable", "frequency"}, default="multi_head"
         Kind of attention. "frequency" mixes whole sequences: it needs ``causal_attention=False``
         and positions that are not rotary.
+    num_modes : int, default=32
+        Of ``attention="frequency"``: number of Fourier modes that are kept, at least 2.
     attention_kernel : {"auto", "flash", "memory_efficient", "math"}, default="auto"
-        Which of torch's kernels computes attention.
+        Which of torch's kernels computes attention. Each refuses, in use, what it has no code for:
+        "flash" on CUDA takes no mask, and causal or padded networks always give one.
     norm : {"layer", "rms", "adaptive"}, default="layer"
         Kind of normalization. Gain and bias of "adaptive" follow the mean of the row's past behind
         its linear map, and its static features.
@@ -467,7 +516,7 @@ class Transformer(nn.Module):
     ------
     ValueError
         If ``num_heads`` does not divide ``d_model``, a name is unknown, a number is out of its
-        range, or options exclude one another.
+        range, options exclude one another, or one is not its default and nothing reads it.
 
     Examples
     --------
@@ -502,6 +551,7 @@ class Transformer(nn.Module):
         positions: str = "sinusoidal",
         max_positions: int = 512,
         attention: str = "multi_head",
+        num_modes: int = 32,
         attention_kernel: str = "auto",
         norm: str = "layer",
         norm_first: bool = True,
@@ -519,6 +569,7 @@ class Transformer(nn.Module):
         super().__init__()
         _check_layers(num_encoder_layers, num_decoder_layers)
         _check_positions(positions, attention, d_model, num_heads)
+        check_static_features(num_static_features)
         self.widths = (num_past_features, num_future_features)
         self.num_static_features = num_static_features
         self.condition_features = d_model + num_static_features if norm == "adaptive" else 0
@@ -526,6 +577,7 @@ class Transformer(nn.Module):
         stack: dict[str, Any] = {
             "dropout": dropout,
             "attention": attention,
+            "num_modes": num_modes,
             "attention_kernel": attention_kernel,
             "norm": norm,
             "norm_first": norm_first,
@@ -571,7 +623,6 @@ class Transformer(nn.Module):
         -------
         Tensor of shape (batch, future_time, output_dim)
         """
-        forget_auxiliary_loss(self)
         arguments = self._encode_all(past, future, past_lengths, future_lengths, static)
         output: Tensor = self.output(self.decoder(*arguments))
         return output
@@ -624,9 +675,10 @@ class Transformer(nn.Module):
         state : TransformerState
             The state for the step after this.
         """
-        batch = len(state.decoder.caches[0].keys)
-        future = prepare_step(future_t, batch, self.widths[1])
-        decoded = self._embed(self.future_input(future), state.static, state.position)
+        keys = state.decoder.caches[0].keys
+        future = self.future_input(prepare_step(future_t, len(keys), self.widths[1]))
+        # The cache holds all steps before this one, so that no position lies further off.
+        decoded = self._embed(future, state.static, state.position, keys.shape[2])
         output, decoder = self.decoder.step(
             state.decoder, decoded[:, 0], state.position if self.positions.turns else None
         )
@@ -642,7 +694,7 @@ class Transformer(nn.Module):
         """
         return auxiliary_loss(self)
 
-    @torch.no_grad()
+    @in_evaluation
     def attention_weights(
         self,
         past: Tensor,
@@ -707,7 +759,7 @@ class Transformer(nn.Module):
         static = prepare_static(static, len(past), self.num_static_features)
         steps = window_positions(past.shape[1], future.shape[1], past_lengths, past.device)
         encoded, condition = self._encode(past, past_lengths, static, steps[0])
-        decoded = self._embed(self.future_input(future), static, steps[1])
+        decoded = self._embed(self.future_input(future), static, steps[1], future.shape[1])
         turned = steps if self.positions.turns else None
         return decoded, encoded, past_lengths, future_lengths, condition, turned
 
@@ -717,13 +769,22 @@ class Transformer(nn.Module):
         past = self.past_input(past)
         condition = describe_rows(past, lengths, static) if self.condition_features else None
         turned = steps if self.positions.turns else None
-        return self.encoder(self._embed(past, static, steps), lengths, condition, turned), condition
+        embedded = self._embed(past, static, steps, past.shape[1])
+        return self.encoder(embedded, lengths, condition, turned), condition
 
-    def _embed(self, x: Tensor, static: Tensor | None, steps: Tensor) -> Tensor:
+    def _embed(self, x: Tensor, static: Tensor | None, steps: Tensor, bound: int) -> Tensor:
         if self.static_input is not None and static is not None:
             x = x + self.static_input(static)[:, None]
-        embedded: Tensor = self.dropout(self.positions(x, steps))
+        embedded: Tensor = self.dropout(self.positions(x, steps, bound))
         return embedded
+
+
+def _check_depth(part: str, num_layers: int, least: int) -> None:
+    if num_layers < least:
+        raise ValueError(
+            f"Got num_layers={num_layers} for the {part}; expected {least} or more. An encoder may "
+            "do without blocks; those of a decoder are what reads the past: pass 1 or more."
+        )
 
 
 def _check_layers(num_encoder_layers: int, num_decoder_layers: int) -> None:
@@ -740,6 +801,7 @@ def _check_positions(positions: str, attention: str, d_model: int, num_heads: in
         raise ValueError(f"Got positions={positions!r}; expected one of {list(POSITIONS)}.")
     if positions != "rotary":
         return
+    check_width(d_model, num_heads)
     if attention == "frequency":
         raise ValueError(
             "Got positions='rotary' with attention='frequency'; expected other positions, for "

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from sktime_tlstm.nn.attention import decoder_mask, encoder_mask, extend_mask, real_steps
@@ -19,7 +18,14 @@ from sktime_tlstm.nn.blocks import (
 )
 from sktime_tlstm.nn.feedforward import auxiliary_loss, forget_auxiliary_loss
 from sktime_tlstm.nn.gating import GatedResidualNetwork
-from sktime_tlstm.nn.inputs import prepare_inputs, prepare_past, prepare_static, prepare_step
+from sktime_tlstm.nn.inputs import (
+    check_static_features,
+    prepare_inputs,
+    prepare_past,
+    prepare_static,
+    prepare_step,
+)
+from sktime_tlstm.nn.inspection import in_evaluation
 from sktime_tlstm.nn.normalization import make_norm
 from sktime_tlstm.nn.recurrent import LSTMEncoderDecoder, State
 from sktime_tlstm.nn.transformertf import load_transformertf_state_dict
@@ -89,6 +95,8 @@ class TransformerLSTM(nn.Module):
         Whether encoder and decoder are one LSTM.
     attention : {"interpretable", "multi_head", "frequency"}, default="interpretable"
         Kind of attention. "frequency" mixes whole sequences, and needs ``causal_attention=False``.
+    num_modes : int, default=32
+        Of ``attention="frequency"``: number of Fourier modes that are kept, at least 2.
     encoder_attention : bool, default=True
         Whether blocks have the encoder's self-attention (and its feed-forward layer); without,
         ``E`` passes them unchanged.
@@ -117,7 +125,8 @@ class TransformerLSTM(nn.Module):
         Whether training keeps only what passes between blocks and computes the rest again for the
         gradient: less memory, more time, the same result.
     attention_kernel : {"auto", "flash", "memory_efficient", "math"}, default="auto"
-        Which of torch's kernels computes attention.
+        Which of torch's kernels computes attention. Each refuses, in use, what it has no code for:
+        "flash" on CUDA takes no mask, and causal or padded networks always give one.
     num_static_features : int, default=0
         Number of features that describe a row as a whole, given as ``static``. They are the context
         of both input networks.
@@ -126,7 +135,8 @@ class TransformerLSTM(nn.Module):
     ------
     ValueError
         If ``num_heads`` does not divide ``d_model``, a name is unknown, a number is out of its
-        range, or the attention cannot be causal and is to be.
+        range, the attention cannot be causal and is to be, or an option is not its default and
+        nothing reads it.
 
     Examples
     --------
@@ -160,6 +170,7 @@ class TransformerLSTM(nn.Module):
         causal_attention: bool = True,
         share_lstm_weights: bool = False,
         attention: str = "interpretable",
+        num_modes: int = 32,
         encoder_attention: bool = True,
         trainable_add: bool = False,
         norm: str = "layer",
@@ -176,16 +187,17 @@ class TransformerLSTM(nn.Module):
         num_static_features: int = 0,
     ) -> None:
         super().__init__()
-        _check_blocks(num_transformer_blocks)
+        _check_numbers(num_transformer_blocks, num_static_features)
         check_causality(attention, causal_attention)
         self.widths = (num_past_features, num_future_features)
-        self.num_heads = num_heads
-        self.causal_attention = causal_attention
+        self.num_heads, self.causal_attention = num_heads, causal_attention
         self.num_static_features = num_static_features
         self.condition_features = d_model + num_static_features if norm == "adaptive" else 0
         self._build_lstm_pair(d_model, num_layers, dropout, share_lstm_weights)
         options: dict[str, Any] = {
+            "encoder_attention": encoder_attention,
             "trainable_add": trainable_add,
+            "num_modes": num_modes,
             "attention_kernel": attention_kernel,
             "norm": norm,
             "norm_first": norm_first,
@@ -198,9 +210,7 @@ class TransformerLSTM(nn.Module):
             "stack_depth": num_transformer_blocks,
         }
         self.blocks = BlockStack(
-            lambda: TransformerBlock(
-                d_model, num_heads, dropout, attention, encoder_attention, **options
-            ),
+            lambda: TransformerBlock(d_model, num_heads, dropout, attention, **options),
             num_transformer_blocks,
             share_layers,
             gradient_checkpointing,
@@ -267,6 +277,7 @@ class TransformerLSTM(nn.Module):
             If the network is not causal.
         """
         check_stepwise(self.causal_attention)
+        forget_auxiliary_loss(self)
         past = prepare_past(past, past_lengths, self.widths[0])
         static = prepare_static(static, len(past), self.num_static_features)
         past = self.encoder_input(past, _as_context(static))
@@ -317,7 +328,7 @@ class TransformerLSTM(nn.Module):
         """
         return auxiliary_loss(self)
 
-    @torch.no_grad()
+    @in_evaluation
     def attention_weights(
         self,
         past: Tensor,
@@ -419,7 +430,8 @@ class TransformerLSTM(nn.Module):
         return describe_rows(past, lengths, static) if self.condition_features else None
 
 
-def _check_blocks(num_transformer_blocks: int) -> None:
+def _check_numbers(num_transformer_blocks: int, num_static_features: int) -> None:
+    check_static_features(num_static_features)
     if num_transformer_blocks < 0:
         raise ValueError(
             f"Got num_transformer_blocks={num_transformer_blocks}; expected 0 or more. "

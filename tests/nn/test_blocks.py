@@ -260,3 +260,26 @@ def test_attention_that_sees_everything_cannot_be_causal():
 def test_impossible_options_are_an_error(option, message):
     with pytest.raises(ValueError, match=message):
         encoder(**option)
+
+
+@pytest.mark.parametrize("build", [encoder, decoder])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"feedforward": None, "dim_feedforward": 7}, r"dim_feedforward=7 with feedforward=None"),
+        ({"feedforward": None, "num_experts": 3}, r"num_experts=3 with feedforward=None"),
+        ({"num_experts": 3}, r"num_experts=3 with feedforward='gelu'; .*\['moe'\] only"),
+        ({"experts_per_token": 1}, "experts_per_token=1 with feedforward='gelu'"),
+        ({"capacity_factor": 0.5}, "capacity_factor=0.5 with feedforward='gelu'"),
+        ({"num_modes": 8}, "num_modes=8 with attention='multi_head'; expected the default, 32"),
+    ],
+    ids=str,
+)
+def test_an_option_that_nothing_reads_is_an_error(build, options, message):
+    with pytest.raises(ValueError, match=message):
+        build(**options)
+
+
+def test_the_number_of_modes_reaches_the_attention():
+    assert encoder(attention="frequency", num_modes=5).encoder_attention.num_modes == 5
+    assert encoder(attention="frequency").encoder_attention.num_modes == 32

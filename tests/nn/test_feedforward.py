@@ -425,3 +425,32 @@ def test_the_options_of_routing_reach_the_mixture():
     assert network.capacity_factor == 1.5
     assert network.experts[0].hidden.out_features == 7
     assert network.experts[0].dropout.p == 0.25
+
+
+def test_mixed_precision_chooses_the_experts_that_float32_chooses():
+    network, x = MixtureOfExperts(16, num_experts=8).eval(), torch.randn(64, 32, 16)
+    seen = []
+    network._choose = lambda p: seen.append(p) or MixtureOfExperts._choose(network, p)
+    network(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        network(x)
+    assert seen[1].dtype == torch.float32
+    assert torch.equal(seen[1], seen[0])
+
+
+def test_a_training_pass_without_gradients_keeps_no_loss():
+    network = MixtureOfExperts(6)
+    with torch.no_grad():
+        network(torch.randn(2, 7, 6))
+    assert network.expert_load.sum() > 0
+    assert auxiliary_loss(network) == 0
+
+
+def test_a_recomputation_leaves_the_load_of_the_last_pass():
+    network = Checkpointed(True)
+    output = network(torch.randn(2, 7, 6) * 3)
+    load = network.mixture.expert_load.clone()
+    output.sum().backward()  # computes the first application last
+    assert torch.equal(network.mixture.expert_load, load)
+    network.mixture(torch.randn(1, 1, 6))
+    assert not torch.equal(network.mixture.expert_load, load)

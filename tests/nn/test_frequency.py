@@ -208,3 +208,11 @@ def test_copies_give_the_same_numbers():
     attention, x = build(), torch.randn(2, 7, 6)
     for other in (copy.deepcopy(attention), pickle.loads(pickle.dumps(attention))):
         assert torch.equal(other(x, x, x), attention(x, x, x))
+
+
+@pytest.mark.parametrize("length", [168, 192, 336])
+def test_a_daily_cycle_in_one_or_two_weeks_of_hours_is_held(length):
+    attention = FrequencyAttention(6, 3)
+    x = torch.sin(2 * math.pi * torch.arange(length) / 24)[None, :, None].expand(1, -1, 6)
+    assert (attention(x, x, x).std(1) > 1e-3).any()
+    assert (build(num_modes=7)(x, x, x).std(1) < 1e-5).all()  # the day is mode 7, 8 or 14

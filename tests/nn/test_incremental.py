@@ -62,7 +62,9 @@ COMBINATIONS = [
 
 
 def assemble(network, combination):
-    small = {"d_model": 12, "num_heads": 3, "output_dim": 5, "dim_feedforward": 7}
+    small = {"d_model": 12, "num_heads": 3, "output_dim": 5}
+    if combination["feedforward"] is not None:
+        small["dim_feedforward"] = 7
     return network(3, 2, **small, **combination).eval()
 
 

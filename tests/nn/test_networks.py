@@ -475,6 +475,38 @@ def test_batches_that_do_not_fit_are_an_error(variant):
         build(variant)(past, future, None, torch.tensor([7, 7]), **extras)
 
 
+@pytest.mark.parametrize(("place", "name"), [(0, "past"), (1, "future")])
+def test_lengths_that_are_out_of_range_are_an_error(variant, place, name):
+    network, (past, future, extras) = build(variant), windows(variant, 2, 11, 11)
+    for shortest, longest in ((0, 11), (-1, 5), (3, 12)):
+        lengths = [None, None]
+        lengths[place] = torch.tensor([longest, shortest])
+        message = f"{name}_lengths between {shortest} and {longest} for a {name} of 11 steps; .*row"
+        with pytest.raises(ValueError, match=message):
+            network(past, future, *lengths, **extras)
+    if place == 0 and (not VARIANTS[variant].causal or True in VARIANTS[variant].causal):
+        with pytest.raises(ValueError, match="past_lengths between 0 and 11"):
+            build(variant, True).init_state(past, torch.tensor([0, 11]), **extras)
+
+
+@pytest.mark.parametrize(
+    "variant", [name for name in VARIANTS if VARIANTS[name].attends or "temporal" in name]
+)
+def test_attention_weights_are_those_of_evaluation_and_leave_no_trace(variant):
+    network = build(variant, dropout=0.5)
+    past, future, extras = windows(variant, 2, 11, 7)
+    expected = network.eval().attention_weights(past, future, **extras)
+    assert not any(module.training for module in network.modules())
+    network.train()
+    next(network.children()).eval()  # as of a network that is trained in part
+    modes = [module.training for module in network.modules()]
+    network(past, future, **extras)
+    losses = [len(getattr(module, "_losses", ())) for module in network.modules()]
+    assert torch.equal(network.attention_weights(past, future, **extras), expected)
+    assert [module.training for module in network.modules()] == modes
+    assert [len(getattr(module, "_losses", ())) for module in network.modules()] == losses
+
+
 def test_inputs_are_not_written_to(variant):
     past, future, extras = windows(variant, 2, 11, 7)
     kept = past.clone(), future.clone()

@@ -86,7 +86,9 @@ def test_a_missing_or_misshapen_condition_is_an_error(condition, got):
 
 
 def test_an_adaptive_norm_needs_the_width_of_its_condition():
-    with pytest.raises(ValueError, match="condition_features=0 for an adaptive norm"):
+    with pytest.raises(
+        ValueError, match=r"condition_features=0 for norm='adaptive'.* condition of"
+    ):
         make_norm("adaptive", 5)
 
 

@@ -33,6 +33,7 @@ SIZES = {"d_model": [4, 8], "num_heads": [1, 2, 4], "dropout": [0.0, 0.3], "num_
 BLOCKS = {
     "causal_attention": BOTH,
     "attention": ATTENTIONS,
+    "num_modes": [2, 3, 5],
     "trainable_add": BOTH,
     "norm": NORMS,
     "norm_first": BOTH,
@@ -90,6 +91,7 @@ OPTIONS = {
 #: What an option needs to act.
 PARTNERS = {
     "attention": {"causal_attention": False},
+    "num_modes": {"attention": "frequency", "causal_attention": False},
     "dim_feedforward": {"feedforward": "swiglu"},
     "num_experts": {"feedforward": "moe"},
     "experts_per_token": {"feedforward": "moe"},

@@ -116,3 +116,20 @@ def test_learned_positions_compile_without_a_graph_break():
     learned, positions = LearnedPositions(5, 3), torch.tensor([[-3, 2]])
     compiled = torch.compile(learned, backend="aot_eager", fullgraph=True)
     assert torch.equal(compiled(positions), learned(positions))
+
+
+def test_a_known_bound_spares_reading_the_positions(monkeypatch):
+    learned, positions = LearnedPositions(5, max_positions=3), torch.tensor([[-3, 2]])
+    expected = learned(positions)
+    with pytest.raises(ValueError, match="max_positions=4"):
+        learned(torch.tensor([[-4, 0]]), bound=4)
+    assert torch.equal(learned(positions, bound=4), expected)  # the bound is but a bound
+    monkeypatch.setattr(torch, "aminmax", None)
+    assert torch.equal(learned(positions, bound=3), expected)
+
+
+def test_sinusoidal_in_double_precision_keeps_its_digits():
+    encoded = sinusoidal(torch.tensor([397]), 4, torch.float64)[0]
+    assert encoded.tolist() == pytest.approx(
+        [math.sin(397), math.cos(397), math.sin(3.97), math.cos(3.97)], abs=1e-12
+    )

@@ -238,3 +238,10 @@ def test_impossible_bidirectional_lstms_are_errors():
         BidirectionalLSTM(3, 5, num_layers=0)
     with pytest.raises(ValueError, match="expected lengths from 1 to 11"):
         BidirectionalLSTM(3, 5)(torch.randn(2, 11, 3), torch.tensor([0, 11]))
+
+
+def test_rows_are_reversed_on_their_own_device_whatever_the_default_one():
+    sequence, lengths = torch.arange(6.0).reshape(1, 6, 1), torch.tensor([4])
+    with torch.device("meta"):
+        turned = recurrent._reverse(sequence, lengths)
+    assert turned.flatten().tolist() == [3, 2, 1, 0, 4, 5]

@@ -300,3 +300,14 @@ def test_targets_of_another_precision_are_taken(dtype):
     output = network(past.to(dtype), future.to(dtype), target=torch.randn(3, 7, 1))
     assert output.dtype == dtype
     assert output.isfinite().all()
+
+
+def test_evaluation_does_not_ask_which_steps_read_own_forecasts(monkeypatch):
+    network, inputs = build(), windows()
+    expected = network.eval()(*inputs)
+
+    def wait(tensor):
+        raise AssertionError("a device would have to wait")
+
+    monkeypatch.setattr(torch.Tensor, "nonzero", wait)
+    assert torch.equal(network(*inputs), expected)

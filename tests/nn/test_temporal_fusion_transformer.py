@@ -221,3 +221,13 @@ def test_mixed_precision_runs_and_agrees():
     assert result.dtype == torch.bfloat16
     torch.testing.assert_close(result.float(), expected, atol=0.1, rtol=0.1)
     assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_selection_weights_are_those_of_evaluation_in_training_too():
+    network, (past, future, static) = build(dropout=0.5, num_static_features=STATIC), inputs()
+    expected = network.selection_weights(past, future, **static)
+    for weights, other in zip(
+        network.train().selection_weights(past, future, **static), expected, strict=True
+    ):
+        assert torch.equal(weights, other)
+    assert network.training

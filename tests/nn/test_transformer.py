@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from sktime_tlstm.nn import (
+    MixtureOfExperts,
     Transformer,
     TransformerDecoder,
     TransformerEncoder,
@@ -302,6 +303,9 @@ def test_the_decoder_decodes_step_by_step_by_itself():
             "positions='rotary' with attention='frequency'",
         ),
         ({"positions": "rotary", "d_model": 9}, "num_heads=3 with positions='rotary'"),
+        ({"positions": "rotary", "num_heads": 0}, r"width of 12 \(d_model\) and num_heads=0"),
+        ({"num_static_features": -1}, "num_static_features=-1; expected 0 or more"),
+        ({"norm": "adaptive", "num_static_features": -1}, "num_static_features=-1; expected 0"),
         ({"norm": "batch"}, "Got norm='batch'"),
         ({"feedforward": "elu"}, "Got feedforward='elu'"),
         ({"attention_kernel": "fast"}, "Got kernel='fast'"),
@@ -311,3 +315,103 @@ def test_the_decoder_decodes_step_by_step_by_itself():
 def test_impossible_options_are_an_error(option, message):
     with pytest.raises(ValueError, match=message):
         build(**option)
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "message"),
+    [
+        (TransformerEncoder, {"num_layers": -1}, "num_layers=-1 for the encoder; expected 0"),
+        (TransformerDecoder, {"num_layers": 0}, "num_layers=0 for the decoder; expected 1"),
+        (TransformerDecoder, {"num_layers": -1}, "num_layers=-1 for the decoder; expected 1"),
+        (
+            TransformerEncoder,
+            {"norm": "adaptive"},
+            "condition_features=0 for norm='adaptive'.*cond",
+        ),
+    ],
+)
+def test_impossible_stacks_are_an_error(network, options, message):
+    with pytest.raises(ValueError, match=message):
+        network(12, 3, **options)
+
+
+# Stacks on their own.
+
+
+def stack(kind, **options):
+    """Return an encoder or a decoder, and its inputs."""
+    network = kind(12, 3, **options).train()
+    sequences = [torch.randn(2, 7, 12), torch.randn(2, 11, 12)]
+    return network, sequences[: 1 if kind is TransformerEncoder else 2]
+
+
+def kept(network):
+    return [len(one._losses) for one in network.modules() if isinstance(one, MixtureOfExperts)]
+
+
+@pytest.mark.parametrize("kind", [TransformerEncoder, TransformerDecoder])
+def test_a_stack_alone_hands_over_the_loss_of_its_last_pass(kind):
+    network, sequences = stack(kind, feedforward="moe")
+    network(*sequences)
+    alone = network.auxiliary_loss()
+    assert alone > 0
+    assert network.auxiliary_loss() == 0
+    for _ in range(3):
+        network(*sequences)
+    assert kept(network) == [1, 1]
+    torch.testing.assert_close(network.auxiliary_loss(), alone)
+
+
+@pytest.mark.parametrize("build_network", [build, lambda **o: TransformerDecoder(12, 3, **o)])
+def test_reading_the_past_forgets_the_losses_before(build_network):
+    network = build_network(feedforward="moe").train()
+    whole = inputs() if isinstance(network, Transformer) else stack(TransformerDecoder)[1]
+    network(*whole)
+    network.init_state(whole[0])
+    decoders = getattr(network, "decoder", network)
+    assert sum(kept(decoders)) == 0
+    assert sum(kept(network)) == (2 if isinstance(network, Transformer) else 0)  # of the past
+
+
+@pytest.mark.parametrize("bounds", [[0, 5], [5, 12]])
+def test_lengths_of_a_stack_out_of_range_are_an_error(bounds):
+    lengths = torch.tensor(bounds)
+    encoder, x = stack(TransformerEncoder)
+    with pytest.raises(ValueError, match=f"past_lengths between {bounds[0]} and {bounds[1]} for"):
+        encoder(*x, lengths)
+    decoder, x = stack(TransformerDecoder)
+    with pytest.raises(ValueError, match=f"past_lengths between {bounds[0]} and {bounds[1]} for"):
+        decoder.init_state(x[1], lengths)
+    with pytest.raises(ValueError, match=r"future_lengths between .* for a future of 7 steps"):
+        decoder(*x, None, lengths)
+
+
+# Devices and precision.
+
+
+def test_positions_within_the_table_are_not_read(monkeypatch):
+    network = build(positions="learned", max_positions=18)
+    past, future = inputs()
+    expected = network(past, future)
+    monkeypatch.setattr(torch, "aminmax", None)
+    assert torch.equal(network(past, future), expected)
+    state = network.init_state(past)
+    for step in range(7):
+        output, state = network.step(state, future[:, step])
+        torch.testing.assert_close(output, expected[:, step], atol=1e-5, rtol=1e-5)
+
+
+def test_a_past_padded_beyond_the_table_may_lie_in_it():
+    network = build(positions="learned", max_positions=11)
+    (past, future), lengths = inputs(), torch.tensor([11, 4])
+    padded = nn.functional.pad(past, (0, 0, 0, 5))
+    torch.testing.assert_close(network(padded, future, lengths), network(past, future, lengths))
+
+
+def test_positions_of_a_double_network_are_doubles():
+    network = build(feedforward=None, num_encoder_layers=0, dim_feedforward=None).double()
+    steps = torch.arange(397, 400)[None]
+    added = network.positions(torch.zeros(1, 3, 12).double(), steps, 400)
+    angles = steps[0].double()[:, None] / 10000 ** (torch.arange(0, 12, 2).double() / 12)
+    expected = torch.stack((angles.sin(), angles.cos()), -1).flatten(1)
+    torch.testing.assert_close(added[0], expected, atol=1e-12, rtol=0)

@@ -272,6 +272,21 @@ def test_the_loss_of_experts_is_that_of_the_last_pass_and_handed_over_once():
     assert build().auxiliary_loss() == 0
 
 
+def test_reading_the_past_forgets_the_losses_before():
+    network = build(feedforward="moe").train()
+    past, future = inputs()
+    network.init_state(past)
+    alone = network.auxiliary_loss()
+    network(past, future)
+    network.init_state(past)
+    assert 0 < network.auxiliary_loss() < 1.5 * alone
+
+
+def test_a_negative_number_of_static_features_is_an_error():
+    with pytest.raises(ValueError, match="num_static_features=-1; expected 0 or more"):
+        build(num_static_features=-1)
+
+
 def test_the_kernel_is_that_of_every_attention():
     network = build(attention_kernel="math")
     kernels = [module.kernel for module in network.modules() if hasattr(module, "kernel")]
