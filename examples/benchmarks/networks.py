@@ -24,7 +24,7 @@ Expected on one core of a 2-core cloud machine, in all about 35 CPU-minutes for 
     TransformerLSTM:causal            1.00  0.920  3.80
     TransformerLSTM:interpretable     0.99  0.905  3.82
     TransformerLSTM:encoder_attention 1.52  0.897  3.85
-    TransformerLSTM:frequency         1.16  0.902  3.85
+    TransformerLSTM:frequency         1.29  0.893  3.86
     TransformerLSTM:gelu              1.13  0.897  3.75
     TransformerLSTM:swiglu            1.15  0.900  3.80
     TransformerLSTM:moe               1.31  0.895  3.77
