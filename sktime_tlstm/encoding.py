@@ -286,6 +286,19 @@ class FrameEncoder:
         self._fill(tail, np.arange(len(carried)), carried)
         return tail, kept
 
+    def future_rows(self, history: History, X: pd.DataFrame | None) -> Rows | None:
+        """Parse the index of X, for `tail`; None where no covariate is known in the future.
+
+        Raises
+        ------
+        ValueError
+            If X or one of its columns is absent, or a time is not on the history's grid.
+        """
+        if not self.known_columns:
+            return None
+        self._check_covariates(X, self.known_columns)
+        return None if X is None else Rows.parse(X.index, history.timeline)
+
     def decode(self, history: History, scaled: np.ndarray, series: np.ndarray) -> np.ndarray:
         """Undo the scaling of targets, in float64.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from sktime_tlstm import distributions
 from sktime_tlstm.calibration import Calibration, calibration_windows
 from sktime_tlstm.encoding import FrameEncoder
-from sktime_tlstm.history import History, Rows
+from sktime_tlstm.history import History
 from sktime_tlstm.net import ForecastNet
 from sktime_tlstm.nn import DistributionHead, Head, QuantileHead
 from sktime_tlstm.windows import PER_SERIES, SeriesStore, WindowSpec, gather
@@ -373,8 +373,7 @@ class Model:
         wanted = np.zeros((len(cutoff), num_future), dtype=bool)
         wanted[series[future], step[future] - 1] = True
         reach, number = self.spec.reach, len(cutoff)
-        needed = X is not None and self.encoder.known_columns
-        X_rows = Rows.parse(X.index, history.timeline) if needed else None
+        X_rows = self.encoder.future_rows(history, X)
         at_once = max(1, ROWS_AT_ONCE // (reach + num_future))
         for begin in range(0, number, at_once):
             own = slice(begin, min(begin + at_once, number))
