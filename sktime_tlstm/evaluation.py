@@ -175,9 +175,11 @@ def _by_cutoff(
         frame = pd.DataFrame(values.reshape(windows, -1), index, targets).sort_index()
         names = forecaster._converter_store_y
         return convert_to(frame, mtype, store=names, store_behaviour="freeze")
-    rows = np.stack([np.tile(series, windows), ordinals.ravel()], axis=1)
-    rows, place = np.unique(rows, axis=0, return_inverse=True)
-    index = forecaster._index(history, rows[:, 0], rows[:, 1])
+    low, span = ordinals.min(), np.ptp(ordinals) + 1
+    rows, place = np.unique(
+        np.tile(series, windows) * span + ordinals.ravel() - low, return_inverse=True
+    )
+    index = forecaster._index(history, rows // span, rows % span + low)
     plain = mtype == "pd.Series"
     columns = cutoffs if plain else pd.MultiIndex.from_product([cutoffs, targets])
     columns = columns.set_names([None] * columns.nlevels)

@@ -15,7 +15,7 @@
 
 Expected on one core of a 2-core cloud machine:
 
-    backtest  update_predict about 2.6 CPU-s, forward passes 2.1 CPU-s, ratio 1.2
+    backtest  update_predict about 2.7 CPU-s, forward passes 2.3 CPU-s, ratio 1.2
     panel     encoding 11 CPU-s, peak 1.25 times the raw float32 size; fit 12 CPU-s, sktime's
               checks 1 CPU-s
     update    own 2.5 CPU-ms and 8 CPU-ms in all, with 10,000 rows as with 1,000,000
