@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sktime_tlstm.history import History, Rows
+from sktime_tlstm.history import History, Rows, split_index
 from sktime_tlstm.rolling import Model
 
 __all__ = ["Backtest", "scored", "shown", "wide_frame"]
@@ -67,11 +67,14 @@ class Backtest:
     def _merge(self, history: History, seen: np.ndarray, y, X, windows) -> History:
         """Merge all rows of y; the scaling of a new series sees those of its first window only."""
         horizon, extend = self.model.spec.horizon, self.model.encoder.extend
-        rows = Rows.parse(y.index, history.timeline) if history.keys is not None else None
-        if rows is not None:
-            unknown = history.places(rows.keys) < 0
-            owner, early = rows.series(), np.zeros(len(rows), dtype=bool)
-            for window in windows if unknown.any() else ():
+        keys, bounds = split_index(y.index)
+        unknown = history.places(keys) < 0
+        if unknown.any():
+            owner, early = (
+                np.repeat(np.arange(len(unknown)), np.diff(bounds)),
+                np.zeros(len(y), bool),
+            )
+            for window in windows:
                 begun = window[unknown[owner[window]]]
                 early[begun] = True
                 unknown[owner[begun]] = False
