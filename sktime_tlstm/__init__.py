@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sktime_tlstm.flagship import TransformerLSTMForecaster
     from sktime_tlstm.forecaster import SkorchForecaster
-    from sktime_tlstm.transformer_lstm import TransformerLSTMForecaster
 
 __version__ = "0.1.0"
 
@@ -16,7 +16,7 @@ __all__ = ["SkorchForecaster", "TransformerLSTMForecaster"]
 
 _HOME_OF = {
     "SkorchForecaster": "sktime_tlstm.forecaster",
-    "TransformerLSTMForecaster": "sktime_tlstm.transformer_lstm",
+    "TransformerLSTMForecaster": "sktime_tlstm.flagship",
 }
 
 

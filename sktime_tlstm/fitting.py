@@ -14,20 +14,16 @@ import torch
 from torch.utils.data import Dataset, Subset
 
 from sktime_tlstm.calibration import Calibration
-from sktime_tlstm.encoding import FrameEncoder
-from sktime_tlstm.history import History, find_timeline, split_index
-from sktime_tlstm.net import (
-    ForecastNet,
-    build_net,
-    isolated_random_state,
-    renew_callbacks,
-    train,
-)
+from sktime_tlstm.data.encoder import FrameEncoder
+from sktime_tlstm.data.history import History
+from sktime_tlstm.data.rows import find_timeline, split_index
+from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
+from sktime_tlstm.data.timeline import Timeline
+from sktime_tlstm.data.windows import WindowSpec, gather
+from sktime_tlstm.model import Model
+from sktime_tlstm.net import ForecastNet, build_net, isolated_random_state, renew_callbacks, train
 from sktime_tlstm.nn import DistributionHead, Head, make_head
-from sktime_tlstm.rolling import Model
-from sktime_tlstm.timeline import Timeline
-from sktime_tlstm.validation import resolve_device
-from sktime_tlstm.windows import WindowDataset, WindowSpec, gather, training_cutoffs
+from sktime_tlstm.options import resolve_device
 
 __all__ = ["finetune_model", "fit_model", "update_model"]
 

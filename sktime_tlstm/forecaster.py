@@ -12,14 +12,15 @@ import pandas as pd
 from sktime.datatypes import convert_to
 from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
 
-from sktime_tlstm import distributions, evaluation
-from sktime_tlstm.evaluation import INNER_MTYPES
+from sktime_tlstm import backtest, families
+from sktime_tlstm.backtest import INNER_MTYPES
+from sktime_tlstm.data.history import History
+from sktime_tlstm.data.rows import Rows
+from sktime_tlstm.data.timeline import Timeline
+from sktime_tlstm.fitted import relative_steps
 from sktime_tlstm.fitting import finetune_model, fit_model, update_model
-from sktime_tlstm.history import History, Rows
-from sktime_tlstm.horizons import relative_steps
-from sktime_tlstm.rolling import Model
-from sktime_tlstm.timeline import Timeline
-from sktime_tlstm.validation import check_parameters
+from sktime_tlstm.model import Model
+from sktime_tlstm.options import check_parameters
 
 __all__ = ["SkorchForecaster"]
 
@@ -352,7 +353,7 @@ class SkorchForecaster(BaseForecaster):
     def _predict_var(self, fh: ForecastingHorizon, X, cov=False) -> pd.DataFrame:
         rows, index = self._rows_of(fh, X)
         if self._model.is_parametric(rows[3]):
-            values = distributions.variance(*self._model.parameters(*rows))
+            values = families.variance(*self._model.parameters(*rows))
         else:
             values = self._model.forecast(*rows, _distribution_levels()).var(axis=-1)
         return pd.DataFrame(values, index=index, columns=self._get_varnames())
@@ -361,9 +362,9 @@ class SkorchForecaster(BaseForecaster):
         columns = pd.Index(self._get_varnames())
         rows, index = self._rows_of(fh, X)
         if self._model.is_parametric(rows[3]):
-            return distributions.parametric(*self._model.parameters(*rows), index, columns)
+            return families.parametric(*self._model.parameters(*rows), index, columns)
         values = self._model.forecast(*rows, _distribution_levels())
-        return distributions.empirical(values, index, columns)
+        return families.empirical(values, index, columns)
 
     @_restoring
     def predict_samples(self, fh=None, X=None, num_samples=None):
@@ -397,7 +398,7 @@ class SkorchForecaster(BaseForecaster):
         rows, index = self._rows_of(fh, X)
         values = self._model.samples(*rows, number)
         values = np.moveaxis(values, 0, -1)
-        return distributions.stacked(values, index, self._model.encoder.targets)
+        return families.stacked(values, index, self._model.encoder.targets)
 
     def _forecast(
         self, fh: ForecastingHorizon, X, alphas: list[float] | None
@@ -503,7 +504,7 @@ class SkorchForecaster(BaseForecaster):
         """Forecast from all cutoffs at once, where that equals sktime's loop over updates."""
         if reset_forecaster and not update_params:
             self._refuse_new_covariates(X)
-            forecasts = evaluation.moving_cutoffs(self, y, cv, X)
+            forecasts = backtest.moving_cutoffs(self, y, cv, X)
             if forecasts is not None:
                 return forecasts
         return super()._predict_moving_cutoff(y, cv, X, update_params, reset_forecaster)
@@ -565,9 +566,9 @@ class SkorchForecaster(BaseForecaster):
         check_parameters({"update_every": update_every})
         frame, X = (None if z is None else convert_to(z, INNER_MTYPES) for z in (y, X))
         self._refuse_new_covariates(X)
-        asked = evaluation.asked_for(self, method, alpha, coverage, scoring)
+        asked = backtest.asked_for(self, method, alpha, coverage, scoring)
         observed = y if isinstance(y, pd.Series) else frame
-        return evaluation.backtest(self, observed, frame, X, cv, asked, update_every, return_data)
+        return backtest.backtest(self, observed, frame, X, cv, asked, update_every, return_data)
 
     @classmethod
     def get_test_params(cls, parameter_set="default"):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
-import inspect
 import math
 import sys
 import time
@@ -18,8 +16,10 @@ from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRSc
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from sktime_tlstm.nn import EmbeddedNetwork, Head, InputEmbedding
-from sktime_tlstm.windows import WindowDataset, WindowSampler, WindowSpec
+from sktime_tlstm.contract import construct, embedded, takes, unwrapped, widths
+from sktime_tlstm.data.sampling import WindowDataset, WindowSampler
+from sktime_tlstm.data.windows import WindowSpec
+from sktime_tlstm.nn import Head
 
 __all__ = [
     "LR_SCHEDULES",
@@ -27,7 +27,6 @@ __all__ = [
     "OWN_ARGUMENTS",
     "OWN_CALLBACKS",
     "PRECISIONS",
-    "WIDTHS",
     "ForecastNet",
     "build_net",
     "is_callback",
@@ -74,11 +73,6 @@ OWN_ARGUMENTS = (
     "train_split",
 )
 
-#: Keyword arguments of every network that the data decide on.
-WIDTHS = ("num_past_features", "num_future_features", "output_dim")
-#: Those of the networks that take them.
-FURTHER_WIDTHS = ("num_static_features", "num_targets", "point")
-
 
 class ForecastNet(NeuralNet):
     """A skorch ``NeuralNet`` whose data are windows and whose criterion is a head.
@@ -110,7 +104,7 @@ class ForecastNet(NeuralNet):
 
     def initialize_module(self) -> ForecastNet:
         """Build the network, naming a broken contract clearly."""
-        self.module_ = _construct(self.module, **self.get_params_for("module"))
+        self.module_ = construct(self.module, **self.get_params_for("module"))
         return self
 
     def initialize_criterion(self) -> ForecastNet:
@@ -261,10 +255,10 @@ def build_net(
     own.append(("early_stopping", stop))
     if verbose == 1:
         own.append(("progress", ProgressLine()))
-    widths = _widths(module, spec, head)
+    own_widths = widths(module, spec, head)
     if spec.codes:
         module_params = {**module_params, "network": module, "spec": spec}
-        module = _embedded
+        module = embedded
     options = {
         "module": module,
         "criterion": head,
@@ -274,33 +268,11 @@ def build_net(
         "verbose": int(verbose > 1),
         "iterator_train__collate_fn": _whole_batch,
         "iterator_valid__collate_fn": _whole_batch,
-        **{f"module__{name}": value for name, value in {**module_params, **widths}.items()},
+        **{f"module__{name}": value for name, value in {**module_params, **own_widths}.items()},
         **kwargs,
         **(net_params or {}),
     }
     return ForecastNet(**options).initialize()
-
-
-def _widths(module: Callable[..., nn.Module], spec: WindowSpec, head: Head) -> dict[str, Any]:
-    """Return the keyword arguments of a network that the data decide on."""
-    numbers = (
-        spec.num_past_features,
-        spec.num_future_features,
-        spec.num_targets * head.num_parameters,
-    )
-    further = (spec.num_static_features, spec.num_targets, functools.partial(_point, head))
-    widths: dict[str, Any] = dict(zip(WIDTHS, numbers, strict=True))
-    for name, value in zip(FURTHER_WIDTHS, further, strict=True):
-        if takes(module, name):
-            widths[name] = value
-    if spec.num_static_features and "num_static_features" not in widths:
-        raise ValueError(
-            f"Got static_covariates with the module {_name(module)}, which has no parameter "
-            "num_static_features. Pass a network that takes static covariates, such as "
-            "sktime_tlstm.nn.TransformerLSTM, or leave the columns out of static_covariates: "
-            "they are then known covariates like any other."
-        )
-    return widths
 
 
 def renew_callbacks(net: ForecastNet, callbacks: list | None) -> None:
@@ -315,67 +287,6 @@ def is_callback(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
         return len(value) == 2 and isinstance(value[0], str) and is_callback(value[1])
     return isinstance(value, Callback) or (isinstance(value, type) and issubclass(value, Callback))
-
-
-def _construct(module: Callable[..., nn.Module], /, **params: Any) -> nn.Module:
-    """Build a network, naming a broken contract clearly."""
-    if module is _embedded:
-        return _embedded(**params)
-    name = _name(module)
-    try:
-        network = module(**params)
-    except TypeError as error:
-        raise TypeError(
-            f"Got a module {name} that cannot be built with the keyword arguments {list(params)}: "
-            f"{error}. Pass a module that takes {list(WIDTHS)}, and only module_params it knows."
-        ) from error
-    if not isinstance(network, nn.Module):
-        raise TypeError(
-            f"Got a {type(network).__name__} from the module {name}, expected a torch.nn.Module. "
-            "Pass a class, or a function that returns the network."
-        )
-    if next(network.parameters(), None) is None:
-        raise ValueError(
-            f"Got a module {name} without parameters, expected some to train. Register layers in "
-            "its constructor."
-        )
-    return network
-
-
-def _embedded(
-    network: Callable[..., nn.Module],
-    spec: WindowSpec,
-    num_past_features: int,
-    num_future_features: int,
-    **params: Any,
-) -> EmbeddedNetwork:
-    """Build a network behind an embedding of its categories."""
-    embedding = InputEmbedding(*(list(column) for column in zip(*spec.codes, strict=True)))
-    past, future = embedding.widths(num_past_features, num_future_features)
-    if "num_static_features" in params:
-        params["num_static_features"] = embedding.static_width(params["num_static_features"])
-    built = _construct(network, num_past_features=past, num_future_features=future, **params)
-    return EmbeddedNetwork(built, embedding)
-
-
-def _name(module: Callable[..., nn.Module]) -> str:
-    return getattr(module, "__name__", repr(module))
-
-
-def takes(function: Callable, name: str) -> bool:
-    """Whether a function, or the constructor of a class, has a parameter of that name."""
-    return name in inspect.signature(function).parameters
-
-
-def unwrapped(module: nn.Module) -> nn.Module:
-    """Return the network itself, without embedding and compilation."""
-    module = getattr(module, "_orig_mod", module)
-    return module.network if isinstance(module, EmbeddedNetwork) else module
-
-
-def _point(head: Head, output: Tensor) -> Tensor:
-    """Return the point forecast (batch, time, num_targets) of a network's output."""
-    return head.point(head.unpack(output))
 
 
 def train(

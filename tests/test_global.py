@@ -12,7 +12,8 @@ from sktime.split import SlidingWindowSplitter
 from sktime.transformations.hierarchical.aggregate import Aggregator
 from torch import nn
 
-from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster, rolling
+from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
+from sktime_tlstm import model as rolling
 from sktime_tlstm.net import ForecastNet
 from sktime_tlstm.nn import EmbeddedNetwork
 

@@ -12,7 +12,11 @@ from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import Subset
 
-from sktime_tlstm.net import OPTIMIZERS, build_net, takes, train, unwrapped
+from sktime_tlstm.contract import takes, unwrapped
+from sktime_tlstm.data.history import SeriesStore
+from sktime_tlstm.data.sampling import WindowDataset
+from sktime_tlstm.data.windows import WindowSpec
+from sktime_tlstm.net import OPTIMIZERS, build_net, train
 from sktime_tlstm.nn import (
     AttentionLSTM,
     EmbeddedNetwork,
@@ -21,7 +25,6 @@ from sktime_tlstm.nn import (
     QuantileHead,
     make_head,
 )
-from sktime_tlstm.windows import SeriesStore, WindowDataset, WindowSpec
 
 SPEC = WindowSpec(
     context_length=7,

@@ -12,7 +12,7 @@ import torch
 from skorch.callbacks import Callback
 from sktime.base import load
 
-import sktime_tlstm.windows
+import sktime_tlstm.data.sampling
 from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
 from sktime_tlstm.nn import AttentionLSTM
 from sktime_tlstm.nn.heads import PointHead
@@ -248,8 +248,8 @@ def test_no_window_is_built_ahead_of_its_batch(monkeypatch):
         sizes.append(len(series))
         return gather(store, spec, series, cutoff)
 
-    gather = sktime_tlstm.windows.gather
-    monkeypatch.setattr(sktime_tlstm.windows, "gather", counting)
+    gather = sktime_tlstm.data.sampling.gather
+    monkeypatch.setattr(sktime_tlstm.data.sampling, "gather", counting)
     rows = 200_000
     y = pd.Series(np.sin(np.arange(rows) / 9), name="y")
     tiny(context_length=300).fit(y, fh=FH)

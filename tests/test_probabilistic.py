@@ -21,8 +21,8 @@ from sktime.split import ExpandingWindowSplitter
 
 from sktime_tlstm import TransformerLSTMForecaster
 from sktime_tlstm.calibration import Calibration
+from sktime_tlstm.model import Forecast, Model
 from sktime_tlstm.nn import FAMILIES, DistributionHead, PointHead, QuantileHead, make_head
-from sktime_tlstm.rolling import Forecast, Model
 
 ROWS = 60
 HORIZON = 3

@@ -39,7 +39,7 @@ from _common import CpuTimer, etth1
 from sktime.split import ExpandingWindowSplitter
 
 from sktime_tlstm import TransformerLSTMForecaster
-from sktime_tlstm.windows import gather
+from sktime_tlstm.data.windows import gather
 
 #: Scores of the M4 competition's second naive method on its hourly series, which OWA is a ratio to.
 NAIVE2_SMAPE, NAIVE2_MASE = 18.383, 2.395

@@ -7,7 +7,7 @@ import torch
 
 from sktime_tlstm.nn import AttentionLSTM, TransformerLSTM
 
-FILES = sorted((Path(__file__).parents[1] / "data").glob("*_lstm_*.npz"))
+FILES = sorted((Path(__file__).parents[1] / "parity").glob("*_lstm_*.npz"))
 NETWORKS = {"attention_lstm": AttentionLSTM, "transformer_lstm": TransformerLSTM}
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sktime_tlstm.history import History, Rows, split_index
-from sktime_tlstm.rolling import Model
+from sktime_tlstm.data.history import History
+from sktime_tlstm.data.rows import Rows, split_index
+from sktime_tlstm.model import Model
 
 __all__ = ["Backtest", "scored", "shown", "wide_frame"]
 

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sktime_tlstm.timeline import TIME_FEATURES, Timeline
+from sktime_tlstm.data.timeline import TIME_FEATURES, Timeline
 
 # One index of 61 rows for every kind of grid.
 TIMESTAMPS = {

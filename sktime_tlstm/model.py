@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sktime_tlstm import distributions
+from sktime_tlstm import families
 from sktime_tlstm.calibration import Calibration, calibration_windows
-from sktime_tlstm.encoding import FrameEncoder
-from sktime_tlstm.history import History
+from sktime_tlstm.data.encoder import FrameEncoder
+from sktime_tlstm.data.history import PER_SERIES, History, SeriesStore
+from sktime_tlstm.data.windows import WindowSpec, gather
 from sktime_tlstm.net import ForecastNet
 from sktime_tlstm.nn import DistributionHead, Head, QuantileHead
-from sktime_tlstm.windows import PER_SERIES, SeriesStore, WindowSpec, gather
 
 __all__ = ["Forecast", "Model"]
 
@@ -160,7 +160,7 @@ class Model:
             unit = forecast.unit if head.support == "count" else torch.ones_like(forecast.unit)
             unit = unit[:, None, :, None].double()
             values = torch.from_numpy(
-                distributions.quantile(
+                families.quantile(
                     head.distribution, parameters[..., None, :].numpy(), level.numpy(), unit.numpy()
                 )
             )

@@ -6,15 +6,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Subset
 
-from sktime_tlstm.windows import (
-    MIN_WINDOW_SCALE,
-    SeriesStore,
-    WindowDataset,
-    WindowSampler,
-    WindowSpec,
-    gather,
-    training_cutoffs,
-)
+from sktime_tlstm.data.history import SeriesStore
+from sktime_tlstm.data.sampling import WindowDataset, WindowSampler, training_cutoffs
+from sktime_tlstm.data.windows import MIN_WINDOW_SCALE, WindowSpec, gather
 
 LENGTHS = (29, 1, 13, 7)
 SPEC = WindowSpec(

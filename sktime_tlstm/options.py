@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from sktime_tlstm.contract import WIDTHS
+from sktime_tlstm.data.scaling import SCALERS
+from sktime_tlstm.data.timeline import TIME_FEATURES
 from sktime_tlstm.net import (
     LR_SCHEDULES,
     OPTIMIZERS,
     OWN_ARGUMENTS,
     OWN_CALLBACKS,
     PRECISIONS,
-    WIDTHS,
     is_callback,
 )
 from sktime_tlstm.nn import Head
@@ -26,8 +28,6 @@ from sktime_tlstm.nn.blocks import check_causality
 from sktime_tlstm.nn.feedforward import FEEDFORWARDS, check_feedforward
 from sktime_tlstm.nn.heads import LOSSES
 from sktime_tlstm.nn.normalization import NORMS
-from sktime_tlstm.scaling import SCALERS
-from sktime_tlstm.timeline import TIME_FEATURES
 
 __all__ = ["check_parameters", "resolve_device"]
 

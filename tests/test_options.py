@@ -9,7 +9,7 @@ from skorch.callbacks import Callback
 
 from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
 from sktime_tlstm.nn import AttentionLSTM, PointHead
-from sktime_tlstm.validation import CONSTRAINTS, check_parameters, resolve_device
+from sktime_tlstm.options import CONSTRAINTS, check_parameters, resolve_device
 
 FORECASTERS = [SkorchForecaster, TransformerLSTMForecaster]
 NAN, INF = math.nan, math.inf

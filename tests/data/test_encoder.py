@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 import torch
 
-from sktime_tlstm.encoding import MAX_ARCSINH, FrameEncoder
-from sktime_tlstm.history import Rows, find_timeline, ranges
-from sktime_tlstm.scaling import SCALERS, is_categorical, location_scale, numeric_values
-from sktime_tlstm.timeline import Timeline
-from sktime_tlstm.windows import WindowSpec, gather
+from sktime_tlstm.data.encoder import MAX_ARCSINH, FrameEncoder
+from sktime_tlstm.data.rows import Rows, find_timeline, ranges
+from sktime_tlstm.data.scaling import SCALERS, is_categorical, location_scale, numeric_values
+from sktime_tlstm.data.timeline import Timeline
+from sktime_tlstm.data.windows import WindowSpec, gather
 
 HORIZON = 5
 EVERY_SCALER = pytest.mark.parametrize("scaler", SCALERS)

@@ -12,11 +12,14 @@ import pytest
 import torch
 from sktime.split import SlidingWindowSplitter
 
-from sktime_tlstm import SkorchForecaster, history
-from sktime_tlstm.encoding import FrameEncoder
-from sktime_tlstm.history import CALENDAR_AHEAD, MIN_ROOM, Rows, find_timeline, ranges
+from sktime_tlstm import SkorchForecaster
+from sktime_tlstm.data import history
+from sktime_tlstm.data import rows as rows_room
+from sktime_tlstm.data.encoder import FrameEncoder
+from sktime_tlstm.data.history import CALENDAR_AHEAD, MIN_ROOM
+from sktime_tlstm.data.rows import Rows, find_timeline, ranges
+from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.nn import AttentionLSTM
-from sktime_tlstm.timeline import Timeline
 
 HORIZON = 3
 BLOCK = 7
@@ -25,7 +28,7 @@ SINGLE, RAGGED = {"only": 29}, {"p": 29, "q": 1, "r": 7, "s": 23}
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(history, "BLOCK_ROWS", BLOCK)
+    monkeypatch.setattr(rows_room, "BLOCK_ROWS", BLOCK)
 
 
 @pytest.fixture
@@ -118,7 +121,7 @@ def test_blocks_of_any_size_encode_the_same(lengths, scaler, monkeypatch):
     encoder = fit_encoder(y, X, scaler)
     expected = contents(encoder.encode(y, X, HORIZON))
     for rows in (1, 2, BLOCK, 29, 60):
-        monkeypatch.setattr(history, "BLOCK_ROWS", rows)
+        monkeypatch.setattr(rows_room, "BLOCK_ROWS", rows)
         assert_same(contents(fit_encoder(y, X, scaler).encode(y, X, HORIZON)), expected)
 
 
@@ -132,7 +135,7 @@ def test_blocks_of_any_size_extend_the_same(lengths, monkeypatch):
     known = encoder.encode(early_y, early_X, HORIZON)
     expected, cutoff = encoder.extend(known, known.lengths, late_y + 1, late_X, HORIZON)
     for rows in (1, 2, BLOCK):
-        monkeypatch.setattr(history, "BLOCK_ROWS", rows)
+        monkeypatch.setattr(rows_room, "BLOCK_ROWS", rows)
         merged, own = encoder.extend(known, known.lengths, late_y + 1, late_X, HORIZON)
         assert own.tolist() == cutoff.tolist()
         assert_same(contents(merged), contents(expected))
@@ -147,9 +150,9 @@ def test_parsed_rows_answer_alike_in_blocks_of_any_size(monkeypatch):
     expected = [np.arange(place, place + rows) for place, rows in enumerate(RAGGED.values())]
     assert ordinals.tolist() == np.concatenate(expected).tolist()
     for block in (1, 2, BLOCK, 29, 60, 61):
-        monkeypatch.setattr(history, "BLOCK_ROWS", block)
+        monkeypatch.setattr(rows_room, "BLOCK_ROWS", block)
         rows = Rows.parse(y.index, timeline)
-        slices = list(history.blocks(len(rows)))
+        slices = list(rows_room.blocks(len(rows)))
         assert [piece.stop - piece.start for piece in slices[:-1]] == [block] * (len(slices) - 1)
         assert np.concatenate([rows.series(piece) for piece in slices]).tolist() == series.tolist()
         joined = np.concatenate([rows.ordinals(piece) for piece in slices])
@@ -522,7 +525,7 @@ def test_an_update_of_a_long_history_reads_and_writes_its_new_rows_alone(monkeyp
 def test_encoding_a_panel_takes_less_than_twice_its_size():
     script = """
 import numpy as np, pandas as pd, torch
-from sktime_tlstm.encoding import FrameEncoder
+from sktime_tlstm.data.encoder import FrameEncoder
 
 def encode(y, X):
     encoder = FrameEncoder("real", "robust", "robust", (), (), ("day_of_week",)).fit(y, X)

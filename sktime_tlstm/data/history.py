@@ -2,199 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
-from sktime_tlstm.timeline import Timeline
-from sktime_tlstm.windows import PER_SERIES, SeriesStore
+from sktime_tlstm.data.rows import Rows, ranges
+from sktime_tlstm.data.timeline import Timeline
 
-__all__ = ["History", "Rows", "check_gapless", "find_timeline", "ranges", "split_index"]
+__all__ = ["PER_SERIES", "History", "SeriesStore", "initial_room"]
 
-#: Rows that are worked on at once, so that temporary arrays stay small beside the store.
-BLOCK_ROWS = 2**16
+#: What a store holds once for every series, apart from where its rows lie.
+PER_SERIES = ("level", "spread", "unit", "static", "identity")
+
 #: Room for new rows: a share of those there are. Untouched, the system gives it no memory; a
 #: series too short for that gets none before its first update, and then at least a few rows.
 ROOM_SHARE, MIN_LENGTH_WITH_ROOM, MIN_ROOM = 1 / 8, 8192, 16
+
 #: Calendar rows that are computed ahead when an update needs new ones.
 CALENDAR_AHEAD = 1024
 
 
-def blocks(number: int, start: int = 0) -> Iterator[slice]:
-    """Yield slices of at most BLOCK_ROWS that cover ``start .. number - 1``."""
-    for begin in range(start, number, BLOCK_ROWS):
-        yield slice(begin, min(begin + BLOCK_ROWS, number))
-
-
 @dataclass(frozen=True)
-class Rows:
-    """A frame's index, parsed: which series and which grid row every row belongs to.
+class SeriesStore:
+    """All series end to end, scaled, in one tensor.
 
     Parameters
     ----------
-    keys : pandas.Index or None
-        Key of each series; None for a single series.
-    bounds : numpy.ndarray of int64, shape (num_series + 1,)
-        First row of each series, and the number of rows.
-    timeline : Timeline
-    times : pandas.Index
-        Time of every code, or of every row where there are no codes.
-    codes : numpy.ndarray or None
-        Code of every row's time, of a frame with several series.
-    grid : numpy.ndarray of int64 or None
-        Grid row of every code; without codes that of every row, unless there are many.
+    values : Tensor of shape (total_time, num_targets + num_numeric + num_categorical), float32
+        Scaled targets, scaled numeric covariates, category codes. Never NaN: a missing target is
+        zero, a missing covariate carries the last value forward.
+    observed : Tensor of shape (total_time, num_targets + num_numeric), bool
+        False where the value was missing.
+    calendar : Tensor of shape (num_times, num_calendar), float32
+        Calendar features of every grid row any series or its future touches.
+    start : Tensor of shape (num_series,), int64
+        First row of each series in ``values``.
+    length : Tensor of shape (num_series,), int64
+        Number of rows of each series.
+    calendar_start : Tensor of shape (num_series,), int64
+        Row of ``calendar`` at which each series starts.
+    level, spread : Tensor of shape (num_series, num_targets), float32
+        Mean and standard deviation of each scaled training series, for windows that hold too
+        little to be normalised by themselves.
+    unit : Tensor of shape (num_series, num_targets), float32
+        Scale of each series, from scaled targets to units of y.
+    static : Tensor of shape (num_series, num_static + number of static categories), float32
+        Scaled static covariates, then codes of the static categories.
+    identity : Tensor of shape (num_series,), float32
+        Number of the series in training, from 1; 0 for one that was not there.
     """
 
-    keys: pd.Index | None
-    bounds: np.ndarray
-    timeline: Timeline
-    times: pd.Index
-    codes: np.ndarray | None
-    grid: np.ndarray | None
+    values: Tensor
+    observed: Tensor
+    calendar: Tensor
+    start: Tensor
+    length: Tensor
+    calendar_start: Tensor
+    level: Tensor
+    spread: Tensor
+    unit: Tensor
+    static: Tensor
+    identity: Tensor
 
-    @classmethod
-    def parse(cls, index: pd.Index, timeline: Timeline) -> Rows:
-        """Place every row of a sktime index on the grid.
+    def to(self, device: str | torch.device) -> SeriesStore:
+        """Return the store with its tensors on a device."""
+        moved = {name: getattr(self, name).to(device) for name in self.__dataclass_fields__}
+        return replace(self, **moved)
 
-        Raises
-        ------
-        ValueError
-            If a time is repeated or out of order within a series, or lies off the grid.
-        """
-        keys, bounds = split_index(index)
-        if isinstance(index, pd.MultiIndex):
-            times, codes = index.levels[-1], index.codes[-1]
-            used = np.zeros(len(times), dtype=bool)
-            used[codes] = True
-            grid = np.zeros(len(times), dtype=np.int64)
-            grid[used] = timeline.ordinals(times[used])
-            rows = cls(keys, bounds, timeline, times, codes, grid)
-        else:
-            short = len(index) <= BLOCK_ROWS
-            rows = cls(
-                keys, bounds, timeline, index, None, timeline.ordinals(index) if short else None
-            )
-        for begin, step in rows.steps():
-            _check_increasing(index, step > 0, begin)
-        return rows
+    def until(self, length: np.ndarray) -> SeriesStore:
+        """Return the store without the rows behind the given lengths (num_series,)."""
+        return replace(self, length=torch.from_numpy(length).to(self.length))
 
     def __len__(self) -> int:
-        """Return the number of rows."""
-        return int(self.bounds[-1])
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Number of rows of each series."""
-        return np.diff(self.bounds)
-
-    def ordinals(self, part: slice | np.ndarray = slice(None)) -> np.ndarray:
-        """Return the grid row of every row of a part."""
-        if self.grid is None:
-            return self.timeline.ordinals(self.times[part])
-        return self.grid[part if self.codes is None else self.codes[part]]
-
-    def series(self, part: slice = slice(None)) -> np.ndarray:
-        """Return which series every row of a part belongs to."""
-        begin, end, _ = part.indices(len(self))
-        if len(self.bounds) == 2:
-            return np.zeros(end - begin, dtype=np.int64)
-        return np.searchsorted(self.bounds, np.arange(begin, end), side="right") - 1
-
-    def groups(self) -> Iterator[slice]:
-        """Yield series that together have at most BLOCK_ROWS rows, or a single longer one."""
-        begin, number = 0, len(self.lengths)
-        while begin < number:
-            most = np.searchsorted(self.bounds, self.bounds[begin] + BLOCK_ROWS, side="right") - 1
-            end = min(max(int(most), begin + 1), number)
-            yield slice(begin, end)
-            begin = end
-
-    def steps(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield blocks of rows: the first row, and every row's step in time since the one before.
-
-        Where a series begins the step is one.
-        """
-        for part in blocks(len(self)):
-            before = min(part.start, 1)
-            ordinals = self.ordinals(slice(part.start - before, part.stop))
-            step = np.diff(ordinals, prepend=0)[before:]
-            begins = self.bounds[slice(*np.searchsorted(self.bounds, [part.start, part.stop]))]
-            step[begins - part.start] = 1
-            yield part.start, step
-
-
-def _check_increasing(index: pd.Index, increases: np.ndarray, begin: int = 0) -> None:
-    if not increases.all():
-        row = begin + int(np.argmin(increases))
-        raise ValueError(
-            f"Got the row {index[row]} after the row {index[row - 1]}, expected increasing "
-            "times without duplicates. Sort the index and drop duplicates: "
-            "`frame[~frame.index.duplicated(keep='last')].sort_index()`."
-        )
-
-
-def split_index(index: pd.Index) -> tuple[pd.Index | None, np.ndarray]:
-    """Split a sktime index into series keys (num_series,) and row bounds (num_series + 1,)."""
-    if not isinstance(index, pd.MultiIndex):
-        return None, np.array([0, len(index)])
-    begins = np.zeros(len(index), dtype=bool)
-    begins[:1] = True
-    for codes in index.codes[:-1]:
-        begins[1:] |= codes[1:] != codes[:-1]
-    starts = np.flatnonzero(begins)
-    return index[starts].droplevel(-1), np.r_[starts, len(index)]
-
-
-def index_times(index: pd.Index, part: slice = slice(None)) -> pd.Index:
-    """Return the times of rows of a sktime index."""
-    if not isinstance(index, pd.MultiIndex):
-        return index[part]
-    return index.levels[-1].take(index.codes[-1][part])
-
-
-def find_timeline(index: pd.Index, covariates: pd.Index | None = None) -> Timeline:
-    """Find the grid that all series of an index share, from the longest one.
-
-    Where that is a single row, all series and the index of covariates may still tell the step.
-
-    Raises
-    ------
-    ValueError
-        If there are no rows, a time is repeated, or the times have no regular frequency.
-    """
-    if not len(index):
-        raise ValueError("Got y without rows, expected at least one. Pass a longer y.")
-    _, bounds = split_index(index)
-    longest = int(np.argmax(np.diff(bounds)))
-    grid = index_times(index, slice(bounds[longest], bounds[longest + 1]))
-    _check_increasing(grid, grid[1:] > grid[:-1], 1)
-    if len(grid) == 1:
-        times = index_times(index)
-        more = times if covariates is None else times.append(index_times(covariates))
-        grid = more.unique().sort_values()
-    return Timeline.from_times(grid)
-
-
-def check_gapless(index: pd.Index, rows: Rows) -> None:
-    """Raise a ValueError that names the first step in time that a series lacks."""
-    for begin, step in rows.steps():
-        if (step != 1).any():
-            row = begin + int(np.argmax(step != 1))
-            raise ValueError(
-                f"Got a gap in time: after {index[row - 1]} comes {index[row]}, "
-                f"{step[row - begin] - 1} steps are absent. Insert them, for instance by "
-                "`frame.asfreq(...)` (integer indices: `frame.reindex(range(...))`); their values "
-                "may be NaN."
-            )
-
-
-def ranges(start: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """Return start[0] .. start[0] + length[0] - 1, start[1] .., concatenated."""
-    before = np.concatenate([[0], np.cumsum(length)[:-1]])
-    return np.arange(int(length.sum())) + np.repeat(start - before, length)
+        """Return the number of series."""
+        return len(self.start)
 
 
 @dataclass

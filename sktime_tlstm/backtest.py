@@ -14,10 +14,10 @@ from sktime.performance_metrics.forecasting.probabilistic import PinballLoss
 from sktime.split import ExpandingWindowSplitter, SlidingWindowSplitter
 from sktime.utils.validation.forecasting import check_alpha, check_scoring
 
-from sktime_tlstm.backtesting import Backtest, scored, shown, wide_frame
+from sktime_tlstm.cutoffs import Backtest, scored, shown, wide_frame
+from sktime_tlstm.data.history import History
+from sktime_tlstm.fitted import plain_steps, relative_steps
 from sktime_tlstm.fitting import update_model
-from sktime_tlstm.history import History
-from sktime_tlstm.horizons import plain_steps, relative_steps
 
 __all__ = ["INNER_MTYPES", "asked_for", "backtest", "moving_cutoffs"]
 

@@ -8,18 +8,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sktime_tlstm.history import (
-    History,
+from sktime_tlstm.data.history import PER_SERIES, History, initial_room
+from sktime_tlstm.data.rows import (
     Rows,
     blocks,
     check_gapless,
     find_timeline,
     index_times,
-    initial_room,
     ranges,
     split_index,
 )
-from sktime_tlstm.scaling import (
+from sktime_tlstm.data.scaling import (
     CovariateScaling,
     find_categories,
     is_categorical,
@@ -28,7 +27,6 @@ from sktime_tlstm.scaling import (
     sampled_values,
     static_values,
 )
-from sktime_tlstm.windows import PER_SERIES
 
 __all__ = ["SUPPORTS", "FrameEncoder"]
 

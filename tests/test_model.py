@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from sktime_tlstm import rolling
+from sktime_tlstm import model as rolling
 from sktime_tlstm.calibration import MIN_ERRORS, Calibration
-from sktime_tlstm.encoding import FrameEncoder
+from sktime_tlstm.data.encoder import FrameEncoder
+from sktime_tlstm.data.sampling import WindowDataset
+from sktime_tlstm.data.windows import WindowSpec, gather
+from sktime_tlstm.model import Model
 from sktime_tlstm.net import build_net
 from sktime_tlstm.nn import AttentionLSTM, PointHead, QuantileHead
-from sktime_tlstm.rolling import Model
-from sktime_tlstm.windows import WindowDataset, WindowSpec, gather
 
 HORIZON, LENGTHS = 5, (31, 23, 2)
 FUTURE = 4 * HORIZON  # rows of X after the last row of y

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from sktime.forecasting.base import ForecastingHorizon
 
-from sktime_tlstm.timeline import Timeline
+from sktime_tlstm.data.timeline import Timeline
 
 __all__ = ["plain_steps", "relative_steps"]
 

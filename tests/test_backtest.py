@@ -11,7 +11,7 @@ from sktime.performance_metrics.forecasting import MeanAbsoluteError, MeanAbsolu
 from sktime.split import ExpandingWindowSplitter, SlidingWindowSplitter
 
 from sktime_tlstm import TransformerLSTMForecaster
-from sktime_tlstm.backtesting import Backtest
+from sktime_tlstm.cutoffs import Backtest
 
 ROWS, SEEN = 97, 61
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy import integrate
 
-from sktime_tlstm import distributions
+from sktime_tlstm import families
 from sktime_tlstm.nn import FAMILIES
 
 COUNTS = [name for name, family in FAMILIES.items() if family.support == "count"]
@@ -41,17 +41,17 @@ def in_torch(name, parameters, unit):
 
 def skpro(name):
     parameters, loc, scale = cases(name)
-    return distributions.parametric(name, parameters, loc, scale, INDEX, COLUMNS)
+    return families.parametric(name, parameters, loc, scale, INDEX, COLUMNS)
 
 
 def test_every_family_is_known_to_scipy_and_skpro():
-    assert set(distributions.SCIPY) == set(distributions.SKPRO) == set(FAMILIES)
+    assert set(families.SCIPY) == set(families.SKPRO) == set(FAMILIES)
 
 
 @FAMILY
 def test_scipy_has_the_likelihood_that_torch_trains(name):
     parameters, _, unit = cases(name)
-    ours = distributions.SCIPY[name](parameters, unit)
+    ours = families.SCIPY[name](parameters, unit)
     value = np.round(ours.ppf(0.7)) if name in COUNTS else ours.ppf(0.7)
     log_density = ours.logpmf(value) if name in COUNTS else ours.logpdf(value)
     theirs = in_torch(name, parameters, unit).log_prob(torch.tensor(value))
@@ -63,17 +63,17 @@ def test_means_agree_with_torch_and_scipy(name):
     parameters, _, unit = cases(name)
     mean = FAMILIES[name].mean(torch.tensor(parameters)).numpy()
     factor = unit if name in COUNTS else 1.0
-    np.testing.assert_allclose(distributions.SCIPY[name](parameters, unit).mean(), factor * mean)
+    np.testing.assert_allclose(families.SCIPY[name](parameters, unit).mean(), factor * mean)
     np.testing.assert_allclose(in_torch(name, parameters, unit).mean, factor * mean)
 
 
 @pytest.mark.parametrize("name", sorted(set(FAMILIES) - set(COUNTS)))
 def test_quantiles_have_their_share_below(name):
     parameters, _, _ = cases(name)
-    found = distributions.quantile(name, parameters[..., None, :], ALPHAS, np.ones(()))
+    found = families.quantile(name, parameters[..., None, :], ALPHAS, np.ones(()))
     assert found.shape == (3, 2, len(ALPHAS))
     assert (np.diff(found) > 0).all()
-    density = distributions.SCIPY[name](parameters[0, 0], np.ones(())).pdf
+    density = families.SCIPY[name](parameters[0, 0], np.ones(())).pdf
     middle = found[0, 0]
     for low, high, share in zip(middle, middle[1:], np.diff(ALPHAS), strict=False):
         assert integrate.quad(density, low, high)[0] == pytest.approx(share, rel=1e-6)
@@ -82,7 +82,7 @@ def test_quantiles_have_their_share_below(name):
 @pytest.mark.parametrize("name", COUNTS)
 def test_quantiles_of_counts_are_the_least_counts_with_their_share(name):
     parameters, _, unit = cases(name)
-    scaled = distributions.quantile(name, parameters[..., None, :], ALPHAS, unit[..., None])
+    scaled = families.quantile(name, parameters[..., None, :], ALPHAS, unit[..., None])
     count = scaled * unit[..., None]
     np.testing.assert_allclose(count, count.round(), atol=1e-9)
     for place in np.ndindex(3, 2):
@@ -97,7 +97,7 @@ def test_the_variance_is_that_of_torch_in_units_of_y(name):
     parameters, loc, scale = cases(name)
     theirs = in_torch(name, parameters, scale).variance.numpy()
     factor = 1.0 if name in COUNTS else scale**2
-    found = distributions.variance(name, parameters, loc, scale)
+    found = families.variance(name, parameters, loc, scale)
     np.testing.assert_allclose(found, factor * theirs, rtol=1e-9)
 
 
@@ -107,11 +107,11 @@ def test_skpro_distributions_agree_with_scipy_quantiles_and_with_the_variance(na
     found = skpro(name)
     assert found.index.equals(INDEX) and found.columns.equals(COLUMNS)
     unit = scale if name in COUNTS else np.ones((3, 2))
-    scaled = distributions.quantile(name, parameters[..., None, :], ALPHAS, unit[..., None])
+    scaled = families.quantile(name, parameters[..., None, :], ALPHAS, unit[..., None])
     expected = loc[..., None] + scale[..., None] * scaled
     quantiles = found.quantile(list(ALPHAS)).to_numpy().reshape(3, 2, len(ALPHAS))
     np.testing.assert_allclose(quantiles, expected, rtol=1e-6, atol=1e-9)
-    variance = distributions.variance(name, parameters, loc, scale)
+    variance = families.variance(name, parameters, loc, scale)
     np.testing.assert_allclose(found.var(), variance, rtol=1e-6)
     mean = FAMILIES[name].mean(torch.tensor(parameters)).numpy()
     np.testing.assert_allclose(found.mean(), loc + scale * mean, rtol=1e-6)
@@ -120,7 +120,7 @@ def test_skpro_distributions_agree_with_scipy_quantiles_and_with_the_variance(na
 @FAMILY
 def test_skpro_distributions_have_the_likelihood_of_y(name):
     parameters, loc, scale = cases(name)
-    ours = distributions.SCIPY[name](parameters, scale)
+    ours = families.SCIPY[name](parameters, scale)
     found = skpro(name)
     if name in COUNTS:
         count = ours.ppf(0.7)
@@ -136,14 +136,14 @@ def test_skpro_distributions_have_the_likelihood_of_y(name):
 def test_the_negative_binomial_is_overdispersed_as_documented():
     parameters = np.array([[[0.6, 0.5]]])
     # mean 5 * 0.6 = 3, variance 3 + 0.5 * 9
-    variance = distributions.variance("negative_binomial", parameters, np.zeros(1), np.array([5.0]))
+    variance = families.variance("negative_binomial", parameters, np.zeros(1), np.array([5.0]))
     assert variance.item() == pytest.approx(7.5)
 
 
 def test_stacked_puts_the_sample_in_front_of_all_levels():
     index = pd.MultiIndex.from_product([["x", "y"], [5, 7, 11]], names=["key", "time"])
     values = np.arange(6 * 2 * 4.0).reshape(6, 2, 4)
-    frame = distributions.stacked(values, index, COLUMNS)
+    frame = families.stacked(values, index, COLUMNS)
     assert frame.index.names == ["sample", "key", "time"]
     assert list(frame.columns) == ["a", "b"]
     assert frame.loc[(3, "y", 7), "b"] == values[4, 1, 3]
@@ -156,7 +156,7 @@ def test_stacked_puts_the_sample_in_front_of_all_levels():
 
 def test_empirical_distributions_have_the_moments_of_their_values():
     values = np.random.default_rng(0).normal(size=(3, 2, 101))
-    found = distributions.empirical(values, INDEX, COLUMNS)
+    found = families.empirical(values, INDEX, COLUMNS)
     np.testing.assert_allclose(found.mean(), values.mean(axis=-1))
     np.testing.assert_allclose(found.var(), values.var(axis=-1))
     np.testing.assert_allclose(found.quantile([0.5]), np.median(values, axis=-1))

@@ -1,0 +1,104 @@
+"""The network contract: what a network is built with, called with, and must return."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from sktime_tlstm.data.windows import WindowSpec
+from sktime_tlstm.nn import EmbeddedNetwork, Head, InputEmbedding
+
+__all__ = ["WIDTHS", "construct", "embedded", "takes", "unwrapped", "widths"]
+
+#: Keyword arguments of every network that the data decide on.
+WIDTHS = ("num_past_features", "num_future_features", "output_dim")
+
+#: Those of the networks that take them.
+FURTHER_WIDTHS = ("num_static_features", "num_targets", "point")
+
+
+def widths(module: Callable[..., nn.Module], spec: WindowSpec, head: Head) -> dict[str, Any]:
+    """Return the keyword arguments of a network that the data decide on."""
+    numbers = (
+        spec.num_past_features,
+        spec.num_future_features,
+        spec.num_targets * head.num_parameters,
+    )
+    further = (spec.num_static_features, spec.num_targets, functools.partial(_point, head))
+    own: dict[str, Any] = dict(zip(WIDTHS, numbers, strict=True))
+    for name, value in zip(FURTHER_WIDTHS, further, strict=True):
+        if takes(module, name):
+            own[name] = value
+    if spec.num_static_features and "num_static_features" not in own:
+        raise ValueError(
+            f"Got static_covariates with the module {_name(module)}, which has no parameter "
+            "num_static_features. Pass a network that takes static covariates, such as "
+            "sktime_tlstm.nn.TransformerLSTM, or leave the columns out of static_covariates: "
+            "they are then known covariates like any other."
+        )
+    return own
+
+
+def construct(module: Callable[..., nn.Module], /, **params: Any) -> nn.Module:
+    """Build a network, naming a broken contract clearly."""
+    if module is embedded:
+        return embedded(**params)
+    name = _name(module)
+    try:
+        network = module(**params)
+    except TypeError as error:
+        raise TypeError(
+            f"Got a module {name} that cannot be built with the keyword arguments {list(params)}: "
+            f"{error}. Pass a module that takes {list(WIDTHS)}, and only module_params it knows."
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise TypeError(
+            f"Got a {type(network).__name__} from the module {name}, expected a torch.nn.Module. "
+            "Pass a class, or a function that returns the network."
+        )
+    if next(network.parameters(), None) is None:
+        raise ValueError(
+            f"Got a module {name} without parameters, expected some to train. Register layers in "
+            "its constructor."
+        )
+    return network
+
+
+def embedded(
+    network: Callable[..., nn.Module],
+    spec: WindowSpec,
+    num_past_features: int,
+    num_future_features: int,
+    **params: Any,
+) -> EmbeddedNetwork:
+    """Build a network behind an embedding of its categories."""
+    embedding = InputEmbedding(*(list(column) for column in zip(*spec.codes, strict=True)))
+    past, future = embedding.widths(num_past_features, num_future_features)
+    if "num_static_features" in params:
+        params["num_static_features"] = embedding.static_width(params["num_static_features"])
+    built = construct(network, num_past_features=past, num_future_features=future, **params)
+    return EmbeddedNetwork(built, embedding)
+
+
+def _name(module: Callable[..., nn.Module]) -> str:
+    return getattr(module, "__name__", repr(module))
+
+
+def takes(function: Callable, name: str) -> bool:
+    """Whether a function, or the constructor of a class, has a parameter of that name."""
+    return name in inspect.signature(function).parameters
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """Return the network itself, without embedding and compilation."""
+    module = getattr(module, "_orig_mod", module)
+    return module.network if isinstance(module, EmbeddedNetwork) else module
+
+
+def _point(head: Head, output: Tensor) -> Tensor:
+    """Return the point forecast (batch, time, num_targets) of a network's output."""
+    return head.point(head.unpack(output))
