@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -23,7 +22,7 @@ from sktime_tlstm.data.windows import WindowSpec, gather
 from sktime_tlstm.model import Model
 from sktime_tlstm.net import ForecastNet, build_net, isolated_random_state, renew_callbacks, train
 from sktime_tlstm.nn import DistributionHead, Head, make_head
-from sktime_tlstm.options import resolve_device
+from sktime_tlstm.options import Options, plain, resolve_device
 
 __all__ = ["finetune_model", "fit_model", "update_model"]
 
@@ -50,7 +49,7 @@ FINETUNE_LR = 0.15
 
 
 def fit_model(
-    options: SimpleNamespace,
+    options: Options,
     network: tuple[Callable, dict[str, Any]],
     y: pd.DataFrame,
     X: pd.DataFrame | None,
@@ -61,7 +60,7 @@ def fit_model(
 
     Parameters
     ----------
-    options : SimpleNamespace
+    options : Options
         The forecaster's parameters.
     network : (callable, dict)
         The network's class and keyword arguments.
@@ -95,7 +94,7 @@ def fit_model(
 
 
 def finetune_model(
-    options: SimpleNamespace, model: Model, y: pd.DataFrame, X: pd.DataFrame | None, seed: int
+    options: Options, model: Model, y: pd.DataFrame, X: pd.DataFrame | None, seed: int
 ) -> tuple[Model, History]:
     """Fit a copy of a pretrained model to other series; the scaling of covariates is kept."""
     encoder = copy.copy(model.encoder)
@@ -121,9 +120,7 @@ def finetune_model(
     return model, history
 
 
-def update_model(
-    options: SimpleNamespace, model: Model, history: History, new_rows: np.ndarray
-) -> Model:
+def update_model(options: Options, model: Model, history: History, new_rows: np.ndarray) -> Model:
     """Train a copy of a model on windows with new rows and on as many old ones.
 
     Parameters
@@ -161,15 +158,13 @@ def _member_seeds(seed: int, number: int) -> list[int]:
     return np.random.SeedSequence(seed).generate_state(number).tolist()
 
 
-def _needs_errors(options: SimpleNamespace, head: Head) -> bool:
+def _needs_errors(options: Options, head: Head) -> bool:
     """Whether intervals need errors on held-out windows."""
     has_quantiles = hasattr(head, "quantile_at") or isinstance(head, DistributionHead)
     return options.calibration != "none" or not has_quantiles
 
 
-def _make_encoder(
-    options: SimpleNamespace, head: Head, timeline: Timeline, longest: int
-) -> FrameEncoder:
+def _make_encoder(options: Options, head: Head, timeline: Timeline, longest: int) -> FrameEncoder:
     scaler = covariate_scaler = options.scaler
     if scaler == "auto":
         covariate_scaler = "robust_arcsinh"
@@ -181,7 +176,7 @@ def _make_encoder(
             "expected 'auto', 'mean' or None. Pass scaler='auto'."
         )
     features = options.time_features
-    if features == "auto":
+    if isinstance(features, str):
         features = timeline.default_time_features(longest)
     return FrameEncoder(
         head.support,
@@ -200,7 +195,7 @@ def _horizon_rule(timeline: Timeline, longest: int) -> int:
 
 
 def _make_spec(
-    options: SimpleNamespace, encoder: FrameEncoder, history: History, horizon: int, longest: int
+    options: Options, encoder: FrameEncoder, history: History, horizon: int, longest: int
 ) -> WindowSpec:
     seasons = history.timeline.seasons()
     context = options.context_length
@@ -208,7 +203,7 @@ def _make_spec(
         usual = CONTEXT_SEASONS * seasons[0] if seasons else PLAIN_CONTEXT
         context = min(max(usual, 2 * horizon), MAX_CONTEXT, max(1, longest - horizon))
     lags = options.target_lags
-    if lags == "auto":
+    if isinstance(lags, str):
         lags = tuple(lag for lag in seasons if lag <= min(longest // 3, MAX_LAG))
     norm = context
     if seasons:
@@ -234,14 +229,14 @@ def _make_spec(
     )
 
 
-def _batch_size(options: SimpleNamespace, history: History, spec: WindowSpec) -> int:
+def _batch_size(options: Options, history: History, spec: WindowSpec) -> int:
     low, _, high = training_cutoffs(history.lengths, spec, 0.0)
     windows = int((high - low).sum())
     return min(options.batch_size, max(MIN_BATCH, windows // MIN_STEPS_PER_EPOCH))
 
 
 def _dataset(
-    options: SimpleNamespace,
+    options: Options,
     history: History,
     spec: WindowSpec,
     low: np.ndarray,
@@ -263,7 +258,7 @@ def _dataset(
 
 
 def _datasets(
-    options: SimpleNamespace, head: Head, history: History, spec: WindowSpec, batch_size: int
+    options: Options, head: Head, history: History, spec: WindowSpec, batch_size: int
 ) -> tuple[WindowDataset, Subset | None]:
     fraction = options.validation_fraction
     if fraction is None:
@@ -283,7 +278,7 @@ def _spread(number: int, most: int) -> np.ndarray:
 
 
 def _build(
-    options: SimpleNamespace,
+    options: Options,
     network: tuple[Callable, dict[str, Any]],
     head: Head,
     spec: WindowSpec,
@@ -293,7 +288,7 @@ def _build(
     module, params = network
     return build_net(
         module,
-        params,
+        plain(params),
         copy.deepcopy(head),
         spec,
         optimizer=options.optimizer,
@@ -345,7 +340,7 @@ def _probe(net: ForecastNet, module: Callable, history: History, spec: WindowSpe
 
 
 def _train(
-    options: SimpleNamespace,
+    options: Options,
     net: ForecastNet,
     dataset: WindowDataset,
     validation: Dataset | None,

@@ -6,7 +6,7 @@ import copy
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
@@ -238,8 +238,8 @@ def build_net(
     gradient_clip: float | None,
     lr_schedule: str | None,
     patience: int | None,
-    callbacks: list | None,
-    net_params: dict[str, Any] | None,
+    callbacks: Sequence[Any] | None,
+    net_params: Mapping[str, Any] | None,
     verbose: int,
     **kwargs: Any,
 ) -> ForecastNet:
@@ -275,7 +275,7 @@ def build_net(
     return ForecastNet(**options).initialize()
 
 
-def renew_callbacks(net: ForecastNet, callbacks: list | None) -> None:
+def renew_callbacks(net: ForecastNet, callbacks: Sequence[Any] | None) -> None:
     """Put fresh copies of a user's callbacks in the place of those that a net was built with."""
     own = [part for part in net.callbacks if isinstance(part, tuple) and part[0] in OWN_CALLBACKS]
     net.callbacks = [*own, *copy.deepcopy(callbacks or [])]
