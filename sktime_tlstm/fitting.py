@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import Dataset, Subset
 
 from sktime_tlstm.calibration import Calibration
+from sktime_tlstm.contract import probe
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import find_timeline, split_index
@@ -310,33 +311,12 @@ def _build(
 
 
 def _probe(net: ForecastNet, module: Callable, history: History, spec: WindowSpec) -> None:
-    """Run the network once before training, to name a broken contract clearly.
-
-    Raises
-    ------
-    TypeError
-        If the network does not take the inputs of the contract, or returns no tensor.
-    ValueError
-        If its output has another shape than (batch, horizon, output_dim).
-    """
-    series = torch.zeros(2, dtype=torch.int64)
+    """Run the network once on a short and on a full context, as `probe` says."""
     store = history.store.to(net.device)
+    series = torch.zeros(2, dtype=torch.int64)
     batch = gather(store, spec, series, torch.tensor([1, int(store.length[0])]))
-    name = getattr(module, "__name__", repr(module))
-    expected = (2, spec.horizon, spec.num_targets * net.criterion_.num_parameters)
-    try:
-        with isolated_random_state(net.seed):
-            shape = tuple(net.outputs(batch.inputs).shape)
-    except TypeError as error:
-        raise TypeError(
-            f"Got a module {name} that cannot be called as forward(past, future, past_lengths) -> "
-            f"tensor: {error}. See the network contract in the documentation."
-        ) from error
-    if shape != expected:
-        raise ValueError(
-            f"Got an output of shape {shape} from the module {name}, expected {expected}: (batch, "
-            "future_time, output_dim). Return one row for every row of `future`, output_dim wide."
-        )
+    with isolated_random_state(net.seed):
+        probe(module, net.outputs, batch.inputs, spec, net.criterion_)
 
 
 def _train(
