@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ import pandas as pd
 from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import Rows, split_index
 from sktime_tlstm.model import Model
+from sktime_tlstm.progress import ProgressLine
 
 __all__ = ["Backtest", "scored", "shown", "wide_frame"]
 
@@ -263,9 +263,8 @@ def _score(metric: Any, y_test, forecast, y_train) -> float:
 
 def shown(windows: Iterable, number: int) -> Iterator:
     """Yield windows, and write one line that follows them."""
-    begin = time.perf_counter()
+    line = ProgressLine()
     for count, window in enumerate(windows, start=1):
         yield window
-        sys.stdout.write(f"\rwindow {count}/{number}, {time.perf_counter() - begin:.1f} s")
-        sys.stdout.flush()
-    sys.stdout.write("\n")
+        line.show(f"window {count}/{number}")
+    line.end()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, cast
@@ -20,6 +18,7 @@ from sktime_tlstm.contract import construct, one_tensor, prepare, takes, unwrapp
 from sktime_tlstm.data.sampling import WindowDataset, WindowSampler
 from sktime_tlstm.data.windows import WindowSpec
 from sktime_tlstm.nn import Head
+from sktime_tlstm.progress import ProgressLine
 
 __all__ = [
     "LR_SCHEDULES",
@@ -204,12 +203,12 @@ class Schedule(LRScheduler):
         return {**vars(self), "lr_scheduler_": None}
 
 
-class ProgressLine(Callback):
-    """Writes one line that follows the training, overwritten after every epoch."""
+class TrainingProgress(Callback):
+    """Shows epoch and losses on one line."""
 
     def on_train_begin(self, net, **kwargs):
-        """Note the time and how many epochs there were before."""
-        self.start_, self.before_ = time.perf_counter(), len(net.history)
+        """Begin the line, and note how many epochs there were before."""
+        self.line_, self.before_ = ProgressLine(), len(net.history)
 
     def on_epoch_end(self, net, **kwargs):
         """Rewrite the line."""
@@ -217,14 +216,11 @@ class ProgressLine(Callback):
         losses = [
             f"{name} {last[name]:.4f}" for name in ("train_loss", "valid_loss") if name in last
         ]
-        seconds = time.perf_counter() - self.start_
-        epoch = f"epoch {len(net.history) - self.before_}/{net.max_epochs}"
-        sys.stdout.write("\r" + ", ".join([epoch, *losses, f"{seconds:.1f} s"]))
-        sys.stdout.flush()
+        self.line_.show(f"epoch {len(net.history) - self.before_}/{net.max_epochs}", *losses)
 
     def on_train_end(self, net, **kwargs):
         """End the line."""
-        sys.stdout.write("\n")
+        self.line_.end()
 
 
 def build_net(
@@ -254,7 +250,7 @@ def build_net(
     )
     own.append(("early_stopping", stop))
     if verbose == 1:
-        own.append(("progress", ProgressLine()))
+        own.append(("progress", TrainingProgress()))
     built, arguments = prepare(module, module_params, spec, head)
     options = {
         "module": built,
