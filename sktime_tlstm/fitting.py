@@ -315,7 +315,7 @@ def _probe(net: ForecastNet, module: Callable, history: History, spec: WindowSpe
     store = history.store.to(net.device)
     series = torch.zeros(2, dtype=torch.int64)
     batch = gather(store, spec, series, torch.tensor([1, int(store.length[0])]))
-    with isolated_random_state(net.seed):
+    with isolated_random_state(net.seed, net.compile):
         probe(module, net.outputs, batch.inputs, spec, net.criterion_)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, cast
 
 import torch
@@ -18,6 +18,7 @@ from sktime_tlstm.contract import construct, one_tensor, prepare, takes, unwrapp
 from sktime_tlstm.data.sampling import WindowDataset, WindowSampler
 from sktime_tlstm.data.windows import WindowSpec
 from sktime_tlstm.nn import Head
+from sktime_tlstm.nn.randomness import OwnRandomness, active_randomness, seeded_globally
 from sktime_tlstm.progress import ProgressLine
 
 __all__ = [
@@ -98,7 +99,7 @@ class ForecastNet(NeuralNet):
 
     def initialize(self) -> ForecastNet:
         """Initialise all parts under the net's own seed."""
-        with isolated_random_state(self.seed):
+        with isolated_random_state(self.seed, self.compile):
             return super().initialize()
 
     def initialize_module(self) -> ForecastNet:
@@ -162,7 +163,7 @@ class ForecastNet(NeuralNet):
         if iterator is None:
             return
         losses, sizes = [], []
-        for batch in iterator:
+        for batch in full_speed_if_nothing_is_drawn(iter(iterator)):
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             losses.append(step["loss"].detach())
@@ -302,7 +303,7 @@ def train(
             f"Got no whole batch from {dataset.windows_per_epoch} windows with batches of "
             f"{net.batch_size} and drop_last. Pass a smaller batch_size, or no drop_last."
         )
-    with isolated_random_state(seed):
+    with isolated_random_state(seed, net.compile):
         schedule = _schedule(lr_schedule, lr, steps)
         net.set_params(max_epochs=epochs, lr=lr, seed=seed, callbacks__lr_schedule=schedule)
         net.partial_fit((dataset, validation))
@@ -321,10 +322,27 @@ def _silent(*args: Any, **kwargs: Any) -> None:
     """Print nothing."""
 
 
-@contextmanager
-def isolated_random_state(seed: int) -> Iterator[None]:
-    """Seed torch within the block; leave its global random state as it was."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
+def full_speed_if_nothing_is_drawn(batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield the batches of an epoch, and watch for random numbers only while there are some.
+
+    The first batch tells: if its step draws nothing, no operation of the others passes through
+    `OwnRandomness`.
+    """
+    randomness = active_randomness()
+    if randomness is None:
+        yield from batches
+        return
+    randomness.has_drawn = False
+    with ExitStack() as stack:
+        for number, batch in enumerate(batches):
+            yield batch
+            if number == 0 and not randomness.has_drawn:
+                stack.enter_context(randomness.suspended())
+
+
+def isolated_random_state(seed: int, compiled: bool = False) -> AbstractContextManager[Any]:
+    """Let torch draw from a seed within the block; its global random state stays as it is.
+
+    Compiled networks draw from the global state alone: it is put back, one thread at a time.
+    """
+    return seeded_globally(seed) if compiled else OwnRandomness(seed)
