@@ -316,7 +316,14 @@ def _probe(net: ForecastNet, module: Callable, history: History, spec: WindowSpe
     series = torch.zeros(2, dtype=torch.int64)
     batch = gather(store, spec, series, torch.tensor([1, int(store.length[0])]))
     with isolated_random_state(net.seed, net.compile):
-        probe(module, net.outputs, batch.inputs, spec, net.criterion_)
+        # not `outputs`: in inference mode torch hides autocast from what watches random numbers
+        probe(
+            module,
+            lambda inputs: net.evaluation_step((inputs, None)),
+            batch.inputs,
+            spec,
+            net.criterion_,
+        )
 
 
 def _train(
