@@ -297,7 +297,7 @@ def _build(
         gradient_clip=options.gradient_clip,
         lr_schedule=options.lr_schedule,
         patience=options.patience,
-        callbacks=copy.deepcopy(options.callbacks),
+        callbacks=options.callbacks,
         net_params=options.net_params,
         verbose=options.verbose,
         lr=options.lr,

@@ -11,17 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from sktime_tlstm.callbacks import LR_SCHEDULES, OWN_CALLBACKS, is_callback, is_ours
 from sktime_tlstm.contract import WIDTHS
 from sktime_tlstm.data.scaling import SCALERS
 from sktime_tlstm.data.timeline import TIME_FEATURES
-from sktime_tlstm.net import (
-    LR_SCHEDULES,
-    OPTIMIZERS,
-    OWN_ARGUMENTS,
-    OWN_CALLBACKS,
-    PRECISIONS,
-    is_callback,
-)
+from sktime_tlstm.net import OPTIMIZERS, OWN_ARGUMENTS, PRECISIONS
 from sktime_tlstm.nn import Head
 from sktime_tlstm.nn.attention import ATTENTIONS, check_modes
 from sktime_tlstm.nn.blocks import check_causality
@@ -230,11 +224,9 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "callbacks": _optional(
         Constraint(
             "a list of skorch callbacks, or of pairs (name, callback) with other names than "
-            f"{list(OWN_CALLBACKS)}",
+            f"{list(OWN_CALLBACKS)}; no InputShapeSetter, for networks are told their widths",
             lambda value: isinstance(value, (list, tuple)) and all(map(is_callback, value)),
-            lambda value: (
-                not any(isinstance(own, (list, tuple)) and own[0] in OWN_CALLBACKS for own in value)
-            ),
+            lambda value: not any(map(is_ours, value)),
         )
     ),
     "net_params": _optional(
