@@ -21,6 +21,7 @@ from sktime_tlstm.fitted import relative_steps
 from sktime_tlstm.fitting import finetune_model, fit_model, update_model
 from sktime_tlstm.model import Model
 from sktime_tlstm.options import Options, check_parameters
+from sktime_tlstm.surroundings import usual_torch
 
 __all__ = ["SkorchForecaster"]
 
@@ -42,7 +43,8 @@ def _restoring(method: Callable) -> Callable:
     def restoring(self, *args, **kwargs):
         before = {**self.__dict__, "_converter_store_y": dict(self._converter_store_y)}
         try:
-            return method(self, *args, **kwargs)
+            with usual_torch():
+                return method(self, *args, **kwargs)
         except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)
@@ -269,7 +271,8 @@ class SkorchForecaster(BaseForecaster):
     @functools.wraps(BaseForecaster.fit)
     def fit(self, y, X=None, fh=None):  # noqa: D102 (sktime's docstring)
         try:
-            return super().fit(y, X=X, fh=fh)
+            with usual_torch():
+                return super().fit(y, X=X, fh=fh)
         except BaseException:
             self._reset_at("pretrained")
             raise
@@ -433,6 +436,7 @@ class SkorchForecaster(BaseForecaster):
         levels = [keys.get_level_values(level) for level in range(keys.nlevels)]
         return pd.MultiIndex.from_arrays([*levels, times], names=self._index_names)
 
+    @_restoring
     def predict_residuals(self, y=None, X=None):
         """Return ``y - forecast`` at the rows of y, in-sample rows one step ahead.
 
@@ -508,6 +512,7 @@ class SkorchForecaster(BaseForecaster):
                 return forecasts
         return super()._predict_moving_cutoff(y, cv, X, update_params, reset_forecaster)
 
+    @_restoring
     def backtest(
         self,
         y,
