@@ -19,8 +19,9 @@ ARROWS = {
     "": {"flagship", "forecaster"},
     "backtest": {"cutoffs", "data.history", "fitted", "fitting"},
     "calibration": set(),
+    "callbacks": {"progress"},
     "contract": {"data.windows", "nn"},
-    "cutoffs": {"data.history", "data.rows", "model"},
+    "cutoffs": {"data.history", "data.rows", "model", "progress"},
     "data": set(),
     "data.encoder": {"data.history", "data.rows", "data.scaling"},
     "data.history": {"data.rows", "data.timeline"},
@@ -34,6 +35,7 @@ ARROWS = {
     "fitted": {"data.timeline"},
     "fitting": {
         "calibration",
+        "contract",
         "data.encoder",
         "data.history",
         "data.rows",
@@ -45,7 +47,7 @@ ARROWS = {
         "nn",
         "options",
     },
-    "flagship": {"forecaster", "nn"},
+    "flagship": {"forecaster", "nn", "parameter_texts"},
     "forecaster": {
         "backtest",
         "data.history",
@@ -57,6 +59,8 @@ ARROWS = {
         "model",
         "nn",
         "options",
+        "parameter_texts",
+        "surroundings",
     },
     "model": {
         "calibration",
@@ -67,9 +71,12 @@ ARROWS = {
         "net",
         "nn",
     },
-    "net": {"contract", "data.sampling", "data.windows", "nn"},
+    "net": {"callbacks", "contract", "data.sampling", "data.windows", "nn"},
     "nn": set(),
-    "options": {"contract", "data.scaling", "data.timeline", "net", "nn"},
+    "options": {"callbacks", "contract", "data.scaling", "data.timeline", "net", "nn"},
+    "parameter_texts": set(),
+    "progress": set(),
+    "surroundings": set(),
 }
 # The rooms that may import a library. A library that is not named here is one nobody imports.
 FRAMES = {
@@ -89,7 +96,7 @@ LIBRARIES = {
     "numpy": set(ARROWS) - {"", "nn"},
     "pandas": FRAMES | {"data.timeline"},
     "scipy": {"families"},
-    "skorch": {"net"},
+    "skorch": {"callbacks", "net"},
     "skpro": {"families"},
     "sktime": {"backtest", "datasets", "fitted", "flagship", "forecaster"},
     "torch": set(ARROWS) - {"", "datasets"},
