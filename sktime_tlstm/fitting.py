@@ -116,7 +116,7 @@ def finetune_model(
         dataset = _dataset(options, placed, model.spec, low, high, batch_size)
         for net, member in zip(members, _member_seeds(seed, len(members)), strict=True):
             net.set_params(batch_size=batch_size)
-            renew_callbacks(net, options.callbacks)
+            renew_callbacks(net, options.callbacks, options.gradient_clip, options.verbose)
             _train(options, net, dataset, None, options.finetune_epochs, member, FINETUNE_LR)
     return model, history
 

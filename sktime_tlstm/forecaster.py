@@ -20,7 +20,7 @@ from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.fitted import relative_steps
 from sktime_tlstm.fitting import finetune_model, fit_model, update_model
 from sktime_tlstm.model import Model
-from sktime_tlstm.options import Options, check_parameters
+from sktime_tlstm.options import Options, check_parameters, check_pretrained, remembered
 from sktime_tlstm.parameter_texts import documented
 from sktime_tlstm.surroundings import usual_torch
 
@@ -117,7 +117,7 @@ class SkorchForecaster(BaseForecaster):
         "capability:non_contiguous_X": True,
         "capability:random_state": True,
         "property:randomness": "derandomized",
-        "pretrain:fitted_params": ["pretrained_model_"],
+        "pretrain:fitted_params": ["pretrained_model_", "pretrained_parameters_"],
     }
     _config = {"remember_data": False}
 
@@ -212,9 +212,14 @@ class SkorchForecaster(BaseForecaster):
 
     def _checked_options(self) -> Options:
         """Return all parameters, checked."""
+        options = Options.checked(self._parameters())
+        if hasattr(self, "pretrained_parameters_"):
+            check_pretrained(self.pretrained_parameters_, self._parameters())
+        return options
+
+    def _parameters(self) -> dict[str, Any]:
         names = [*SkorchForecaster.get_param_names(), *self.get_param_names()]
-        parameters = {name: getattr(self, name) for name in names if hasattr(self, name)}
-        return Options.checked(parameters)
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
     def _draw_seed(self) -> int:
         if self.random_state is None:
@@ -248,6 +253,7 @@ class SkorchForecaster(BaseForecaster):
         seed = self._draw_seed()
         model, _ = fit_model(options, self._network(), y, X, largest_step, seed)
         self.pretrained_model_ = model
+        self.pretrained_parameters_ = remembered(self._parameters())
         return self
 
     def _pretrain_update(self, y: pd.DataFrame, X=None, fh=None) -> SkorchForecaster:

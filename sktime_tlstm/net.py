@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from sktime_tlstm.callbacks import (
-    OWN_CALLBACKS,
     TrainingProgress,
     ValidationStopping,
     live_parts,
@@ -256,17 +255,6 @@ def build_net(
     **kwargs: Any,
 ) -> ForecastNet:
     """Build and initialise a net; ``net_params`` are skorch's own names and win over all others."""
-    own: list[tuple[str, Callback]] = []
-    if gradient_clip is not None:
-        own.append(("gradient_clip", GradientNormClipping(gradient_clip)))
-    own.append(("lr_schedule", schedule(lr_schedule, kwargs["lr"], 1)))
-    # No relative threshold: below zero (a negative log-likelihood) skorch adds it the wrong way.
-    stop = ValidationStopping(
-        patience=patience or math.inf, threshold=0.0, load_best=True, sink=_silent
-    )
-    own.append(("early_stopping", stop))
-    if verbose == 1:
-        own.append(("progress", TrainingProgress()))
     built, arguments = prepare(module, module_params, spec, head)
     net_params = dict(net_params or {})
     if takes(net_params.get("optimizer", OPTIMIZERS[optimizer]), "weight_decay"):
@@ -275,7 +263,10 @@ def build_net(
         "module": built,
         "criterion": head,
         "optimizer": OPTIMIZERS[optimizer],
-        "callbacks": [*own, *own_copies(callbacks)],
+        "callbacks": [
+            *_own_callbacks(gradient_clip, lr_schedule, kwargs["lr"], patience, verbose),
+            *own_copies(callbacks),
+        ],
         "verbose": int(verbose > 1),
         "iterator_train__collate_fn": _whole_batch,
         "iterator_valid__collate_fn": _whole_batch,
@@ -286,11 +277,38 @@ def build_net(
     return ForecastNet(**options).initialize()
 
 
-def renew_callbacks(net: ForecastNet, callbacks: Sequence[Any] | None) -> None:
-    """Put fresh copies of a user's callbacks in the place of those that a net was built with."""
-    own = [part for part in net.callbacks if isinstance(part, tuple) and part[0] in OWN_CALLBACKS]
-    net.callbacks = [*own, *own_copies(callbacks)]
+def renew_callbacks(
+    net: ForecastNet, callbacks: Sequence[Any] | None, gradient_clip: float | None, verbose: int
+) -> None:
+    """Put new callbacks in the place of those that a net was built with, for fine-tuning."""
+    net.callbacks = [
+        *_own_callbacks(gradient_clip, None, net.lr, None, verbose),
+        *own_copies(callbacks),
+    ]
+    net.verbose = int(verbose > 1)
     net.initialize_callbacks()
+
+
+def _own_callbacks(
+    gradient_clip: float | None,
+    lr_schedule: str | None,
+    lr: float,
+    patience: int | None,
+    verbose: int,
+) -> list[tuple[str, Callback]]:
+    """Return the callbacks of every training, by the names in OWN_CALLBACKS."""
+    own: list[tuple[str, Callback]] = []
+    if gradient_clip is not None:
+        own.append(("gradient_clip", GradientNormClipping(gradient_clip)))
+    own.append(("lr_schedule", schedule(lr_schedule, lr, 1)))
+    # No relative threshold: below zero (a negative log-likelihood) skorch adds it the wrong way.
+    stop = ValidationStopping(
+        patience=patience or math.inf, threshold=0.0, load_best=True, sink=_silent
+    )
+    own.append(("early_stopping", stop))
+    if verbose == 1:
+        own.append(("progress", TrainingProgress()))
+    return own
 
 
 def train(

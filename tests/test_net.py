@@ -430,7 +430,7 @@ def test_ctrl_c_before_the_first_step_is_raised_since_nothing_is_trained(moment)
 
 def test_ctrl_c_in_a_second_training_counts_its_own_steps():
     net = fit(make_net())
-    renew_callbacks(net, [CtrlC(3, 2)])
+    renew_callbacks(net, [CtrlC(3, 2)], None, 0)
     with pytest.warns(UserWarning, match=INTERRUPTED.format(2, BATCHES)):
         fit(net, epochs=1)
     fit(net, epochs=1)  # and the next one is whole, without a warning
