@@ -19,7 +19,7 @@ from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import find_timeline, split_index
 from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
 from sktime_tlstm.data.timeline import Timeline
-from sktime_tlstm.data.windows import WindowSpec, gather
+from sktime_tlstm.data.windows import WindowSpec, cut_windows
 from sktime_tlstm.model import Model
 from sktime_tlstm.net import ForecastNet, build_net, isolated_random_state, renew_callbacks, train
 from sktime_tlstm.nn import DistributionHead, Head, make_head
@@ -163,7 +163,7 @@ def _member_seeds(seed: int, number: int) -> list[int]:
 
 def _needs_errors(options: SimpleNamespace, head: Head) -> bool:
     """Whether intervals need errors on held-out windows."""
-    has_quantiles = hasattr(head, "quantile_at") or isinstance(head, DistributionHead)
+    has_quantiles = head.has_quantiles or isinstance(head, DistributionHead)
     return options.calibration != "none" or not has_quantiles
 
 
@@ -326,7 +326,7 @@ def _probe(net: ForecastNet, module: Callable, history: History, spec: WindowSpe
     """
     series = torch.zeros(2, dtype=torch.int64)
     store = history.store.to(net.device)
-    batch = gather(store, spec, series, torch.tensor([1, int(store.length[0])]))
+    batch = cut_windows(store, spec, series, torch.tensor([1, int(store.length[0])]))
     name = getattr(module, "__name__", repr(module))
     expected = (2, spec.horizon, spec.num_targets * net.criterion_.num_parameters)
     try:

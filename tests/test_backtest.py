@@ -11,7 +11,7 @@ from sktime.performance_metrics.forecasting import MeanAbsoluteError, MeanAbsolu
 from sktime.split import ExpandingWindowSplitter, SlidingWindowSplitter
 
 from sktime_tlstm import TransformerLSTMForecaster
-from sktime_tlstm.cutoffs import Backtest
+from sktime_tlstm.cutoffs import MovingCutoffs
 
 ROWS, SEEN = 97, 61
 
@@ -60,8 +60,10 @@ def test_update_predict_equals_the_loop_of_updates(name, columns, with_X, monkey
     forecaster = fitted(y, X, past_covariates=["late"] if with_X else None)
     expected = loop(forecaster, y[SEEN:], SPLITTERS[name], X)
     passes = []
-    forecasts = Backtest.forecasts
-    monkeypatch.setattr(Backtest, "forecasts", lambda *data: passes.append(1) or forecasts(*data))
+    forecasts = MovingCutoffs.forecasts
+    monkeypatch.setattr(
+        MovingCutoffs, "forecasts", lambda *data: passes.append(1) or forecasts(*data)
+    )
     found = forecaster.update_predict(y[SEEN:], SPLITTERS[name], X=X, update_params=False)
     assert passes == [1]
     same = pd.testing.assert_frame_equal
@@ -82,7 +84,7 @@ def test_update_predict_leaves_the_forecaster_as_it_was():
 def test_other_cases_take_sktimes_loop(case, monkeypatch):
     y, X = make_data()
     forecaster = fitted(y, X)
-    monkeypatch.setattr(Backtest, "forecasts", None)
+    monkeypatch.setattr(MovingCutoffs, "forecasts", None)
     fh = {"beyond the horizon": [1, 9], "in-sample": [-1, 1]}.get(case, [1, 2])
     cv = SlidingWindowSplitter(fh=fh, window_length=3, step_length=9)
     result = forecaster.update_predict(
@@ -371,7 +373,7 @@ def test_the_room_behind_the_series_is_given_back(use, monkeypatch):
     y, X = make_data()
     y = y["a"]
     forecaster = fitted(y, X).update(y[SEEN : SEEN + 1], X=X[SEEN : SEEN + 1], update_params=False)
-    store, rest = forecaster._history.store, slice(SEEN + 1, SEEN + 12)
+    store, rest = forecaster._fitted.history.store, slice(SEEN + 1, SEEN + 12)
     cv = ExpandingWindowSplitter(fh=FH, initial_window=3, step_length=2)
     if use == "update_predict":
         forecaster.update_predict(y[rest], cv, X=X[rest], update_params=False)
@@ -385,7 +387,7 @@ def test_the_room_behind_the_series_is_given_back(use, monkeypatch):
         with pytest.raises(TypeError):
             forecaster.update(y[rest], X=X[rest], update_params=True)
     forecaster.update(y[rest], X=X[rest], update_params=False)
-    assert forecaster._history.store.values is store.values
+    assert forecaster._fitted.history.store.values is store.values
 
 
 def test_windows_after_a_gap_are_scored_where_their_rows_agree():

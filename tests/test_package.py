@@ -17,10 +17,10 @@ PACKAGE = Path(sktime_tlstm.__file__).parent
 # room, and so does all of `datasets`: within itself, each imports as it likes.
 ARROWS = {
     "": {"flagship", "forecaster"},
-    "backtest": {"cutoffs", "data.history", "fitted", "fitting"},
+    "backtest": {"cutoffs", "fitted"},
     "calibration": set(),
     "contract": {"data.windows", "nn"},
-    "cutoffs": {"data.history", "data.rows", "model"},
+    "cutoffs": {"data.history", "data.rows", "fitted", "forecasting", "model"},
     "data": set(),
     "data.encoder": {"data.history", "data.rows", "data.scaling"},
     "data.history": {"data.rows", "data.timeline"},
@@ -31,7 +31,7 @@ ARROWS = {
     "data.windows": {"data.history"},
     "datasets": set(),
     "families": {"nn"},
-    "fitted": {"data.timeline"},
+    "fitted": {"data.history", "data.rows", "data.timeline", "forecasting", "model"},
     "fitting": {
         "calibration",
         "data.encoder",
@@ -45,16 +45,15 @@ ARROWS = {
         "nn",
         "options",
     },
+    "forecasting": {"data.history", "families", "model"},
     "flagship": {"forecaster", "nn"},
     "forecaster": {
         "backtest",
-        "data.history",
-        "data.rows",
         "data.timeline",
         "families",
         "fitted",
         "fitting",
-        "model",
+        "forecasting",
         "nn",
         "options",
     },
@@ -84,6 +83,7 @@ FRAMES = {
     "fitted",
     "fitting",
     "forecaster",
+    "forecasting",
 }
 LIBRARIES = {
     "numpy": set(ARROWS) - {"", "nn"},

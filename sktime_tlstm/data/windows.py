@@ -1,4 +1,4 @@
-"""Windows: (series, cutoff) pairs and the one gather that turns a batch of them into tensors."""
+"""Windows: (series, cutoff) pairs and the one cut that turns a batch of them into tensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sktime_tlstm.data.history import SeriesStore
 
-__all__ = ["Batch", "WindowSpec", "gather"]
+__all__ = ["Batch", "WindowSpec", "cut_windows"]
 
 #: The smallest window scale, as a fraction of the spread of the whole (scaled) series.
 MIN_WINDOW_SCALE = 0.05
@@ -133,7 +133,7 @@ class Batch(NamedTuple):
     unit: Tensor
 
 
-def gather(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor) -> Batch:
+def cut_windows(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor) -> Batch:
     """Cut windows out of the store.
 
     Parameters

@@ -10,7 +10,7 @@ from sktime_tlstm.data.encoder import MAX_ARCSINH, FrameEncoder
 from sktime_tlstm.data.rows import Rows, find_timeline, ranges
 from sktime_tlstm.data.scaling import SCALERS, is_categorical, location_scale, numeric_values
 from sktime_tlstm.data.timeline import Timeline
-from sktime_tlstm.data.windows import WindowSpec, gather
+from sktime_tlstm.data.windows import WindowSpec, cut_windows
 
 HORIZON = 5
 EVERY_SCALER = pytest.mark.parametrize("scaler", SCALERS)
@@ -639,8 +639,8 @@ def test_a_tail_is_the_end_of_the_history_with_the_future_behind(past):
         assert kept.tolist() == np.minimum(cutoff, spec.reach).tolist()
         assert tail.lengths.tolist() == (kept + HORIZON).tolist()
         series = torch.arange(2)
-        ours = gather(tail.store, spec, series, torch.tensor(kept))
-        direct = gather(whole.store, spec, series, torch.tensor(cutoff))
+        ours = cut_windows(tail.store, spec, series, torch.tensor(kept))
+        direct = cut_windows(whole.store, spec, series, torch.tensor(cutoff))
         for part in direct.inputs:
             torch.testing.assert_close(ours.inputs[part], direct.inputs[part], rtol=0, atol=0)
         assert torch.equal(ours.loc, direct.loc)

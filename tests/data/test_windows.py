@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, Subset
 
 from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.sampling import WindowDataset, WindowSampler, training_cutoffs
-from sktime_tlstm.data.windows import MIN_WINDOW_SCALE, WindowSpec, gather
+from sktime_tlstm.data.windows import MIN_WINDOW_SCALE, WindowSpec, cut_windows
 
 LENGTHS = (29, 1, 13, 7)
 SPEC = WindowSpec(
@@ -175,7 +175,7 @@ def test_a_batch_equals_windows_built_row_by_row(name):
     spec = SPECS[name]
     store = make_store(spec)
     series, cutoff = every_window(store)
-    batch = gather(store, spec, series, cutoff)
+    batch = cut_windows(store, spec, series, cutoff)
     lengths = batch.inputs["past_lengths"].tolist()
     assert set(batch.inputs) == {"past", "future", "past_lengths"}
     num_windows = sum(LENGTHS) + len(LENGTHS)
@@ -211,9 +211,9 @@ def test_a_window_does_not_depend_on_its_batch(name):
     spec = SPECS[name]
     store = make_store(spec)
     series, cutoff = every_window(store)
-    batch = gather(store, spec, series, cutoff)
+    batch = cut_windows(store, spec, series, cutoff)
     for i in range(len(series)):
-        alone = gather(store, spec, series[i : i + 1], cutoff[i : i + 1])
+        alone = cut_windows(store, spec, series[i : i + 1], cutoff[i : i + 1])
         for part in ("past", "future"):
             torch.testing.assert_close(alone.inputs[part][0], batch.inputs[part][i])
         torch.testing.assert_close(alone.target[0], batch.target[i], equal_nan=True)
@@ -221,15 +221,15 @@ def test_a_window_does_not_depend_on_its_batch(name):
 
 def test_lengths_are_passed_exactly_where_a_context_is_short():
     store = make_store(SPEC)
-    full = gather(store, SPEC, torch.tensor([0, 2]), torch.tensor([7, 11]))
+    full = cut_windows(store, SPEC, torch.tensor([0, 2]), torch.tensor([7, 11]))
     assert "past_lengths" not in full.inputs
-    short = gather(store, SPEC, torch.tensor([0, 2]), torch.tensor([6, 11]))
+    short = cut_windows(store, SPEC, torch.tensor([0, 2]), torch.tensor([6, 11]))
     assert short.inputs["past_lengths"].tolist() == [6, 7]
     assert short.inputs["past_lengths"].dtype == torch.int64
 
 
 def test_an_empty_context_is_one_row_of_zeros():
-    batch = gather(make_store(SPEC), SPEC, torch.tensor([2]), torch.tensor([0]))
+    batch = cut_windows(make_store(SPEC), SPEC, torch.tensor([2]), torch.tensor([0]))
     assert batch.inputs["past_lengths"].tolist() == [1]
     assert not batch.inputs["past"].any()
 
@@ -237,7 +237,7 @@ def test_an_empty_context_is_one_row_of_zeros():
 def test_inputs_are_never_nan():
     store = make_store(SPEC)
     store = replace(store, observed=torch.zeros_like(store.observed))
-    batch = gather(store, SPEC, *every_window(store))
+    batch = cut_windows(store, SPEC, *every_window(store))
     assert all(torch.isfinite(value).all() for value in batch.inputs.values())
     assert batch.target.isnan().all()
 
@@ -275,7 +275,7 @@ def worked_store(values, level=11.0, spread=2.0):
 def test_window_statistics_by_hand(values, norm, loc, scale):
     store = worked_store([*values, 13.0])
     spec = replace(PLAIN, window_norm=norm)
-    batch = gather(store, spec, torch.tensor([0]), torch.tensor([len(values)]))
+    batch = cut_windows(store, spec, torch.tensor([0]), torch.tensor([len(values)]))
     assert batch.loc.item() == pytest.approx(loc)
     assert batch.scale.item() == pytest.approx(scale)
     assert batch.target[0, 0].item() == pytest.approx((13.0 - loc) / scale)
@@ -285,7 +285,7 @@ def test_window_statistics_by_hand(values, norm, loc, scale):
 def test_loc_and_scale_undo_the_normalisation():
     store = make_store(SPEC)
     series, cutoff = torch.tensor([0, 0, 2]), torch.tensor([11, 24, 3])
-    batch = gather(store, SPEC, series, cutoff)
+    batch = cut_windows(store, SPEC, series, cutoff)
     values = batch.loc[:, None] + batch.scale[:, None] * batch.target
     for i in range(3):
         row = int(store.start[series[i]] + cutoff[i])
@@ -299,7 +299,7 @@ def test_a_lag_repeats_its_last_rows_before_the_cutoff():
     # Before the cutoff 0 1 2 3 4 5 6; lag 3 for five steps gives rows 4 5 6 4 5.
     store = worked_store([float(value) for value in range(12)])
     spec = replace(PLAIN, lags=(3,), window_norm=None)
-    future = gather(store, spec, torch.tensor([0]), torch.tensor([7])).inputs["future"][0]
+    future = cut_windows(store, spec, torch.tensor([0]), torch.tensor([7])).inputs["future"][0]
     assert future[:, -2].tolist() == [4, 5, 6, 4, 5]
     assert future[:, -1].tolist() == [1] * 5
 
@@ -307,7 +307,7 @@ def test_a_lag_repeats_its_last_rows_before_the_cutoff():
 def test_a_lag_before_the_first_row_is_zero_and_flagged():
     store = worked_store([2.0, 3.0, 5.0, 7.0])
     spec = replace(PLAIN, lags=(3,), window_norm=None)
-    future = gather(store, spec, torch.tensor([0]), torch.tensor([2])).inputs["future"][0]
+    future = cut_windows(store, spec, torch.tensor([0]), torch.tensor([2])).inputs["future"][0]
     assert future[:, -2].tolist() == [0, 2, 3, 0, 2]
     assert future[:, -1].tolist() == [0, 1, 1, 0, 1]
 
@@ -323,13 +323,13 @@ def test_rows_at_or_after_the_cutoff_reach_the_inputs_only_as_known_covariates(n
     store = make_store(spec)
     series, cutoff = every_window(store)
     for which, rows in zip(series[::3], cutoff[::3], strict=True):
-        before = gather(store, spec, which[None], rows[None])
+        before = cut_windows(store, spec, which[None], rows[None])
         values, observed = store.values.clone(), store.observed.clone()
         later = slice(int(store.start[which] + rows), int(store.start[which] + store.length[which]))
         values[later] += 17.0
         observed[later] ^= True
         changed = replace(store, values=values, observed=observed)
-        after = gather(changed, spec, which[None], rows[None])
+        after = cut_windows(changed, spec, which[None], rows[None])
         assert torch.equal(before.inputs["past"], after.inputs["past"])
         assert torch.equal(before.loc, after.loc)
         assert torch.equal(before.scale, after.scale)
@@ -349,7 +349,10 @@ def test_other_series_reach_nothing(name):
     own[int(store.start[2]) : int(store.start[2] + store.length[2])] = True
     values = torch.where(own[:, None], store.values, 19.0)
     changed = replace(store, values=values, observed=store.observed & own[:, None])
-    before, after = gather(store, spec, series, cutoff), gather(changed, spec, series, cutoff)
+    before, after = (
+        cut_windows(store, spec, series, cutoff),
+        cut_windows(changed, spec, series, cutoff),
+    )
     for part in before.inputs:
         assert torch.equal(before.inputs[part], after.inputs[part])
     assert torch.equal(before.target.isnan(), after.target.isnan())
@@ -357,7 +360,7 @@ def test_other_series_reach_nothing(name):
 
 def test_code_channels_hold_the_codes():
     store = make_store(SPEC)
-    batch = gather(store, SPEC, torch.tensor([0]), torch.tensor([11]))
+    batch = cut_windows(store, SPEC, torch.tensor([0]), torch.tensor([11]))
     _, past_channels, future_channels, _ = zip(*SPEC.codes, strict=True)
     past = batch.inputs["past"][0][:, list(past_channels)]
     assert torch.equal(past, store.values[4:11, 5:7])
@@ -391,8 +394,8 @@ def test_windows_hold_the_identity_and_the_static_covariates_of_their_series():
     static = torch.tensor([[0.5, 1.0], [0.0, 0.0], [-2.0, 3.0], [0.25, 2.0]])
     store = replace(make_store(SPEC), identity=identity, static=static)
     series, cutoff = torch.tensor([2, 0, 1, 0, 3]), torch.tensor([3, 29, 0, 11, 7])
-    inputs = gather(store, told, series, cutoff).inputs
-    plain = gather(store, SPEC, series, cutoff).inputs
+    inputs = cut_windows(store, told, series, cutoff).inputs
+    plain = cut_windows(store, SPEC, series, cutoff).inputs
     assert "static" not in plain
     assert torch.equal(inputs["static"], static[series])
     for part in ("past", "future"):
@@ -414,7 +417,7 @@ def test_the_index_runs_through_series_and_cutoffs():
     pairs = [(0, c) for c in range(3, 26)] + [(2, c) for c in range(5, 11)]
     pairs += [(3, c) for c in range(2, 7)]
     series, cutoff = [torch.tensor(column) for column in zip(*pairs, strict=True)]
-    direct = gather(dataset.store, SPEC, series, cutoff)
+    direct = cut_windows(dataset.store, SPEC, series, cutoff)
     inputs, target = dataset.__getitems__(list(range(34)))
     torch.testing.assert_close(target, direct.target, equal_nan=True, rtol=0, atol=0)
     for part in inputs:
@@ -635,8 +638,8 @@ def test_a_shorter_store_hides_the_rows_behind_and_shares_the_others():
     assert shorter.length.tolist() == [17, 1, 9, 0]
     assert store.length.tolist() == list(LENGTHS)
     series, cutoff = torch.tensor([0, 2]), torch.tensor([15, 7])
-    batch = gather(shorter, SPEC, series, cutoff)
+    batch = cut_windows(shorter, SPEC, series, cutoff)
     assert batch.target[:, 2:].isnan().all()
-    whole = gather(store, SPEC, series, cutoff)
+    whole = cut_windows(store, SPEC, series, cutoff)
     assert torch.equal(batch.inputs["past"], whole.inputs["past"])
     torch.testing.assert_close(batch.target[:, :2], whole.target[:, :2], equal_nan=True)
