@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.fitted import INNER_MTYPES, Fitted, Learn, relative_steps
 from sktime_tlstm.fitting import finetune_model, fit_model, update_model
 from sktime_tlstm.forecasting import forecast, parametric, sample
-from sktime_tlstm.options import check_parameters
+from sktime_tlstm.options import Options, check_parameters
 
 __all__ = ["SkorchForecaster"]
 
@@ -283,12 +283,11 @@ class SkorchForecaster(BaseForecaster):
         self._keep(Fitted(model, history, history.lengths, list(y.index.names), X is not None))
         return self
 
-    def _checked_options(self) -> SimpleNamespace:
+    def _checked_options(self) -> Options:
         """Return all parameters, checked."""
         names = [*SkorchForecaster.get_param_names(), *self.get_param_names()]
         parameters = {name: getattr(self, name) for name in names if hasattr(self, name)}
-        check_parameters(parameters)
-        return SimpleNamespace(**parameters)
+        return Options.checked(parameters)
 
     def _draw_seed(self) -> int:
         if self.random_state is None:
@@ -329,7 +328,7 @@ class SkorchForecaster(BaseForecaster):
         if not hasattr(self, "pretrained_model_"):
             return self._pretrain(y, X, fh)
         options = self._checked_options()
-        options.finetune_epochs = options.max_epochs
+        options = replace(options, finetune_epochs=options.max_epochs)
         seed = self._draw_seed()
         self.pretrained_model_, _ = finetune_model(options, self.pretrained_model_, y, X, seed)
         return self

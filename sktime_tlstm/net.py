@@ -6,7 +6,7 @@ import copy
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRSc
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from sktime_tlstm.contract import construct, embedded, takes, unwrapped, widths
+from sktime_tlstm.contract import construct, one_tensor, prepare, takes, unwrapped
 from sktime_tlstm.data.sampling import WindowDataset, WindowSampler
 from sktime_tlstm.data.windows import WindowSpec
 from sktime_tlstm.nn import Head
@@ -104,7 +104,10 @@ class ForecastNet(NeuralNet):
 
     def initialize_module(self) -> ForecastNet:
         """Build the network, naming a broken contract clearly."""
-        self.module_ = construct(self.module, **self.get_params_for("module"))
+        network = construct(self.module, **self.get_params_for("module"))
+        # asked here once, and not at every step
+        self.shows_target_ = takes(unwrapped(network).forward, "target")
+        self.module_ = network
         return self
 
     def initialize_criterion(self) -> ForecastNet:
@@ -128,7 +131,7 @@ class ForecastNet(NeuralNet):
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Train on a batch, whose targets are shown to networks that take them."""
         inputs, target = batch
-        if takes(unwrapped(self.module_).forward, "target"):
+        if self.shows_target_:
             scaled = target[0] if isinstance(target, tuple) else target
             inputs = {**inputs, "target": scaled}
         return super().train_step_single((inputs, target), **fit_params)
@@ -138,10 +141,7 @@ class ForecastNet(NeuralNet):
         mixed = self.precision == "bf16-mixed"
         kind = torch.device(self.device).type
         with torch.autocast(kind, dtype=torch.bfloat16) if mixed else nullcontext():
-            output = super().infer(x, **fit_params)
-        if not isinstance(output, Tensor):
-            raise TypeError(f"it returned a {type(output).__name__}, expected one tensor")
-        return output.float()
+            return one_tensor(super().infer(x, **fit_params)).float()
 
     def get_loss(self, y_pred, y_true, X=None, training=False) -> Tensor:
         """Return the head's loss; in training with the network's ``auxiliary_loss``, if any."""
@@ -238,8 +238,8 @@ def build_net(
     gradient_clip: float | None,
     lr_schedule: str | None,
     patience: int | None,
-    callbacks: list | None,
-    net_params: dict[str, Any] | None,
+    callbacks: Sequence[Any] | None,
+    net_params: Mapping[str, Any] | None,
     verbose: int,
     **kwargs: Any,
 ) -> ForecastNet:
@@ -255,12 +255,9 @@ def build_net(
     own.append(("early_stopping", stop))
     if verbose == 1:
         own.append(("progress", ProgressLine()))
-    own_widths = widths(module, spec, head)
-    if spec.codes:
-        module_params = {**module_params, "network": module, "spec": spec}
-        module = embedded
+    built, arguments = prepare(module, module_params, spec, head)
     options = {
-        "module": module,
+        "module": built,
         "criterion": head,
         "optimizer": OPTIMIZERS[optimizer],
         "optimizer__weight_decay": weight_decay,
@@ -268,14 +265,14 @@ def build_net(
         "verbose": int(verbose > 1),
         "iterator_train__collate_fn": _whole_batch,
         "iterator_valid__collate_fn": _whole_batch,
-        **{f"module__{name}": value for name, value in {**module_params, **own_widths}.items()},
+        **{f"module__{name}": value for name, value in arguments.items()},
         **kwargs,
         **(net_params or {}),
     }
     return ForecastNet(**options).initialize()
 
 
-def renew_callbacks(net: ForecastNet, callbacks: list | None) -> None:
+def renew_callbacks(net: ForecastNet, callbacks: Sequence[Any] | None) -> None:
     """Put fresh copies of a user's callbacks in the place of those that a net was built with."""
     own = [part for part in net.callbacks if isinstance(part, tuple) and part[0] in OWN_CALLBACKS]
     net.callbacks = [*own, *copy.deepcopy(callbacks or [])]

@@ -12,6 +12,7 @@ from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import Subset
 
+from sktime_tlstm import net as net_module
 from sktime_tlstm.contract import takes, unwrapped
 from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.sampling import WindowDataset
@@ -592,6 +593,18 @@ def test_targets_that_are_counts_are_shown_without_their_unit():
     data.store.values.abs_().mul_(7).round_()
     fit(make_net(Pupil, head=make_head("poisson", None), spec=spec), data, epochs=1)
     assert all(target.shape == (len(target), 3, 2) for _, target in Pupil.shown)
+
+
+def test_whether_a_network_takes_targets_is_asked_once_and_not_at_every_step(monkeypatch):
+    asked = []
+    monkeypatch.setattr(net_module, "takes", lambda *args: asked.append(args) or takes(*args))
+    net = make_net(Pupil)
+    fit(net, epochs=3)
+    assert [name for _, name in asked] == ["target"]
+    for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        Pupil.shown = []
+        fit(twin, epochs=1)
+        assert all(target is not None for _, target in Pupil.shown)
 
 
 def test_networks_that_do_not_take_targets_are_not_shown_any():
