@@ -163,7 +163,7 @@ def _member_seeds(seed: int, number: int) -> list[int]:
 
 def _needs_errors(options: SimpleNamespace, head: Head) -> bool:
     """Whether intervals need errors on held-out windows."""
-    has_quantiles = hasattr(head, "quantile_at") or isinstance(head, DistributionHead)
+    has_quantiles = head.has_quantiles or isinstance(head, DistributionHead)
     return options.calibration != "none" or not has_quantiles
 
 

@@ -154,7 +154,7 @@ class Model:
         own quantile at every level, to be corrected by its calibration.
         """
         parameters, head = forecast.parameters.double(), cast(Any, self.head)
-        if hasattr(head, "quantile_at"):
+        if head.has_quantiles:
             values = head.quantile_at(parameters[..., None, :], level)
         elif isinstance(head, DistributionHead):
             unit = forecast.unit if head.support == "count" else torch.ones_like(forecast.unit)
