@@ -22,7 +22,7 @@ from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.data.windows import WindowSpec, cut_windows
 from sktime_tlstm.model import Model
 from sktime_tlstm.net import ForecastNet, build_net, isolated_random_state, renew_callbacks, train
-from sktime_tlstm.nn import DistributionHead, Head, make_head
+from sktime_tlstm.nn import Head, make_head
 from sktime_tlstm.options import Options, plain, resolve_device
 
 __all__ = ["finetune_model", "fit_model", "update_model"]
@@ -161,8 +161,8 @@ def _member_seeds(seed: int, number: int) -> list[int]:
 
 def _needs_errors(options: Options, head: Head) -> bool:
     """Whether intervals need errors on held-out windows."""
-    has_quantiles = head.has_quantiles or isinstance(head, DistributionHead)
-    return options.calibration != "none" or not has_quantiles
+    knows_spread = head.has_quantiles or head.distribution is not None
+    return options.calibration != "none" or not knows_spread
 
 
 def _make_encoder(options: Options, head: Head, timeline: Timeline, longest: int) -> FrameEncoder:

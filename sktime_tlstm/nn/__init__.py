@@ -11,12 +11,7 @@ from sktime_tlstm.nn.attention import (
     Attention,
     InterpretableMultiHeadAttention,
     MultiHeadAttention,
-    decoder_mask,
-    encoder_mask,
-    extend_mask,
     make_attention,
-    padding_mask,
-    real_steps,
 )
 from sktime_tlstm.nn.attention_lstm import AttentionLSTM, AttentionLSTMState
 from sktime_tlstm.nn.blocks import Cache, DecoderBlock, EncoderBlock, TransformerBlock
@@ -44,6 +39,13 @@ from sktime_tlstm.nn.heads import (
     make_head,
 )
 from sktime_tlstm.nn.inputs import prepare_inputs
+from sktime_tlstm.nn.masks import (
+    decoder_mask,
+    encoder_mask,
+    extend_mask,
+    padding_mask,
+    real_steps,
+)
 from sktime_tlstm.nn.normalization import (
     NORMS,
     AdaptiveLayerNorm,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sktime_tlstm.nn.attention import padding_mask
+from sktime_tlstm.nn.masks import padding_mask
 
 
 def prepare_inputs(

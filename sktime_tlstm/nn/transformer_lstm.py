@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from sktime_tlstm.nn.attention import decoder_mask, encoder_mask, extend_mask, real_steps
 from sktime_tlstm.nn.blocks import (
     BlockStack,
     Cache,
@@ -26,6 +25,7 @@ from sktime_tlstm.nn.inputs import (
     prepare_step,
 )
 from sktime_tlstm.nn.inspection import in_evaluation
+from sktime_tlstm.nn.masks import decoder_mask, encoder_mask, extend_mask, real_steps
 from sktime_tlstm.nn.normalization import make_norm
 from sktime_tlstm.nn.recurrent import LSTMEncoderDecoder, State
 from sktime_tlstm.nn.transformertf import load_transformertf_state_dict
