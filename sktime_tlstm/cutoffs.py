@@ -162,7 +162,7 @@ class MovingCutoffs:
             # A pair for every window and series that has rows by then, ordered by window.
             place, series = np.nonzero(self.cutoffs[part.start : part.stop] >= 0)
             cutoff = self.cutoffs[part.start + place, series] - dropped[series]
-            ahead = models[0].windows(whole.store, series, cutoff)
+            ahead = models[0].ahead(whole.store, series, cutoff)
             bounds = np.searchsorted(place, np.arange(len(part) + 1))
             alike = [part] if len(models) == 1 else [range(number, number + 1) for number in part]
             for group in alike:

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy import stats
+from torch import Tensor
 
-from sktime_tlstm.nn import FAMILIES
+from sktime_tlstm.nn import FAMILIES, Head
 
-__all__ = ["READINGS", "Parametric", "empirical", "quantile", "stacked"]
+__all__ = ["READINGS", "Parametric", "empirical", "quantile", "quantiles", "stacked"]
 
 #: The lowest level whose quantile is computed: below it, scipy's of Student's t are infinite.
 MIN_ALPHA = 1e-100
@@ -116,6 +118,34 @@ class Parametric:
         reading = READINGS[self.family]
         arguments = reading.arguments(self.parameters, self.loc, self.scale)
         return getattr(distributions, reading.skpro)(**arguments, index=index, columns=columns)
+
+
+def quantiles(head: Head, parameters: Tensor, level: Tensor, unit: Tensor) -> Tensor:
+    """Return quantiles of scaled values as a head gives them; its point if it knows none.
+
+    Parameters
+    ----------
+    head : Head
+    parameters : Tensor of shape (..., window, step, num_targets, parameter)
+    level : Tensor broadcastable with (..., window, step, num_targets, alpha)
+        Levels strictly between 0 and 1.
+    unit : Tensor of shape (window, num_targets)
+        Factor from scaled values to counts.
+
+    Returns
+    -------
+    Tensor of shape (..., window, step, num_targets, alpha), float64
+    """
+    parameters = parameters.double()
+    if head.has_quantiles:
+        return head.quantile_at(parameters[..., None, :], level)
+    if head.distribution is None:
+        return head.point(parameters)[..., None] + torch.zeros_like(level)
+    factor = unit if head.support == "count" else torch.ones_like(unit)
+    # (window, num_targets) -> (window, 1, num_targets, 1), beside (..., alpha)
+    factor = factor[:, None, :, None].double()
+    arrays = parameters[..., None, :].numpy(), level.numpy(), factor.numpy()
+    return torch.from_numpy(quantile(head.distribution, *arrays))
 
 
 def quantile(

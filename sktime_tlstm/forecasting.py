@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
-from sktime_tlstm.data.history import PER_SERIES, History, SeriesStore
+from sktime_tlstm.data.history import History
 from sktime_tlstm.families import Parametric
-from sktime_tlstm.model import Forecast, Model
+from sktime_tlstm.model import Model, Windows
 
 __all__ = ["Asked", "forecast", "parametric", "sample"]
 
 #: Rows of history and future that are laid out at once.
 ROWS_AT_ONCE = 2**20
-#: Floats that the sample paths of one group of series may take.
-SAMPLE_BUDGET = 2**25
 
 
 @dataclass(frozen=True)
@@ -45,8 +41,8 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class _Windows:
-    """Windows of a store that forecast some of the rows asked for.
+class _Part:
+    """Some of the rows asked for, and the windows that forecast them.
 
     Parameters
     ----------
@@ -54,22 +50,13 @@ class _Windows:
         Which of the rows asked for.
     window, step : numpy.ndarray of int64, shape (row,)
         Of each row: its window, and its step within the window, from 0.
-    store : SeriesStore
-    series, cutoff : numpy.ndarray of int64, shape (window,)
-    num_future : int
-        Steps that each window forecasts: one where they are in-sample, else whole horizons.
-    first : int or None
-        Number in the history of the store's first series; None where the windows are in-sample.
+    windows : Windows
     """
 
     rows: np.ndarray
     window: np.ndarray
     step: np.ndarray
-    store: SeriesStore
-    series: np.ndarray
-    cutoff: np.ndarray
-    num_future: int
-    first: int | None
+    windows: Windows
 
 
 def forecast(model: Model, asked: Asked, alphas: list[float] | None = None) -> np.ndarray:
@@ -98,8 +85,11 @@ def forecast(model: Model, asked: Asked, alphas: list[float] | None = None) -> n
     levels = () if alphas is None else (len(alphas),)
     scaled = np.zeros((len(asked.step), model.spec.num_targets, *levels))
     for part in _parts(model, asked):
-        steps = _points(model, part) if alphas is None else _quantiles(model, part, alphas)
-        scaled[part.rows] = steps[part.window, part.step]
+        if alphas is None:
+            values = model.points(part.windows)
+        else:
+            values = model.quantiles(part.windows, alphas)
+        scaled[part.rows] = values[part.window, part.step]
     return model.decoded(asked.history, scaled[:, None], asked.series, alphas is not None)[:, 0]
 
 
@@ -118,7 +108,7 @@ def sample(model: Model, asked: Asked, num_samples: int) -> np.ndarray:
     """
     scaled = np.zeros((num_samples, len(asked.step), model.spec.num_targets))
     for part in _parts(model, asked):
-        paths = _paths(model, part, num_samples)
+        paths = model.paths(part.windows, num_samples)
         scaled[:, part.rows] = paths[:, part.window, part.step]
     # (sample, row, num_targets) -> (sample * row, 1, num_targets): windows of one step
     flat = scaled.reshape(-1, 1, model.spec.num_targets)
@@ -134,7 +124,7 @@ def parametric(model: Model, asked: Asked) -> Parametric | None:
     parameters = np.zeros((len(asked.step), model.spec.num_targets, head.num_parameters))
     loc, scale = np.zeros((2, *parameters.shape[:2]))
     for part in _parts(model, asked):
-        ahead = _ahead(model, part)
+        ahead = model.first_horizon(part.windows)
         parameters[part.rows] = ahead.parameters[0, part.window, part.step]
         loc[part.rows], scale[part.rows] = ahead.loc[part.window], ahead.scale[part.window]
     loc = history.loc[asked.series] + history.scale[asked.series] * loc
@@ -145,7 +135,7 @@ def parametric(model: Model, asked: Asked) -> Parametric | None:
 # From rows to windows.
 
 
-def _parts(model: Model, asked: Asked) -> Iterator[_Windows]:
+def _parts(model: Model, asked: Asked) -> Iterator[_Part]:
     """Yield the windows that forecast the rows, those of the past and then of the future."""
     past = np.flatnonzero(asked.step <= 0)
     if len(past):
@@ -154,7 +144,7 @@ def _parts(model: Model, asked: Asked) -> Iterator[_Windows]:
         yield from _out_of_sample(model, asked)
 
 
-def _in_sample(asked: Asked, rows: np.ndarray) -> _Windows:
+def _in_sample(asked: Asked, rows: np.ndarray) -> _Part:
     """Return windows whose first step is the row asked for, one a row."""
     series, step = asked.series[rows], asked.step[rows]
     cutoff = asked.cutoff[series] + step - 1
@@ -166,11 +156,11 @@ def _in_sample(asked: Asked, rows: np.ndarray) -> _Windows:
             f"observations{name}. Pass steps of at least {1 - seen}."
         )
     window = np.arange(len(rows))
-    store = asked.history.store
-    return _Windows(rows, window, np.zeros_like(window), store, series, cutoff, 1, None)
+    windows = Windows(asked.history.store, series, cutoff, 1, None)
+    return _Part(rows, window, np.zeros_like(window), windows)
 
 
-def _out_of_sample(model: Model, asked: Asked) -> Iterator[_Windows]:
+def _out_of_sample(model: Model, asked: Asked) -> Iterator[_Part]:
     """Yield windows behind each cutoff, of some of the series at a time, with X in its place."""
     future = asked.step > 0
     # Whole horizons: a step sees the same covariates and calendar whatever else is asked.
@@ -192,116 +182,5 @@ def _out_of_sample(model: Model, asked: Asked) -> Iterator[_Windows]:
             X_rows,
         )
         window, step = asked.series[rows] - begin, asked.step[rows] - 1
-        every = np.arange(len(cutoff))
-        yield _Windows(rows, window, step, tail.store, every, cutoff, num_future, begin)
-
-
-# From windows to scaled forecasts of all their steps.
-
-
-def _ahead(model: Model, part: _Windows) -> Forecast:
-    """Forecast the first horizon of every window; in-sample its first step alone."""
-    num_steps = min(part.num_future, model.spec.horizon)
-    return model.windows(part.store, part.series, part.cutoff, num_steps)
-
-
-def _points(model: Model, part: _Windows) -> np.ndarray:
-    """Return the points (window, num_future, target)."""
-    if part.num_future <= model.spec.horizon:
-        return model.read(_ahead(model, part), None)
-    return _roll(model, part.store, part.cutoff, part.num_future, None)
-
-
-def _quantiles(model: Model, part: _Windows, alphas: list[float]) -> np.ndarray:
-    """Return quantiles (window, num_future, target, alpha), beyond the horizon those of paths."""
-    direct, horizon = model.read(_ahead(model, part), alphas), model.spec.horizon
-    if part.num_future <= horizon:
-        return direct
-    groups = _path_groups(model, part, model.num_samples)
-    beyond = [np.quantile(paths[:, :, horizon:], alphas, axis=0) for paths in groups]
-    # of every group (alpha, series, step, target) -> (series, step, target, alpha)
-    return np.concatenate([direct, np.moveaxis(np.concatenate(beyond, axis=1), 0, -1)], axis=1)
-
-
-def _paths(model: Model, part: _Windows, num_samples: int) -> np.ndarray:
-    """Draw paths (sample, window, num_future, target)."""
-    if part.first is not None:
-        return np.concatenate(list(_path_groups(model, part, num_samples)), axis=1)
-    rng = np.random.default_rng([model.seed, len(part.store)])
-    level = torch.from_numpy(_stratified(rng, num_samples, len(part.series)).T)
-    # (window, 1, target, sample) -> (sample, window, 1, target)
-    return np.moveaxis(model.quantile(_ahead(model, part), level).numpy(), -1, 0)
-
-
-def _path_groups(model: Model, part: _Windows, num_samples: int) -> Iterator[np.ndarray]:
-    """Yield paths (sample, series, num_future, target), those of a few series at a time.
-
-    A path takes one quantile level for each horizon, the same for all targets of a series, so
-    that its steps depend on each other; every later horizon sees the path so far. Series are
-    independent. The levels are stratified over paths.
-    """
-    store, first = part.store, part.first or 0
-    blocks = -(-part.num_future // model.spec.horizon)
-    floats = num_samples * int(store.length.max()) * store.values.shape[1]
-    at_once = max(1, SAMPLE_BUDGET // floats)
-    for begin in range(0, len(store), at_once):
-        series = np.arange(begin, min(begin + at_once, len(store)))
-        seeds = [np.random.default_rng([model.seed, first + number]) for number in series.tolist()]
-        drawn = np.stack([_stratified(rng, num_samples, blocks) for rng in seeds], axis=1)
-        # (sample, series, block) -> (sample * series, block), beside the copies of the series
-        levels = torch.from_numpy(drawn).flatten(0, 1)
-        cutoff = np.tile(part.cutoff[series], num_samples)
-        copies = _copies(store, series, num_samples)
-        paths = _roll(model, copies, cutoff, part.num_future, levels)
-        yield paths.reshape(num_samples, len(series), part.num_future, -1)
-
-
-def _copies(store: SeriesStore, series: np.ndarray, number: int) -> SeriesStore:
-    """Return a store that holds some of the series several times, one copy after the other."""
-    length = store.length[series].repeat(number)
-    source = torch.cat([_rows(store, which) for which in series.tolist()]).repeat(number)
-    single = {name: getattr(store, name) for name in ("calendar_start", *PER_SERIES)}
-    return replace(
-        store,
-        values=store.values[source],
-        observed=store.observed[source],
-        start=length.cumsum(0) - length,
-        length=length,
-        **{name: torch.cat([values[series]] * number) for name, values in single.items()},
-    )
-
-
-def _roll(
-    model: Model, store: SeriesStore, cutoff: np.ndarray, num_future: int, levels: Tensor | None
-) -> np.ndarray:
-    """Forecast horizon after horizon of all series, each seeing the ones before as if observed.
-
-    ``levels`` (series, block) are the quantile levels to follow; None for the point forecast.
-    Returns an array (series, num_future, target).
-    """
-    targets = model.spec.num_targets
-    values, observed = store.values.clone(), store.observed.clone()
-    rolled = replace(store, values=values, observed=observed)
-    series, blocks = np.arange(len(cutoff)), []
-    for number, begin in enumerate(range(0, num_future, model.spec.horizon)):
-        ahead = model.windows(rolled, series, cutoff + begin)
-        if levels is None:
-            block = model.point(ahead)
-        else:
-            block = model.quantile(ahead, levels[:, number, None])[..., 0]
-        row = store.start + torch.from_numpy(cutoff + begin)
-        row = row[:, None] + torch.arange(block.shape[1])  # (series, horizon), rows of the store
-        values[row, :targets], observed[row, :targets] = block.float(), True
-        blocks.append(block)
-    return torch.cat(blocks, dim=1).numpy()
-
-
-def _stratified(rng: np.random.Generator, number: int, columns: int) -> np.ndarray:
-    """Return uniform numbers (number, columns), one from every stratum in each column."""
-    draws = [(rng.permutation(number) + rng.random(number)) / number for _ in range(columns)]
-    return np.stack(draws, axis=1)
-
-
-def _rows(store: SeriesStore, series: int) -> Tensor:
-    start = int(store.start[series])
-    return torch.arange(start, start + int(store.length[series]))
+        windows = Windows(tail.store, np.arange(len(cutoff)), cutoff, num_future, begin)
+        yield _Part(rows, window, step, windows)

@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sktime_tlstm import families
-from sktime_tlstm.calibration import Calibration, calibration_windows
+from sktime_tlstm.calibration import Calibration, calibration_windows, quantiles
 from sktime_tlstm.data.encoder import FrameEncoder
-from sktime_tlstm.data.history import History, SeriesStore
+from sktime_tlstm.data.history import PER_SERIES, History, SeriesStore
 from sktime_tlstm.data.windows import WindowSpec, cut_windows
 from sktime_tlstm.net import ForecastNet
-from sktime_tlstm.nn import Head, QuantileHead
+from sktime_tlstm.nn import Head
 
-__all__ = ["Forecast", "Model"]
+__all__ = ["Forecast", "Model", "Windows"]
 
 #: Windows in one forward pass of a forecast: on a CPU few, whose layers stay in its caches.
 WINDOWS_PER_PASS = {"cpu": 128, "else": 1024}
+#: Floats that the sample paths of one group of series may take.
+SAMPLE_BUDGET = 2**25
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Places in a store to forecast from, and how far.
+
+    Parameters
+    ----------
+    store : SeriesStore
+        With rows for all steps that are forecast, if these are more than one.
+    series, cutoff : numpy.ndarray of int64, shape (window,)
+    num_future : int
+        Steps that each window forecasts: one in-sample, else whole horizons.
+    first : int or None
+        Number of the store's first series among all; None where the windows are in-sample. Others
+        are one for each series of the store.
+    """
+
+    store: SeriesStore
+    series: np.ndarray
+    cutoff: np.ndarray
+    num_future: int
+    first: int | None
 
 
 @dataclass(frozen=True)
@@ -83,14 +108,14 @@ class Model:
         """The head of every member."""
         return self.members[0].criterion_
 
-    def windows(
+    def ahead(
         self,
         store: SeriesStore,
         series: np.ndarray,
         cutoff: np.ndarray,
         num_steps: int | None = None,
     ) -> Forecast:
-        """Forecast windows by one forward pass of every member.
+        """Forecast the horizon behind each cutoff by one forward pass of every member.
 
         Parameters
         ----------
@@ -131,39 +156,12 @@ class Model:
         """
         # (alpha,) or (window, alpha) -> (window, 1, 1, alpha): the same for all steps and targets
         level = level.double().expand(len(forecast.loc), -1)[:, None, None]
-        if self.calibration is None:
-            values = self._normalised(forecast, level)
-        else:
-            grid = torch.tensor(self.calibration.levels, dtype=torch.float64)
-            corrections = self.calibration.corrections[: forecast.parameters.shape[2]]
-            table = self._normalised(forecast, grid) + corrections
-            values = QuantileHead(self.calibration.levels).quantile_at(table[..., None, :], level)
+        parameters, unit = forecast.parameters, forecast.unit
+        values = quantiles(self.head, parameters, level, unit, self.calibration)
         # Rounding could still swap quantiles at neighbouring levels by a last digit.
         order = level.argsort(dim=-1).expand_as(values)
         ascending = values.gather(-1, order).cummax(dim=-1).values
         return forecast.undo(ascending.gather(-1, order.argsort(dim=-1)))
-
-    def _normalised(self, forecast: Forecast, level: Tensor) -> Tensor:
-        """Return the networks' own quantiles, averaged over members.
-
-        ``level`` broadcasts with (window, horizon, num_targets, alpha). A point forecast is its
-        own quantile at every level, to be corrected by its calibration.
-        """
-        parameters, head = forecast.parameters.double(), self.head
-        if head.has_quantiles:
-            values = head.quantile_at(parameters[..., None, :], level)
-        elif head.distribution is not None:
-            unit = forecast.unit if head.support == "count" else torch.ones_like(forecast.unit)
-            # (window, num_targets) -> (window, 1, num_targets, 1), beside (..., alpha)
-            unit = unit[:, None, :, None].double()
-            values = torch.from_numpy(
-                families.quantile(
-                    head.distribution, parameters[..., None, :].numpy(), level.numpy(), unit.numpy()
-                )
-            )
-        else:
-            values = head.point(parameters)[..., None] + torch.zeros_like(level)
-        return values.mean(0)
 
     def errors(self, store: SeriesStore, series: np.ndarray, cutoff: np.ndarray) -> np.ndarray:
         """Return ``target - quantile``, normalised, at the levels of calibrations.
@@ -173,10 +171,11 @@ class Model:
         numpy.ndarray of float32, shape (window, horizon, num_targets, level)
             NaN where the target is not observed.
         """
-        forecast = self.windows(store, series, cutoff)
+        forecast = self.ahead(store, series, cutoff)
         batch = cut_windows(store, self.spec, torch.from_numpy(series), torch.from_numpy(cutoff))
-        quantiles = self._normalised(forecast, torch.tensor(Calibration.levels).double())
-        return (batch.target.cpu()[..., None] - quantiles).float().numpy()
+        level = torch.tensor(Calibration.levels).double()
+        values = quantiles(self.head, forecast.parameters, level, forecast.unit, None)
+        return (batch.target.cpu()[..., None] - values).float().numpy()
 
     def adapted(self, store: SeriesStore, lengths: np.ndarray, new_rows: np.ndarray) -> list[Model]:
         """Return the model after each of several updates, its calibration extended by the errors.
@@ -232,3 +231,114 @@ class Model:
         if alphas is None:
             return self.point(forecast).numpy()
         return self.quantile(forecast, torch.tensor(alphas, dtype=torch.float64)).numpy()
+
+    # Any number of steps, scaled.
+
+    def points(self, windows: Windows) -> np.ndarray:
+        """Return the points (window, num_future, target), beyond the horizon by recursion."""
+        if windows.num_future <= self.spec.horizon:
+            return self.point(self.first_horizon(windows)).numpy()
+        return self._roll(windows.store, windows.cutoff, windows.num_future, None)
+
+    def quantiles(self, windows: Windows, alphas: list[float]) -> np.ndarray:
+        """Return quantiles (window, num_future, target, alpha), beyond the horizon of paths."""
+        forecast, horizon = self.first_horizon(windows), self.spec.horizon
+        direct = self.quantile(forecast, torch.tensor(alphas, dtype=torch.float64)).numpy()
+        if windows.num_future <= horizon:
+            return direct
+        groups = self._path_groups(windows, self.num_samples)
+        beyond = [np.quantile(paths[:, :, horizon:], alphas, axis=0) for paths in groups]
+        # of all groups (alpha, series, step, target) -> (series, step, target, alpha)
+        return np.concatenate([direct, np.moveaxis(np.concatenate(beyond, axis=1), 0, -1)], axis=1)
+
+    def paths(self, windows: Windows, num_samples: int) -> np.ndarray:
+        """Draw paths (sample, window, num_future, target).
+
+        In-sample windows are independent of each other, and drawn alike whichever are asked for.
+        """
+        if windows.first is not None:
+            return np.concatenate(list(self._path_groups(windows, num_samples)), axis=1)
+        places = zip(windows.series.tolist(), windows.cutoff.tolist(), strict=True)
+        draws = [np.random.default_rng([self.seed, *place]) for place in places]
+        level = torch.from_numpy(
+            np.stack([_stratified(rng, num_samples, 1)[:, 0] for rng in draws])
+        )  # (window, sample)
+        # (window, 1, target, sample) -> (sample, window, 1, target)
+        return np.moveaxis(self.quantile(self.first_horizon(windows), level).numpy(), -1, 0)
+
+    def first_horizon(self, windows: Windows) -> Forecast:
+        """Forecast the steps of windows that lie within the horizon."""
+        num_steps = min(windows.num_future, self.spec.horizon)
+        return self.ahead(windows.store, windows.series, windows.cutoff, num_steps)
+
+    def _path_groups(self, windows: Windows, num_samples: int) -> Iterator[np.ndarray]:
+        """Yield paths (sample, series, num_future, target), those of a few series at a time.
+
+        A path takes one quantile level for each horizon, the same for all targets of a series, so
+        that its steps depend on each other; every later horizon sees the path so far. Series are
+        independent. The levels are stratified over paths.
+        """
+        store, first = windows.store, windows.first or 0
+        blocks = -(-windows.num_future // self.spec.horizon)
+        floats = num_samples * int(store.length.max()) * store.values.shape[1]
+        at_once = max(1, SAMPLE_BUDGET // floats)
+        for begin in range(0, len(store), at_once):
+            series = np.arange(begin, min(begin + at_once, len(store)))
+            seeds = [np.random.default_rng([self.seed, first + one]) for one in series.tolist()]
+            drawn = np.stack([_stratified(rng, num_samples, blocks) for rng in seeds], axis=1)
+            # (sample, series, block) -> (sample * series, block), beside the copies of the series
+            levels = torch.from_numpy(drawn).flatten(0, 1)
+            cutoff = np.tile(windows.cutoff[series], num_samples)
+            copies = _copies(store, series, num_samples)
+            paths = self._roll(copies, cutoff, windows.num_future, levels)
+            yield paths.reshape(num_samples, len(series), windows.num_future, -1)
+
+    def _roll(
+        self, store: SeriesStore, cutoff: np.ndarray, num_future: int, levels: Tensor | None
+    ) -> np.ndarray:
+        """Forecast horizon after horizon of all series, each as if the ones before were observed.
+
+        ``levels`` (series, block) are the quantile levels to follow; None for the point forecast.
+        Returns an array (series, num_future, target).
+        """
+        targets = self.spec.num_targets
+        values, observed = store.values.clone(), store.observed.clone()
+        rolled = replace(store, values=values, observed=observed)
+        series, blocks = np.arange(len(cutoff)), []
+        for number, begin in enumerate(range(0, num_future, self.spec.horizon)):
+            forecast = self.ahead(rolled, series, cutoff + begin)
+            if levels is None:
+                block = self.point(forecast)
+            else:
+                block = self.quantile(forecast, levels[:, number, None])[..., 0]
+            row = store.start + torch.from_numpy(cutoff + begin)
+            row = row[:, None] + torch.arange(block.shape[1])  # (series, horizon), of the store
+            values[row, :targets], observed[row, :targets] = block.float(), True
+            blocks.append(block)
+        return torch.cat(blocks, dim=1).numpy()
+
+
+def _copies(store: SeriesStore, series: np.ndarray, number: int) -> SeriesStore:
+    """Return a store that holds some of the series several times, one copy after the other."""
+    length = store.length[series].repeat(number)
+    source = torch.cat([_rows(store, which) for which in series.tolist()]).repeat(number)
+    single = {name: getattr(store, name) for name in ("calendar_start", *PER_SERIES)}
+    return replace(
+        store,
+        values=store.values[source],
+        observed=store.observed[source],
+        start=length.cumsum(0) - length,
+        length=length,
+        **{name: torch.cat([values[series]] * number) for name, values in single.items()},
+    )
+
+
+def _stratified(rng: np.random.Generator, number: int, columns: int) -> np.ndarray:
+    """Return uniform numbers (number, columns), one from every stratum in each column."""
+    draws = [(rng.permutation(number) + rng.random(number)) / number for _ in range(columns)]
+    return np.stack(draws, axis=1)
+
+
+def _rows(store: SeriesStore, series: int) -> Tensor:
+    start = int(store.start[series])
+    return torch.arange(start, start + int(store.length[series]))

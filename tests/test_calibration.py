@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sktime_tlstm import TransformerLSTMForecaster, fitting
-from sktime_tlstm.calibration import MIN_ERRORS, Calibration
+from sktime_tlstm.calibration import MIN_ERRORS, Calibration, quantiles
 from sktime_tlstm.fitting import CALIBRATION_WINDOWS
 
 LEVELS = np.array(Calibration.levels)
@@ -124,6 +124,12 @@ def test_extending_by_more_than_the_capacity_keeps_the_latest():
     assert longer.errors[:, 0, 0, 0].tolist() == [3, 4]
 
 
+def uncorrected(model, forecast, levels):
+    """Return the networks' own quantiles (window, step, target, level), normalised."""
+    level = torch.tensor(levels, dtype=torch.float64)
+    return quantiles(model.head, forecast.parameters, level, forecast.unit, None)
+
+
 # In fit.
 
 
@@ -166,9 +172,9 @@ def test_a_calibrated_forecast_is_the_networks_plus_the_corrections(loss):
     y = series().round()
     forecaster = tiny(loss=loss, scaler="mean", calibration="conformal").fit(y, fh=[1, 2, 3])
     model, history = forecaster._fitted.model, forecaster._fitted.history
-    forecast = model.windows(history.store, np.zeros(1, np.int64), np.array([len(y)]))
-    own = model._normalised(forecast, torch.tensor(LEVELS))
-    table = np.sort((own + model.calibration.corrections).numpy()[0, :, 0], axis=-1)
+    forecast = model.ahead(history.store, np.zeros(1, np.int64), np.array([len(y)]))
+    plain = uncorrected(model, forecast, LEVELS)
+    table = np.sort((plain + model.calibration.corrections).numpy()[0, :, 0], axis=-1)
     expected = history.scale[0, 0] * (
         forecast.loc.double().numpy() + forecast.scale.double().numpy() * table
     )
@@ -224,9 +230,9 @@ def test_adaptive_learns_the_windows_that_end_with_the_new_rows(rows, cutoffs):
     both = np.concatenate([before, new])[-CALIBRATION_WINDOWS:]
     np.testing.assert_allclose(errors_of(forecaster), both, rtol=1e-5, atol=1e-6)
     # by hand: the first error of the last window at the median, in units of its window
-    forecast = model.windows(history.store, np.zeros(1, np.int64), np.array(cutoffs[-1:]))
+    forecast = model.ahead(history.store, np.zeros(1, np.int64), np.array(cutoffs[-1:]))
     truth = float(history.store.values[cutoffs[-1], 0])
-    median = float(model._normalised(forecast, torch.tensor([0.5]))[0, 0, 0, 0])
+    median = float(uncorrected(model, forecast, [0.5])[0, 0, 0, 0])
     expected = (truth - float(forecast.loc[0, 0])) / float(forecast.scale[0, 0]) - median
     assert both[-1, 0, 0, 11] == pytest.approx(expected, rel=1e-4, abs=1e-5)
 

@@ -12,7 +12,7 @@ from sktime.split import SlidingWindowSplitter
 from sktime.transformations.hierarchical.aggregate import Aggregator
 from torch import nn
 
-from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster, forecasting
+from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
 from sktime_tlstm import model as models
 from sktime_tlstm.net import ForecastNet
 from sktime_tlstm.nn import EmbeddedNetwork
@@ -415,7 +415,7 @@ def test_a_series_is_forecast_alone_as_among_others(embedding, monkeypatch):
     }
     together = {name: answer() for name, answer in answers.items()}
     monkeypatch.setattr(models, "WINDOWS_PER_PASS", {"cpu": 1})
-    monkeypatch.setattr(forecasting, "SAMPLE_BUDGET", 1)
+    monkeypatch.setattr(models, "SAMPLE_BUDGET", 1)
     passes = count_passes(monkeypatch)
     for name, answer in answers.items():
         np.testing.assert_allclose(answer(), together[name], rtol=1e-4, atol=1e-4, err_msg=name)

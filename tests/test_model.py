@@ -361,7 +361,7 @@ def test_the_size_of_passes_and_groups_changes_nothing(monkeypatch, alphas):
     world = World()
     found = world.forecast([-1, 0, 1, 4, 12], alphas)
     monkeypatch.setattr(models, "WINDOWS_PER_PASS", {"cpu": 2})
-    monkeypatch.setattr(forecasting, "SAMPLE_BUDGET", 1)
+    monkeypatch.setattr(models, "SAMPLE_BUDGET", 1)
     monkeypatch.setattr(forecasting, "ROWS_AT_ONCE", 1)
     np.testing.assert_allclose(world.forecast([-1, 0, 1, 4, 12], alphas), found, rtol=1e-6)
 
@@ -494,3 +494,15 @@ def test_corrections_of_an_ensemble_are_those_of_its_mean():
 def test_a_trained_network_of_the_package_forecasts_too():
     world = World(module=AttentionLSTM)
     assert world.forecast([-1, 1, 12], ALPHAS).shape == (3, 3, 2, len(ALPHAS))
+
+
+def test_in_sample_draws_do_not_depend_on_the_other_rows_asked_for():
+    world = World()
+    series, step = np.array([1, 0, 1, 0]), np.array([-3, 0, -8, -11])
+    together = sample(world.model, world.asked(series, step, None), 13)
+    for row in range(len(step)):
+        asked = world.asked(series[row : row + 1], step[row : row + 1], None)
+        alone = sample(world.model, asked, 13)
+        np.testing.assert_allclose(together[:, row], alone[:, 0], rtol=1e-6)
+    order = together[..., 0].argsort(axis=0)
+    assert (order[:, 0] != order[:, 1]).any()  # rows are independent

@@ -18,7 +18,7 @@ PACKAGE = Path(sktime_tlstm.__file__).parent
 ARROWS = {
     "": {"flagship", "forecaster"},
     "backtest": {"cutoffs", "fitted"},
-    "calibration": set(),
+    "calibration": {"families", "nn"},
     "contract": {"data.windows", "nn"},
     "cutoffs": {"data.history", "data.rows", "fitted", "forecasting", "model"},
     "data": set(),
@@ -34,6 +34,7 @@ ARROWS = {
     "fitted": {"data.history", "data.rows", "data.timeline", "forecasting", "model"},
     "fitting": {
         "calibration",
+        "contract",
         "data.encoder",
         "data.history",
         "data.rows",

@@ -309,7 +309,7 @@ def test_a_scaler_that_shifts_does_not_go_with_positive_targets(loss, scaler, mo
 def test_windows_of_positive_targets_are_never_shifted(loss, window_norm):
     forecaster = fitted(loss, window_norm=window_norm)
     model, history = forecaster._fitted.model, forecaster._fitted.history
-    forecast = model.windows(history.store, np.zeros(1, np.int64), np.array([ROWS]))
+    forecast = model.ahead(history.store, np.zeros(1, np.int64), np.array([ROWS]))
     assert forecast.loc.item() == 0
     assert (history.loc == 0).all()
     assert (forecaster.predict() > 0).all()

@@ -83,9 +83,17 @@ class SeriesStore:
 
 @dataclass
 class Room:
-    """How much of a store's tensors is in use, known to all histories that share them."""
+    """How much of a store's tensors is in use, known to all histories that share them.
 
-    lengths: np.ndarray
+    Parameters
+    ----------
+    latest : object
+        The mark of the history whose rows are the latest: only behind these there is room.
+    calendar_rows : int
+        Number of calendar rows that are computed.
+    """
+
+    latest: object
     calendar_rows: int
 
 
@@ -109,6 +117,8 @@ class History:
         Scaling of the targets, fixed when a series is first seen.
     store : SeriesStore
     room : Room
+    mark : object
+        Tells it from the other histories that share the room.
     """
 
     timeline: Timeline
@@ -119,6 +129,7 @@ class History:
     scale: np.ndarray
     store: SeriesStore
     room: Room
+    mark: object
 
     @classmethod
     def blank(
@@ -171,8 +182,8 @@ class History:
             identity=torch.zeros(number),
         )
         blank = np.zeros((number, num_targets))
-        used = Room(lengths.astype(np.int64), calendar_rows)
-        return cls(timeline, time_features, keys, first, blank, blank + 1, store, used)
+        used = Room(object(), calendar_rows)
+        return cls(timeline, time_features, keys, first, blank, blank + 1, store, used, used.latest)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -248,7 +259,7 @@ class History:
             append
             and len(first) == len(self.first)
             and (first == self.first).all()
-            and (self.lengths == self.room.lengths).all()  # nobody else uses the room
+            and self.mark is self.room.latest  # nobody else uses the room
             and (lengths <= np.diff(self.store.start.numpy(), append=len(self.store.values))).all()
             and needed <= len(self.store.calendar)
         )
@@ -260,9 +271,8 @@ class History:
 
     def give_back(self, later: History) -> None:
         """Take back the room that a ``later`` history used, which nobody needs any more."""
-        latest = later.room.lengths.ctypes.data == later.store.length.data_ptr()
-        if later.room is self.room and latest:
-            self.room.lengths = self.lengths
+        if later.room is self.room and later.mark is self.room.latest:
+            self.room.latest = self.mark
 
     def _appended(self, lengths: np.ndarray, calendar_rows: int) -> History:
         changed = np.flatnonzero(lengths > self.lengths)
@@ -277,8 +287,9 @@ class History:
             features = self.timeline.features(low + filled, ahead - filled, self.time_features)
             self.store.calendar[filled:ahead] = torch.from_numpy(features)
             self.room.calendar_rows = ahead
-        self.room.lengths = lengths
-        return replace(self, store=replace(self.store, length=torch.from_numpy(lengths)))
+        self.room.latest = object()
+        store = replace(self.store, length=torch.from_numpy(lengths))
+        return replace(self, store=store, mark=self.room.latest)
 
     def _moved(self, first: np.ndarray, lengths: np.ndarray, keys, horizon: int) -> History:
         old, store = len(self.first), self.store
