@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from sktime.utils.validation.forecasting import check_alpha, check_scoring
 
 from sktime_tlstm.cutoffs import MovingCutoffs
 from sktime_tlstm.fitted import INNER_MTYPES, Fitted, Learn, plain_steps, relative_steps
+from sktime_tlstm.progress import ProgressLine
 
 __all__ = ["Layout", "Wanted", "backtest", "moving_cutoffs", "wanted"]
 
@@ -349,9 +349,8 @@ def _score(metric: Any, y_test: Frame, forecast: Frame, y_train: Frame) -> float
 
 def _shown(windows: Iterable[Any], number: int) -> Iterator[Any]:
     """Yield windows, and write one line that follows them."""
-    begin = time.perf_counter()
+    line = ProgressLine()
     for count, window in enumerate(windows, start=1):
         yield window
-        sys.stdout.write(f"\rwindow {count}/{number}, {time.perf_counter() - begin:.1f} s")
-        sys.stdout.flush()
-    sys.stdout.write("\n")
+        line.show(f"window {count}/{number}")
+    line.end()

@@ -315,8 +315,15 @@ def _probe(net: ForecastNet, module: Callable, history: History, spec: WindowSpe
     store = history.store.to(net.device)
     series = torch.zeros(2, dtype=torch.int64)
     batch = cut_windows(store, spec, series, torch.tensor([1, int(store.length[0])]))
-    with isolated_random_state(net.seed):
-        probe(module, net.outputs, batch.inputs, spec, net.criterion_)
+    with isolated_random_state(net.seed, net.compile):
+        # not `outputs`: in inference mode torch hides autocast from what watches random numbers
+        probe(
+            module,
+            lambda inputs: net.evaluation_step((inputs, None)),
+            batch.inputs,
+            spec,
+            net.criterion_,
+        )
 
 
 def _train(

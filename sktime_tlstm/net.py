@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, cast
 
 import torch
@@ -20,6 +18,8 @@ from sktime_tlstm.contract import construct, one_tensor, prepare, takes, unwrapp
 from sktime_tlstm.data.sampling import WindowDataset, WindowSampler
 from sktime_tlstm.data.windows import WindowSpec
 from sktime_tlstm.nn import Head
+from sktime_tlstm.nn.randomness import OwnRandomness, active_randomness, seeded_globally
+from sktime_tlstm.progress import ProgressLine
 
 __all__ = [
     "LR_SCHEDULES",
@@ -99,7 +99,7 @@ class ForecastNet(NeuralNet):
 
     def initialize(self) -> ForecastNet:
         """Initialise all parts under the net's own seed."""
-        with isolated_random_state(self.seed):
+        with isolated_random_state(self.seed, self.compile):
             return super().initialize()
 
     def initialize_module(self) -> ForecastNet:
@@ -164,7 +164,7 @@ class ForecastNet(NeuralNet):
         if iterator is None:
             return
         losses, sizes = [], []
-        for batch in iterator:
+        for batch in full_speed_if_nothing_is_drawn(iter(iterator)):
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             losses.append(step["loss"].detach())
@@ -205,12 +205,12 @@ class Schedule(LRScheduler):
         return {**vars(self), "lr_scheduler_": None}
 
 
-class ProgressLine(Callback):
-    """Writes one line that follows the training, overwritten after every epoch."""
+class TrainingProgress(Callback):
+    """Shows epoch and losses on one line."""
 
     def on_train_begin(self, net, **kwargs):
-        """Note the time and how many epochs there were before."""
-        self.start_, self.before_ = time.perf_counter(), len(net.history)
+        """Begin the line, and note how many epochs there were before."""
+        self.line_, self.before_ = ProgressLine(), len(net.history)
 
     def on_epoch_end(self, net, **kwargs):
         """Rewrite the line."""
@@ -218,14 +218,11 @@ class ProgressLine(Callback):
         losses = [
             f"{name} {last[name]:.4f}" for name in ("train_loss", "valid_loss") if name in last
         ]
-        seconds = time.perf_counter() - self.start_
-        epoch = f"epoch {len(net.history) - self.before_}/{net.max_epochs}"
-        sys.stdout.write("\r" + ", ".join([epoch, *losses, f"{seconds:.1f} s"]))
-        sys.stdout.flush()
+        self.line_.show(f"epoch {len(net.history) - self.before_}/{net.max_epochs}", *losses)
 
     def on_train_end(self, net, **kwargs):
         """End the line."""
-        sys.stdout.write("\n")
+        self.line_.end()
 
 
 def build_net(
@@ -255,7 +252,7 @@ def build_net(
     )
     own.append(("early_stopping", stop))
     if verbose == 1:
-        own.append(("progress", ProgressLine()))
+        own.append(("progress", TrainingProgress()))
     built, arguments = prepare(module, module_params, spec, head)
     options = {
         "module": built,
@@ -307,7 +304,7 @@ def train(
             f"Got no whole batch from {dataset.windows_per_epoch} windows with batches of "
             f"{net.batch_size} and drop_last. Pass a smaller batch_size, or no drop_last."
         )
-    with isolated_random_state(seed):
+    with isolated_random_state(seed, net.compile):
         schedule = _schedule(lr_schedule, lr, steps)
         net.set_params(max_epochs=epochs, lr=lr, seed=seed, callbacks__lr_schedule=schedule)
         net.partial_fit((dataset, validation))
@@ -326,10 +323,27 @@ def _silent(*args: Any, **kwargs: Any) -> None:
     """Print nothing."""
 
 
-@contextmanager
-def isolated_random_state(seed: int) -> Iterator[None]:
-    """Seed torch within the block; leave its global random state as it was."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
+def full_speed_if_nothing_is_drawn(batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield the batches of an epoch, and watch for random numbers only while there are some.
+
+    The first batch tells: if its step draws nothing, no operation of the others passes through
+    `OwnRandomness`.
+    """
+    randomness = active_randomness()
+    if randomness is None:
+        yield from batches
+        return
+    randomness.has_drawn = False
+    with ExitStack() as stack:
+        for number, batch in enumerate(batches):
+            yield batch
+            if number == 0 and not randomness.has_drawn:
+                stack.enter_context(randomness.suspended())
+
+
+def isolated_random_state(seed: int, compiled: bool = False) -> AbstractContextManager[Any]:
+    """Let torch draw from a seed within the block; its global random state stays as it is.
+
+    Compiled networks draw from the global state alone: it is put back, one thread at a time.
+    """
+    return seeded_globally(seed) if compiled else OwnRandomness(seed)

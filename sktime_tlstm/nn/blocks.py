@@ -7,13 +7,13 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from sktime_tlstm.nn.attention import ATTENTIONS, Attention, make_attention
 from sktime_tlstm.nn.feedforward import check_feedforward, make_feedforward
 from sktime_tlstm.nn.frequency import DEFAULT_MODES
 from sktime_tlstm.nn.gating import AddNorm, GateAddNorm
 from sktime_tlstm.nn.normalization import make_norm, masked_mean
+from sktime_tlstm.nn.randomness import checkpoint
 
 
 class Cache(NamedTuple):
@@ -567,7 +567,7 @@ class BlockStack(nn.ModuleList):
     def run(self, block: nn.Module, *arguments: Tensor | tuple[Tensor, Tensor] | None) -> Any:
         """Call ``block``, one of `passed`, with a checkpoint where that spares memory."""
         if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
-            return checkpoint(block, *arguments, use_reentrant=False)
+            return checkpoint(block, *arguments)
         return block(*arguments)
 
 

@@ -219,7 +219,7 @@ def test_a_stack_checkpoints_in_training_with_gradients_only(monkeypatch):
     monkeypatch.setattr(
         blocks,
         "checkpoint",
-        lambda block, *arguments, use_reentrant: calls.append(use_reentrant) or block(*arguments),
+        lambda block, *arguments: calls.append(block) or block(*arguments),
     )
     x = torch.ones(1, 2)
     for checkpointing in (False, True):
@@ -230,7 +230,7 @@ def test_a_stack_checkpoints_in_training_with_gradients_only(monkeypatch):
         with torch.no_grad():
             stack.run(stack[0], x)
         stack.eval().run(stack[0], x)
-        assert calls == [False] * checkpointing
+        assert len(calls) == checkpointing
 
 
 def test_rows_are_described_by_their_real_steps_and_static_features():
