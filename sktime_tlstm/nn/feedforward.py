@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 
 import torch
@@ -245,6 +246,15 @@ class MixtureOfExperts(nn.Module):
             return mixed.view_as(x)
         return torch.zeros_like(x).masked_scatter(mask[..., None], mixed)
 
+    def hand_over_losses(self) -> list[Tensor]:
+        """Return the losses that are kept, each of shape (), and keep them no longer."""
+        losses, self._losses = self._losses, []
+        return losses
+
+    def keep_losses(self, losses: list[Tensor]) -> None:
+        """Keep these losses, each of shape (), in the place of those kept so far."""
+        self._losses = losses
+
     def __getstate__(self) -> dict[str, object]:
         """Leave the kept losses behind, whose graph can be neither copied nor pickled."""
         return {**self.__dict__, "_losses": []}
@@ -332,11 +342,7 @@ def auxiliary_loss(network: nn.Module) -> Tensor:
     tensor(0.)
     """
     parameter = next(network.parameters(), None)
-    losses = []
-    for module in network.modules():
-        if isinstance(module, MixtureOfExperts):
-            losses += module._losses
-            module._losses = []
+    losses = [loss for mixture in _mixtures(network) for loss in mixture.hand_over_losses()]
     if losses:
         return torch.stack(losses).sum()
     return torch.zeros((), device=None if parameter is None else parameter.device)
@@ -358,9 +364,34 @@ def forget_auxiliary_loss(network: nn.Module) -> None:
     >>> auxiliary_loss(network)
     tensor(0.)
     """
-    for module in network.modules():
-        if isinstance(module, MixtureOfExperts):
-            module._losses = []
+    for mixture in _mixtures(network):
+        mixture.hand_over_losses()
+
+
+@contextmanager
+def auxiliary_loss_untouched(network: nn.Module) -> Iterator[None]:
+    """Keep what `auxiliary_loss` would read as it is, whatever the network does within.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktime_tlstm.nn import MixtureOfExperts, auxiliary_loss
+    >>> network = MixtureOfExperts(5)
+    >>> with auxiliary_loss_untouched(network):
+    ...     output = network(torch.randn(2, 7, 5))
+    >>> auxiliary_loss(network)
+    tensor(0.)
+    """
+    kept = [(mixture, mixture.hand_over_losses()) for mixture in _mixtures(network)]
+    try:
+        yield
+    finally:
+        for mixture, losses in kept:
+            mixture.keep_losses(losses)
+
+
+def _mixtures(network: nn.Module) -> list[MixtureOfExperts]:
+    return [module for module in network.modules() if isinstance(module, MixtureOfExperts)]
 
 
 _Builder = Callable[[int, int | None, float, int, int, float | None], nn.Module]
