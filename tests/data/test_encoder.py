@@ -6,9 +6,11 @@ import pandas as pd
 import pytest
 import torch
 
-from sktime_tlstm.data.encoder import MAX_ARCSINH, FrameEncoder
+from sktime_tlstm.data.columns import is_categorical, numeric_values
+from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.rows import Rows, find_timeline, ranges
-from sktime_tlstm.data.scaling import SCALERS, is_categorical, location_scale, numeric_values
+from sktime_tlstm.data.scaling import SCALERS, location_scale
+from sktime_tlstm.data.targets import MAX_ARCSINH
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.data.windows import WindowSpec, gather
 
