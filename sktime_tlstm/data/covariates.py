@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import pandas as pd
 import torch
 
 from sktime_tlstm.data.columns import (
+    category_codes,
     find_categories,
     is_categorical,
     numeric_values,
@@ -25,6 +27,11 @@ __all__ = ["Covariates"]
 
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
+#: The distinct values of a column, and the code of each.
+Codes = tuple[pd.Index, Integers]
+
+#: Values that a warning shows.
+MAX_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -41,8 +48,8 @@ class Covariates:
     static : tuple
         Names of the columns that are constant within each series.
     numeric : dict of name to CovariateScaling
-    categories : dict of name to pandas.Index
-        Values of each categorical column; the code of one is its place, from 1.
+    categories : dict of name to pandas.Index of str
+        Values of each categorical column, as text; the code of one is its place, from 1.
     static_scaling, static_categories : dict
         The same of the static columns.
     """
@@ -66,10 +73,11 @@ class Covariates:
         """Learn from training data, as `FrameEncoder.fit` says; ``index`` is that of y."""
         _check_names(list(X.columns), past_covariates=past, static_covariates=static)
         learnt = cls(past, static, {}, {}, {}, {})
-        bounds = split_index(X.index)[1]
+        owner = _owners(X.index)[1]
         for name in static:
-            values = static_values(X[name], bounds)  # (num_series,)
-            if is_categorical(X[name]):
+            categorical = is_categorical(X[name])
+            values = static_values(X[name], owner)  # (num_series,)
+            if categorical:
                 learnt.static_categories[name] = find_categories(values)
             else:
                 scaling = CovariateScaling.fit(numeric_values(values), scaler)
@@ -120,13 +128,14 @@ class Covariates:
         """Write the rows of X that the history has, refusing if one of y's rows is absent."""
         start, lengths = history.store.start.numpy(), history.lengths
         present = np.zeros(len(history.store.values), dtype=bool)
+        tables = self._tables(X, self.columns)
         for part in blocks(len(X_rows)):
             series, within = history.locate(X_rows, part)
             inside = (series >= 0) & (within >= 0) & (within < lengths[series])
             # Rows of the store, one for every row of the part that is inside.
             position = start[series[inside]] + within[inside]
             present[position] = True
-            self._write_columns(history, position, X.iloc[part], inside, self.columns)
+            self._write_columns(history, position, X.iloc[part], inside, self.columns, tables)
         absent = 0
         for part in blocks(len(y_rows)):
             series, within = history.locate(y_rows, part)
@@ -144,7 +153,7 @@ class Covariates:
 
     def write_static(self, history: History, X: pd.DataFrame, which: Integers) -> None:
         """Write the static covariates of the series ``which``, refusing if one is absent."""
-        keys, bounds = split_index(X.index)
+        keys, owner = _owners(X.index)
         place = history.places(keys)  # (num_series of X,)
         absent = np.setdiff1d(which, place)
         if self.static and len(absent):
@@ -155,13 +164,14 @@ class Covariates:
         wanted = np.isin(place, which)
         static = history.store.static  # (num_series, num_static)
         for channel, (name, scaling) in enumerate(self.static_scaling.items()):
-            numbers = numeric_values(static_values(X[name], bounds))
+            numbers = numeric_values(static_values(X[name], owner))
             scaled = np.where(np.isnan(numbers), scaling.mean, scaling(numbers))[wanted]
             static[place[wanted], channel] = torch.from_numpy(scaled).float()
         first = len(self.static_scaling)
         for channel, (name, known) in enumerate(self.static_categories.items(), start=first):
-            values = static_values(X[name], bounds).astype(object)
-            codes = np.where(values.notna(), known.get_indexer(pd.Index(values)) + 1, 0)[wanted]
+            values = static_values(X[name], owner)[wanted]
+            codes = _codes(values, category_codes(values, known))
+            _warn_of_unknown(values, codes, known)
             static[place[wanted], channel] = torch.from_numpy(codes).float()
 
     def write_future(
@@ -194,7 +204,20 @@ class Covariates:
         # Rows of the store, one for every row of X that is inside.
         position = tail.store.start.numpy()[series[inside]] + within[inside]
         columns = [name for name in self.known if name in X.columns]
-        self._write_columns(tail, position, X, inside, columns)
+        self._write_columns(tail, position, X, inside, columns, self._tables(X, columns))
+
+    def _tables(self, X: pd.DataFrame, columns: Sequence[Hashable]) -> dict[Hashable, Codes]:
+        """Return the codes of all values of those of the columns that are categorical."""
+        names = [name for name in columns if name in self.categories]
+        return {name: category_codes(X[name], self.categories[name]) for name in names}
+
+    def warn_of_unknown(self, X: pd.DataFrame | None, columns: Sequence[Hashable]) -> None:
+        """Warn of categorical columns that hold values, but none that training knew."""
+        if X is None:
+            return
+        present = [name for name in columns if name in X.columns]
+        for name, (_, codes) in self._tables(X, present).items():
+            _warn_of_unknown(X[name], codes, self.categories[name])
 
     def _write_columns(
         self,
@@ -203,6 +226,7 @@ class Covariates:
         X: pd.DataFrame,
         inside: Flags,
         columns: Sequence[Hashable],
+        tables: dict[Hashable, Codes],
     ) -> None:
         """Write the rows ``inside`` of some columns to rows of the store, but missing values."""
         values, observed = history.store.values.numpy(), history.store.observed.numpy()
@@ -211,9 +235,7 @@ class Covariates:
         for name in columns:
             if name in self.categories:
                 channel = num_observed + categorical.index(name)
-                codes = (
-                    self.categories[name].get_indexer(pd.Index(X[name].astype(object)))[inside] + 1
-                )
+                codes = _codes(X[name], tables[name])[inside]
                 seen = X[name].notna().to_numpy()[inside]
                 values[position[seen], channel] = codes[seen]
                 continue
@@ -271,6 +293,39 @@ class Covariates:
                 )
 
 
+def _owners(index: pd.Index) -> tuple[pd.Index | None, Integers]:
+    """Return the key of each series and the number of the series of each row.
+
+    The rows of a series need not lie together: a long table may be in the order of time.
+    """
+    keys, bounds = split_index(index)
+    if keys is None:
+        return None, np.zeros(len(index), dtype=np.int64)
+    distinct = keys.unique()
+    return distinct, np.repeat(distinct.get_indexer(keys), np.diff(bounds))
+
+
+def _codes(column: pd.Series, table: Codes) -> Integers:
+    """Return the code of every row of a column, 0 where it is missing or unknown."""
+    values, codes = table
+    place = values.get_indexer(pd.Index(column.astype(object)))  # (row,), -1 where missing
+    return np.append(codes, 0)[place]
+
+
+def _warn_of_unknown(column: pd.Series, codes: Integers, known: pd.Index) -> None:
+    """Warn if a column holds values and none of their codes is one of training."""
+    if codes.any() or column.isna().all():
+        return
+    got = column.dropna().drop_duplicates().tolist()[:MAX_SHOWN]
+    warnings.warn(
+        f"Got X with the column {column.name!r}, no value of which is known from training: it has "
+        f"values such as {got}, training had values such as {known.tolist()[:MAX_SHOWN]}. All "
+        "count as unknown. Write them as in training, or fit again.",
+        UserWarning,
+        stacklevel=2,
+    )
+
+
 def _check_names(columns: list[Hashable], **parameters: tuple[Hashable, ...]) -> None:
     """Check the columns of X, and the parameters that name some of them."""
     if len(set(columns)) < len(columns):
@@ -281,6 +336,11 @@ def _check_names(columns: list[Hashable], **parameters: tuple[Hashable, ...]) ->
             raise ValueError(
                 f"Got {parameter}={list(names)}, but X has no column {unknown}; "
                 f"its columns are {columns}. Name columns of X."
+            )
+    for parameter, names in parameters.items():
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"Got {parameter}={list(names)}, expected each column once. Drop the repeated ones."
             )
     past, static = parameters["past_covariates"], parameters["static_covariates"]
     both = [name for name in static if name in past]

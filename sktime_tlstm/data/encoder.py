@@ -264,9 +264,9 @@ class FrameEncoder:
         store = replace(tail.store, **per_series)
         tail = replace(tail, store=store, loc=history.loc, scale=history.scale)
         if self.known_columns:
-            self._covariates.check(X, self.known_columns if wanted.any() else [])
-            if X is not None:
-                rows = Rows.parse(X.index, tail.timeline) if X_rows is None else X_rows
+            needed = self.known_columns if wanted.any() else []
+            rows = self._parsed(history, X, needed) if X_rows is None else X_rows
+            if X is not None and rows is not None:
                 self._covariates.write_future(tail, kept, wanted, X, rows)
         carried = np.zeros(len(tail.store.values), dtype=bool)
         carried[target] = True
@@ -280,10 +280,21 @@ class FrameEncoder:
         ------
         ValueError
             If X or one of its columns is absent, or a time is not on the history's grid.
+
+        Warns
+        -----
+        UserWarning
+            If none of the values of a categorical column is known from training.
         """
         if not self.known_columns:
             return None
-        self._covariates.check(X, self.known_columns)
+        return self._parsed(history, X, self.known_columns)
+
+    def _parsed(
+        self, history: History, X: pd.DataFrame | None, needed: list[Hashable]
+    ) -> Rows | None:
+        self._covariates.check(X, needed)
+        self._covariates.warn_of_unknown(X, self.known_columns)
         return None if X is None else Rows.parse(X.index, history.timeline)
 
     # Back to the units of y.
@@ -311,6 +322,7 @@ class FrameEncoder:
     def _check(self, y: pd.DataFrame, X: pd.DataFrame | None, static: tuple[Hashable, ...]) -> None:
         self._targets.check(y)
         self._covariates.check(X, [*self.columns, *static])
+        self._covariates.warn_of_unknown(X, self.columns)
 
     def _blank(
         self,
