@@ -98,9 +98,9 @@ def finetune_model(
     options: Options, model: Model, y: pd.DataFrame, X: pd.DataFrame | None, seed: int
 ) -> tuple[Model, History]:
     """Fit a copy of a pretrained model to other series; the scaling of covariates is kept."""
-    encoder = copy.copy(model.encoder)
+    encoder = model.encoder
     if len(y.columns) == len(encoder.targets):
-        encoder.targets = list(y.columns)
+        encoder = encoder.renamed(list(y.columns))
     if X is not None and not (encoder.columns or encoder.static_covariates):
         raise ValueError(
             f"Got X with the columns {list(X.columns)}, but the forecaster was pretrained without "

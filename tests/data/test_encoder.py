@@ -1,14 +1,19 @@
 import copy
 from dataclasses import replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from sktime_tlstm.data.encoder import MAX_ARCSINH, FrameEncoder
+from sktime_tlstm.data.columns import is_categorical, numeric_values
+from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.rows import Rows, find_timeline, ranges
-from sktime_tlstm.data.scaling import SCALERS, is_categorical, location_scale, numeric_values
+from sktime_tlstm.data.scaling import SCALERS, location_scale
+from sktime_tlstm.data.targets import MAX_ARCSINH
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.data.windows import WindowSpec, cut_windows
 
@@ -279,9 +284,121 @@ def test_categories_may_be_numbers():
     assert codes(encoder, encoder.encode(y, X, HORIZON), "sky") == [1, 2, 2, 0, 1]
 
 
+def test_kinds_of_missing_values_do_not_matter_to_codes():
+    y, X = make_frames((5,))
+    X["sky"] = pd.Series(["b", None, "a", np.nan, "b"], dtype=object, index=X.index)
+    encoder = fit_encoder(y, X)
+    assert encoder.categories["sky"].tolist() == ["b", "a"]
+    assert codes(encoder, encoder.encode(y, X, HORIZON), "sky") == [1, 0, 2, 0, 1]
+
+
+def category_frames(trained, later):
+    """Return an encoder trained on a category column, and the codes of the same rows later."""
+    y, X = make_frames((len(trained),))
+    X["sky"] = pd.Series(trained, index=X.index)
+    encoder = fit_encoder(y, X)
+    X["sky"] = pd.Series(later, index=X.index)
+    return codes(encoder, encoder.encode(y, X, HORIZON), "sky")
+
+
+DIGITS = np.array(["4", "11", "4", "305"], dtype=object)
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        [4, 11, 4, 305],
+        [4.0, 11.0, 4.0, 305.0],
+        np.array([4, 11, 4, 305], dtype="uint16"),
+        np.array([4, 11, 4, 305], dtype=object),
+        np.array([Decimal("4"), Decimal("11.0"), 4, Fraction(610, 2)], dtype=object),
+        [b"4", b"11", b"4", b"305"],
+        list(np.array(["4", "11", "4", "305"])),
+        [" 4", "11 ", " 4", "305\n"],
+        ["004", "0011", "004", "305.0"],
+        pd.Categorical([4, 11, 4, 305]),
+        pd.Categorical(["4", "11", "4", "305"]),
+        pd.array([4, 11, 4, 305], dtype="Int64"),
+        pd.array(["4", "11", "4", "305"], dtype="string"),
+    ],
+    ids=lambda later: f"{type(later).__name__} of {type(later[0]).__name__}",
+)
+def test_categories_of_another_dtype_are_the_same_values(later):
+    assert category_frames(DIGITS, later) == [1, 2, 1, 3]
+    assert category_frames(pd.Categorical(later), DIGITS) == [1, 2, 1, 3]
+
+
+def test_booleans_and_their_numbers_are_the_same_categories():
+    flags = pd.Categorical([1, 0, 0, 1])
+    assert category_frames(flags, [True, False, False, True]) == [1, 2, 2, 1]
+    assert category_frames(["True", "False", "True"], [True, False, True]) == [1, 2, 1]
+    assert category_frames(["True", "False", "True"], [1, 0, 1]) == [1, 2, 1]
+    assert category_frames(["1", "0", "1"], [True, False, True]) == [1, 2, 1]
+
+
+def test_categories_that_differ_in_white_space_alone_stay_apart():
+    assert category_frames(["up", " up", "down"], ["up", " up", "down "]) == [1, 2, 3]
+    assert category_frames(["up", " up", "down"], ["up  ", "up", "down"]) == [0, 1, 3]
+
+
+def test_numbers_with_leading_zeros_are_matched_only_where_the_dtype_changed():
+    assert category_frames(["01", "1", "20"], [1, 1, 20]) == [2, 2, 3]
+    assert category_frames(["01", "007", "20"], [1, 7, 19]) == [1, 2, 0]
+    assert category_frames(["7", "8", "9"], ["7", "08", "9"]) == [1, 0, 3]
+
+
+@pytest.mark.parametrize("later", [["hail", "fog", "hail"], [7, 8, 9], [True, True, False]])
+def test_a_column_without_a_known_category_warns_with_its_values(later):
+    y, X = make_frames((3,))
+    X["sky"] = ["clear", "rain", "clear"]
+    encoder = fit_encoder(y, X)
+    history = encoder.encode(y, X, HORIZON)
+    other = X.assign(sky=later)
+    with pytest.warns(UserWarning, match="column 'sky'") as caught:
+        encoder.encode(y, other, HORIZON)
+    message = str(caught[0].message)
+    assert str(list(dict.fromkeys(later))) in message
+    assert "['clear', 'rain']" in message
+    with pytest.warns(UserWarning, match="column 'sky'") as caught:
+        encoder.future_rows(history, other)
+    assert len(caught) == 1
+    encoder.encode(y, X.assign(sky=["hail", None, "rain"]), HORIZON)  # one is known
+    encoder.encode(y, X.assign(sky=None), HORIZON)  # nothing to know
+
+
+@pytest.mark.parametrize("later", [["5", "7", "6"], pd.Categorical(["5", "7", "6"]), [b"5"] * 3])
+def test_a_numeric_column_that_comes_as_text_is_refused(later):
+    y, X = make_frames((3,))
+    encoder = fit_encoder(y, X)
+    message = error_of(lambda: encoder.encode(y, X.assign(wind=later), HORIZON), TypeError)
+    assert f"the column 'wind' of type {pd.Series(later).dtype}" in message
+    assert repr(next(iter(later))) in message
+
+
+def test_a_numeric_column_may_come_as_objects():
+    y, X = make_frames((7,))
+    encoder = fit_encoder(y, X)
+    expected = covariate(encoder, encoder.encode(y, X, HORIZON), "wind")[0]
+    for kind in (Decimal, Fraction, float, np.float64):
+        objects = pd.Series([kind(value) for value in X["wind"]], dtype=object, index=X.index)
+        values, seen = covariate(
+            encoder, encoder.encode(y, X.assign(wind=objects), HORIZON), "wind"
+        )
+        np.testing.assert_array_equal(values, expected)
+        assert seen.all()
+
+
 @pytest.mark.parametrize(
     ("values", "categorical"),
     [
+        (np.array([Decimal("1.5"), None, Decimal("2")], dtype=object), False),
+        (np.array([Fraction(1, 3), 2, 0.5], dtype=object), False),
+        (np.array([0.25, None, np.nan], dtype=object), False),
+        (np.array([1, 2, None], dtype=object), False),
+        (np.array([True, None, False], dtype=object), False),
+        (np.array([None, "a"], dtype=object), True),
+        (np.array([b"a", "b"], dtype=object), True),
+        (np.array([None, np.nan], dtype=object), True),
         (["a", "b"], True),
         (pd.Categorical([1, 2]), True),
         (pd.array(["a", None], dtype="string"), True),
@@ -390,6 +507,71 @@ def test_a_column_that_is_neither_number_nor_category_is_named():
     assert "astype(float)" in message
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        [date(2023, 5, 7), date(2023, 5, 11)],
+        [None, datetime(2023, 5, 7)],
+        [timedelta(hours=3), timedelta(hours=5)],
+        [np.timedelta64(3, "h"), np.timedelta64(5, "h")],
+        [pd.Period("2023-05"), pd.Period("2023-07")],
+        [pd.Timestamp("2023-05-07", tz="UTC"), None],
+        [3.5, "7"],
+        ["7", 3.5],
+        [Decimal(3), "b"],
+        [2 + 3j, 5],
+        [(1, 2), (3, 4)],
+        [[1, 2], [3]],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("static", [False, True])
+def test_objects_that_are_no_numbers_nor_text_or_both_are_refused_with_the_first(values, static):
+    y, X = make_frames((2,))
+    objects = pd.Series(index=X.index, dtype=object)
+    objects[:] = values
+    X["thing"] = objects
+    first = next(value for value in values if value is not None)
+    if isinstance(first, (float, str, Decimal)):
+        first = values[1]  # the first of another kind
+    encoder = FrameEncoder("real", None, None, (), ("thing",) if static else (), ())
+    if static and isinstance(first, list):
+        X["thing"] = [[1, 2]] * 2
+    message = error_of(lambda: encoder.fit(y, X), TypeError)
+    assert "the column 'thing' of type object" in message
+    assert repr(first) in message
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.period_range("2023-05", periods=3, freq="M"),
+        pd.to_timedelta([1, 2, 3], unit="h"),
+        pd.date_range("2023-05-07", periods=3, tz="Europe/Rome"),
+        pd.interval_range(0, 3),
+        np.array([1j, 2j, 3j]),
+    ],
+    ids=lambda values: str(values.dtype),
+)
+def test_a_dtype_that_is_no_number_nor_category_is_refused_in_fit_and_later(values):
+    y, X = make_frames((3,))
+    encoder = fit_encoder(y, X)
+    for column in ("thing", "wind", "sky"):
+        other = X.assign(**{column: values})
+        calls = [lambda other=other: fit_encoder(y, other)]
+        if column != "thing":
+            calls.append(lambda other=other: encoder.encode(y, other, HORIZON))
+        for call in calls:
+            message = error_of(call, TypeError)
+            assert f"the column {column!r} of type {values.dtype}" in message
+            assert repr(pd.Series(values).iloc[0]) in message
+
+
+def test_an_integer_beyond_float64_is_refused_as_infinite():
+    column = pd.Series([3, 10**400], dtype=object, name="huge")
+    assert "'huge' at 1" in error_of(lambda: numeric_values(column))
+
+
 def test_numbers_come_as_float64_with_nan():
     column = pd.Series(pd.array([3, None, 5], dtype="Int64"))
     np.testing.assert_array_equal(numeric_values(column), [3.0, np.nan, 5.0])
@@ -421,6 +603,10 @@ def test_covariates_that_do_not_exist_or_repeat_are_an_error():
     assert "['temperature', 'sky', 'holiday', 'wind']" in message
     message = error_of(lambda: fit_encoder(y, X[["wind", "wind"]]))
     assert "repeated columns" in message
+    message = error_of(lambda: fit_encoder(y, X, past=("wind", "sky", "wind")))
+    assert "past_covariates=['wind', 'sky', 'wind'], expected each column once" in message
+    encoder = FrameEncoder("real", None, None, (), ("sky", "sky"), ())
+    assert "static_covariates=['sky', 'sky']" in error_of(lambda: encoder.fit(y, X))
 
 
 # Extending.
@@ -738,8 +924,10 @@ def test_scaling_is_learnt_from_training_rows_alone():
     learnt = copy.deepcopy(vars(encoder))
     history = encoder.encode(y[:17], X[:17], HORIZON)
     late_X = X.iloc[17:].assign(wind=1e6, sky="hail")
-    merged, _ = encoder.extend(history, history.lengths, y.iloc[17:] * 1e6, late_X, HORIZON)
-    encoder.tail(merged, np.array([29]), 7, np.zeros((1, 3), dtype=bool), late_X)
+    with pytest.warns(UserWarning, match=r"'sky', no value of which is known.*\['hail'\]"):
+        merged, _ = encoder.extend(history, history.lengths, y.iloc[17:] * 1e6, late_X, HORIZON)
+    with pytest.warns(UserWarning, match="'sky'"):
+        encoder.tail(merged, np.array([29]), 7, np.zeros((1, 3), dtype=bool), late_X)
     assert str(vars(encoder)) == str(learnt)
     np.testing.assert_array_equal(merged.loc, history.loc)
     assert set(codes(encoder, merged, "sky")[17:]) == {0.0}
