@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sktime_tlstm.calibration import Calibration, calibration_windows, quantiles
 from sktime_tlstm.data.encoder import FrameEncoder
-from sktime_tlstm.data.history import PER_SERIES, History, SeriesStore
+from sktime_tlstm.data.history import History, SeriesStore
 from sktime_tlstm.data.windows import WindowSpec, cut_windows
 from sktime_tlstm.net import ForecastNet
 from sktime_tlstm.nn import Head
@@ -289,7 +289,7 @@ class Model:
             # (sample, series, block) -> (sample * series, block), beside the copies of the series
             levels = torch.from_numpy(drawn).flatten(0, 1)
             cutoff = np.tile(windows.cutoff[series], num_samples)
-            copies = _copies(store, series, num_samples)
+            copies = store.copies(series, num_samples)
             paths = self._roll(copies, cutoff, windows.num_future, levels)
             yield paths.reshape(num_samples, len(series), windows.num_future, -1)
 
@@ -318,27 +318,7 @@ class Model:
         return torch.cat(blocks, dim=1).numpy()
 
 
-def _copies(store: SeriesStore, series: np.ndarray, number: int) -> SeriesStore:
-    """Return a store that holds some of the series several times, one copy after the other."""
-    length = store.length[series].repeat(number)
-    source = torch.cat([_rows(store, which) for which in series.tolist()]).repeat(number)
-    single = {name: getattr(store, name) for name in ("calendar_start", *PER_SERIES)}
-    return replace(
-        store,
-        values=store.values[source],
-        observed=store.observed[source],
-        start=length.cumsum(0) - length,
-        length=length,
-        **{name: torch.cat([values[series]] * number) for name, values in single.items()},
-    )
-
-
 def _stratified(rng: np.random.Generator, number: int, columns: int) -> np.ndarray:
     """Return uniform numbers (number, columns), one from every stratum in each column."""
     draws = [(rng.permutation(number) + rng.random(number)) / number for _ in range(columns)]
     return np.stack(draws, axis=1)
-
-
-def _rows(store: SeriesStore, series: int) -> Tensor:
-    start = int(store.start[series])
-    return torch.arange(start, start + int(store.length[series]))

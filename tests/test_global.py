@@ -56,6 +56,10 @@ def tiny(**parameters):
     return TransformerLSTMForecaster(**{**TINY, "d_model": 4, "num_heads": 2, **parameters})
 
 
+def traits_of(forecaster):
+    return forecaster._fitted.history.store.traits
+
+
 def told(**parameters):
     return SkorchForecaster(Told, **{**TINY, **parameters})
 
@@ -121,7 +125,7 @@ def test_numeric_and_boolean_statics_reach_the_network_scaled(dtype):
     y = panel({"a": ROWS, "b": ROWS, "c": ROWS})
     X = by_series(y, size={"a": 0, "b": 1, "c": 1}).astype(dtype)
     forecaster = told(static_covariates=["size"]).fit(y, X=X, fh=FH)
-    assert forecaster._fitted.history.store.static.tolist() == [
+    assert traits_of(forecaster).static.tolist() == [
         [0.0],
         [1.0],
         [1.0],
@@ -138,7 +142,7 @@ def test_numeric_statics_are_scaled_over_series_not_rows():
     mean, deviation = 5.0, np.std([2.0, 4.0, 9.0])
     low, high = np.quantile([2.0, 4.0, 9.0], [0.005, 0.995])
     expected = (np.clip([2.0, 4.0, 9.0], low, high) - mean) / deviation
-    np.testing.assert_allclose(forecaster._fitted.history.store.static[:, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(traits_of(forecaster).static[:, 0], expected, rtol=1e-6)
 
 
 def test_categorical_statics_are_embedded_one_vector_a_series():
@@ -147,7 +151,11 @@ def test_categorical_statics_are_embedded_one_vector_a_series():
         y, size={"a": 0.0, "b": 1.0, "c": 1.0}, kind={"a": "shop", "b": "mall", "c": "shop"}
     )
     forecaster = told(static_covariates=["kind", "size"]).fit(y, X=X, fh=FH)
-    assert forecaster._fitted.history.store.static.tolist() == [[0.0, 1.0], [1.0, 2.0], [1.0, 1.0]]
+    assert traits_of(forecaster).static.tolist() == [
+        [0.0, 1.0],
+        [1.0, 2.0],
+        [1.0, 1.0],
+    ]
     module = forecaster.net_.module_
     assert isinstance(module, EmbeddedNetwork)
     assert module.embedding.cardinalities == (2,)
@@ -169,12 +177,12 @@ def test_missing_statics_are_the_mean_and_the_reserved_code():
     X.iloc[: ROWS - 1, 0] = np.nan  # one row of a series is enough
     X.iloc[1:ROWS, 1] = None
     forecaster = told(static_covariates=["size", "kind"], scaler="standard")
-    static = forecaster.fit(y, X=X, fh=FH)._fitted.history.store.static
+    static = traits_of(forecaster.fit(y, X=X, fh=FH)).static
     np.testing.assert_allclose(static[:, 0], [-0.99, 0.99, 0.0], atol=1e-6)  # outer quantiles
     assert static[:, 1].tolist() == [1.0, 0.0, 2.0]
     empty = X[["size"]].assign(size=np.nan)
     nothing = told(static_covariates=["size"]).fit(y, X=empty, fh=FH)
-    assert nothing._fitted.history.store.static.tolist() == [[0.0]] * 3
+    assert traits_of(nothing).static.tolist() == [[0.0]] * 3
     assert np.isfinite(nothing.predict()).all(axis=None)
 
 
@@ -231,7 +239,7 @@ def test_static_covariates_are_needed_for_new_series_alone():
         forecaster.update(new, X=more[["heat"]], update_params=False)
     assert forecaster.predict().equals(whole.predict())
     forecaster.update(new, X=more, update_params=False)
-    assert forecaster._fitted.history.store.static.ravel().tolist() == [1.0, 0.0, 1.0]
+    assert traits_of(forecaster).static.ravel().tolist() == [1.0, 0.0, 1.0]
     assert np.isfinite(forecaster.predict()).all(axis=None)
 
 
@@ -246,14 +254,14 @@ def test_where_all_covariates_are_static_updates_need_x_for_new_series_alone():
     with pytest.raises(ValueError, match="without a row of series 'c'"):
         forecaster.update(new, X=by_series(absent, size={"d": 1.0}), update_params=False)
     forecaster.update(new, X=by_series(new, size={"c": 1.0}), update_params=True)
-    assert forecaster._fitted.history.store.static.ravel().tolist() == [1.0, 0.0, 1.0]
+    assert traits_of(forecaster).static.ravel().tolist() == [1.0, 0.0, 1.0]
 
 
 def test_a_single_series_may_have_static_covariates():
     y = series()
     X = pd.DataFrame({"size": 3.0, "kind": "shop"}, y.index)
     forecaster = told(static_covariates=["size", "kind"]).fit(y, X=X, fh=FH)
-    assert forecaster._fitted.history.store.static.shape == (1, 2)
+    assert traits_of(forecaster).static.shape == (1, 2)
     assert np.isfinite(forecaster.predict(fh=[-3, 1, 9])).all()
     forecaster.update(series(ROWS + 2)[ROWS:], update_params=True)
     assert np.isfinite(forecaster.predict()).all()
@@ -265,7 +273,7 @@ def test_rows_of_x_beyond_y_change_no_static_covariate():
     names = ["size", "kind"]
     longer = told(static_covariates=names).fit(short, X=X, fh=FH)
     exact = told(static_covariates=names).fit(short, X=X.loc[short.index], fh=FH)
-    assert torch.equal(longer._fitted.history.store.static, exact._fitted.history.store.static)
+    assert torch.equal(traits_of(longer).static, traits_of(exact).static)
     assert longer.predict().equals(exact.predict())
 
 
@@ -276,8 +284,8 @@ def test_static_covariates_that_were_pretrained_with_fit_other_series():
     own = by_series(y, size={"p": 3.0, "q": 5.0}, kind={"p": "y", "q": "unknown"})
     forecaster = pretrained.clone().fit(y, X=own, fh=FH)
     scaled = pretrained.pretrained_model_.encoder.static_scaling["size"](np.array([3.0, 5.0]))
-    np.testing.assert_allclose(forecaster._fitted.history.store.static[:, 0], scaled, rtol=1e-6)
-    assert forecaster._fitted.history.store.static[:, 1].tolist() == [2.0, 0.0]
+    np.testing.assert_allclose(traits_of(forecaster).static[:, 0], scaled, rtol=1e-6)
+    assert traits_of(forecaster).static[:, 1].tolist() == [2.0, 0.0]
     with pytest.raises(ValueError, match="size"):
         pretrained.clone().fit(y, fh=FH)
 
@@ -314,7 +322,7 @@ def test_a_new_series_has_the_neutral_vector_and_is_forecast():
     forecaster = tiny(series_embedding=True).fit(PAIR, fh=FH)
     old = forecaster.predict()
     forecaster.update(panel({"new": 20}, seed=7), update_params=False)
-    assert forecaster._fitted.history.store.identity.tolist() == [1.0, 2.0, 0.0]
+    assert traits_of(forecaster).identity.tolist() == [1.0, 2.0, 0.0]
     close(forecaster.predict().loc[["a", "b"]], old)
     assert np.isfinite(forecaster.predict_interval(fh=[-3, 1, 9])).all(axis=None)
     table = forecaster.net_.module_.embedding.tables[0].weight
@@ -324,7 +332,7 @@ def test_a_new_series_has_the_neutral_vector_and_is_forecast():
     assert forecaster.predict().loc["new"].equals(before.loc["new"])
     assert not forecaster.predict().loc["a"].equals(before.loc["a"])
     forecaster.update(panel({"newer": 20}, seed=8), update_params=True)
-    assert forecaster._fitted.history.store.identity.tolist() == [1.0, 2.0, 0.0, 0.0]
+    assert traits_of(forecaster).identity.tolist() == [1.0, 2.0, 0.0, 0.0]
 
 
 def test_every_node_of_a_hierarchy_has_its_own_vector():
@@ -332,10 +340,10 @@ def test_every_node_of_a_hierarchy_has_its_own_vector():
     forecaster = tiny(series_embedding=True).fit(y, fh=FH)
     number = len(forecaster._fitted.history.keys)
     assert number == 7
-    assert forecaster._fitted.history.store.identity.tolist() == list(range(1, 8))
+    assert traits_of(forecaster).identity.tolist() == list(range(1, 8))
     assert forecaster.net_.module_.embedding.cardinalities == (7,)
     forecaster.update(hierarchy(ROWS + 2).groupby(level=[0, 1]).tail(2), update_params=False)
-    assert forecaster._fitted.history.store.identity.tolist() == list(range(1, 8))
+    assert traits_of(forecaster).identity.tolist() == list(range(1, 8))
     assert len(forecaster.predict()) == 7 * len(FH)
 
 
@@ -344,22 +352,22 @@ def test_after_pretraining_known_series_keep_their_vectors():
     pretrained = tiny(series_embedding=True, finetune_epochs=0).pretrain(y, fh=FH)
     some = panel({"b": 20, "other": 30, "a": 7}, seed=4)
     forecaster = pretrained.clone().fit(some, fh=FH)
-    assert forecaster._fitted.history.store.identity.tolist() == [2.0, 0.0, 1.0]
+    assert traits_of(forecaster).identity.tolist() == [2.0, 0.0, 1.0]
     single = pretrained.clone().fit(series(), fh=FH)
-    assert single._fitted.history.store.identity.tolist() == [0.0]
+    assert traits_of(single).identity.tolist() == [0.0]
     deeper = pretrained.clone().fit(hierarchy().rename(columns={"sales": "y"}), fh=FH)
-    assert deeper._fitted.history.store.identity.tolist() == [0.0] * 4
+    assert traits_of(deeper).identity.tolist() == [0.0] * 4
     for fitted in (forecaster, single, deeper):
         assert np.isfinite(fitted.predict()).all(axis=None)
 
 
 def test_an_embedding_does_a_single_series_no_harm():
     forecaster = tiny(series_embedding=True).fit(series(), fh=FH)
-    assert forecaster._fitted.history.store.identity.tolist() == [1.0]
+    assert traits_of(forecaster).identity.tolist() == [1.0]
     assert forecaster.net_.module_.embedding.cardinalities == (1,)
     assert np.isfinite(forecaster.predict(fh=[-3, 1, 9])).all()
     forecaster.update(series(ROWS + 2)[ROWS:], update_params=True)
-    assert forecaster._fitted.history.store.identity.tolist() == [1.0]
+    assert traits_of(forecaster).identity.tolist() == [1.0]
 
 
 # Many series in one pass.

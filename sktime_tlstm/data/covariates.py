@@ -162,7 +162,7 @@ class Covariates:
                 f"covariates {list(self.static)}. Pass X with every row of y."
             )
         wanted = np.isin(place, which)
-        static = history.store.static  # (num_series, num_static)
+        static = history.store.traits.static  # (num_series, num_static)
         for channel, (name, scaling) in enumerate(self.static_scaling.items()):
             numbers = numeric_values(static_values(X[name], owner))
             scaled = np.where(np.isnan(numbers), scaling.mean, scaling(numbers))[wanted]

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from sktime_tlstm.data.covariates import Covariates
-from sktime_tlstm.data.history import PER_SERIES, History, initial_room
+from sktime_tlstm.data.history import History, Layout, Widths, initial_room
 from sktime_tlstm.data.rows import (
     Rows,
     check_gapless,
@@ -260,8 +260,7 @@ class FrameEncoder:
         target = ranges(tail.store.start.numpy(), kept)
         tail.store.values.numpy()[target] = history.store.values.numpy()[source]
         tail.store.observed.numpy()[target] = history.store.observed.numpy()[source]
-        per_series = {name: getattr(history.store, name) for name in PER_SERIES}
-        store = replace(tail.store, **per_series)
+        store = replace(tail.store, traits=history.store.traits)
         tail = replace(tail, store=store, loc=history.loc, scale=history.scale)
         if self.known_columns:
             needed = self.known_columns if wanted.any() else []
@@ -336,14 +335,14 @@ class FrameEncoder:
         """Lay out series of given lengths, all values missing."""
         observed = len(self.targets) + len(self.numeric)
         channels = observed + len(self.categories)
-        widths = (len(self.targets), observed, channels, self._covariates.num_static)
-        layout = (timeline, self.time_features, keys, first, lengths, horizon)
-        return History.blank(*layout, widths, room)
+        widths = Widths(len(self.targets), observed, channels, self._covariates.num_static)
+        layout = Layout(timeline, self.time_features, keys, first, lengths, horizon, widths)
+        return History.blank(layout, room)
 
     def _describe(self, history: History, X: pd.DataFrame | None, which: Integers) -> None:
         """Write what there is once for each of the series ``which``, but for their scaling."""
         identity = torch.from_numpy(self._identity(history.keys)).float()
-        history.store.identity[which] = identity[which]
+        history.store.traits.identity[which] = identity[which]
         if X is not None:
             self._covariates.write_static(history, X, which)
         self._targets.fit_level(history, which)

@@ -79,20 +79,20 @@ class Targets:
                     location, scale = location_scale(own, self.scaler)
                     history.loc[series, column] = location
                     history.scale[series, column] = scale
-                    history.store.unit[series, column] = scale
+                    history.store.traits.unit[series, column] = scale
 
     def fit_level(self, history: History, which: Integers) -> None:
         """Learn mean and standard deviation of the scaled targets of the series ``which``."""
-        store = history.store
+        store, traits = history.store, history.store.traits
         for series in which:
             rows = slice(int(store.start[series]), int(store.start[series] + store.length[series]))
             for column in range(len(self.names)):
                 value = store.values[rows, column].numpy()[store.observed[rows, column].numpy()]
                 if len(value):
-                    store.level[series, column] = float(value.mean())
-                    store.spread[series, column] = float(value.std()) or 1.0
-                if self.support != "real" and store.level[series, column] == 0:
-                    store.level[series, column] = 1.0  # it is a scale: no observation, or zeros
+                    traits.level[series, column] = float(value.mean())
+                    traits.spread[series, column] = float(value.std()) or 1.0
+                if self.support != "real" and traits.level[series, column] == 0:
+                    traits.level[series, column] = 1.0  # it is a scale: no observation, or zeros
 
     def write(self, history: History, y: pd.DataFrame, rows: Rows) -> None:
         """Write the observed values of y, whose rows the history has."""

@@ -1,5 +1,5 @@
 import copy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -80,10 +80,12 @@ def assert_same_history(left, right, rtol=0.0):
     np.testing.assert_array_equal(left.first, right.first)
     np.testing.assert_allclose(left.loc, right.loc, rtol=rtol)
     np.testing.assert_allclose(left.scale, right.scale, rtol=rtol)
-    left_store, right_store = compact(left), compact(right)
-    for name in left_store.__dataclass_fields__:
-        ours, theirs = getattr(left_store, name), getattr(right_store, name)
-        torch.testing.assert_close(ours, theirs, rtol=rtol, atol=0, msg=lambda m, n=name: n + m)
+    ours, theirs = (asdict(compact(history)) for history in (left, right))
+    ours, theirs = ({**own, **own.pop("traits")} for own in (ours, theirs))
+    for name, tensor in ours.items():
+        torch.testing.assert_close(
+            tensor, theirs[name], rtol=rtol, atol=0, msg=lambda m, n=name: n + m
+        )
 
 
 # Scaling.
@@ -184,10 +186,14 @@ def test_level_and_spread_are_those_of_the_observed_scaled_targets():
     y.iloc[29:, 1] = 3.0  # and one without spread
     history = fit_encoder(y).encode(y, None, HORIZON)
     scaled = np.where(y.notna(), history.store.values[:, :2], np.nan)
-    np.testing.assert_allclose(history.store.level[0], np.nanmean(scaled[:29], axis=0), rtol=1e-5)
-    np.testing.assert_allclose(history.store.spread[0], np.nanstd(scaled[:29], axis=0), rtol=1e-5)
-    assert history.store.level[1].tolist() == [0.0, 0.0]
-    assert history.store.spread[1].tolist() == [1.0, 1.0]
+    np.testing.assert_allclose(
+        history.store.traits.level[0], np.nanmean(scaled[:29], axis=0), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        history.store.traits.spread[0], np.nanstd(scaled[:29], axis=0), rtol=1e-5
+    )
+    assert history.store.traits.level[1].tolist() == [0.0, 0.0]
+    assert history.store.traits.spread[1].tolist() == [1.0, 1.0]
 
 
 # Covariates.
@@ -634,7 +640,9 @@ def test_extending_equals_encoding_everything_at_once():
     np.testing.assert_array_equal(extended.loc, history.loc)
     np.testing.assert_array_equal(extended.scale, history.scale)
     for name in ("level", "spread"):
-        assert torch.equal(getattr(extended.store, name), getattr(history.store, name))
+        assert torch.equal(
+            getattr(extended.store.traits, name), getattr(history.store.traits, name)
+        )
     ours, theirs = compact(extended), compact(whole)
     for name in ("observed", "calendar", "start", "length", "calendar_start"):
         assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
@@ -755,8 +763,8 @@ def test_new_series_join_with_their_own_scale_and_others_stay():
     for place, key in enumerate(merged.keys):
         np.testing.assert_allclose(merged.loc[place], y.loc[key].mean())
         np.testing.assert_allclose(merged.scale[place], y.loc[key].std(ddof=0))
-        np.testing.assert_allclose(merged.store.level[place], 0.0, atol=1e-6)
-        np.testing.assert_allclose(merged.store.spread[place], 1.0, rtol=1e-5)
+        np.testing.assert_allclose(merged.store.traits.level[place], 0.0, atol=1e-6)
+        np.testing.assert_allclose(merged.store.traits.spread[place], 1.0, rtol=1e-5)
     expected = pd.concat([y.loc[[key]] for key in merged.keys])
     np.testing.assert_allclose(decoded(encoder, merged), expected, rtol=1e-6)
 

@@ -83,10 +83,10 @@ def contents(known):
         "first": torch.from_numpy(known.first),
         "loc": torch.from_numpy(known.loc),
         "scale": torch.from_numpy(known.scale),
-        "level": store.level,
-        "spread": store.spread,
-        "unit": store.unit,
-        "identity": store.identity,
+        "level": store.traits.level,
+        "spread": store.traits.spread,
+        "unit": store.traits.unit,
+        "identity": store.traits.identity,
     }
     return {name: value.clone() for name, value in found.items()}
 

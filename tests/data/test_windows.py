@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Subset
 
-from sktime_tlstm.data.history import SeriesStore
+from sktime_tlstm.data.history import SeriesStore, Traits
 from sktime_tlstm.data.sampling import WindowDataset, WindowSampler, training_cutoffs
 from sktime_tlstm.data.windows import MIN_WINDOW_SCALE, WindowSpec, cut_windows
 
@@ -54,6 +54,7 @@ def make_store(spec, lengths=LENGTHS, seed=0):
     codes = [rng.integers(0, number + 1, (total, 1)) for number in spec.cardinalities]
     calendar_start = rng.integers(0, 19, len(lengths))
     rows = (calendar_start + lengths).max() + spec.horizon
+    shape = (len(lengths), spec.num_targets)
     return SeriesStore(
         values=torch.tensor(np.concatenate([values, *codes], axis=1), dtype=torch.float32),
         observed=torch.tensor(observed),
@@ -61,11 +62,13 @@ def make_store(spec, lengths=LENGTHS, seed=0):
         start=torch.tensor(np.cumsum(lengths) - lengths),
         length=torch.tensor(lengths),
         calendar_start=torch.tensor(calendar_start),
-        level=torch.tensor(rng.normal(size=(len(lengths), spec.num_targets)), dtype=torch.float32),
-        spread=torch.tensor(rng.random((len(lengths), spec.num_targets)) + 1, dtype=torch.float32),
-        unit=torch.full((len(lengths), spec.num_targets), 3.0),
-        static=torch.zeros(len(lengths), 0),
-        identity=torch.zeros(len(lengths)),
+        traits=Traits(
+            level=torch.tensor(rng.normal(size=shape)).float(),
+            spread=torch.tensor(rng.random(shape) + 1).float(),
+            unit=torch.full(shape, 3.0),
+            static=torch.zeros(len(lengths), 0),
+            identity=torch.zeros(len(lengths)),
+        ),
     )
 
 
@@ -97,8 +100,8 @@ class SlowWindow:
         first = max(0, self.cutoff - self.spec.norm_length)
         rows = [row for row in range(first, self.cutoff) if self.seen(row, target)]
         values = [self.value(row, target) for row in rows]
-        level = float(self.store.level[self.series, target])
-        spread = float(self.store.spread[self.series, target])
+        level = float(self.store.traits.level[self.series, target])
+        spread = float(self.store.traits.spread[self.series, target])
         if self.spec.window_norm is None:
             return 0.0, 1.0
         mean = sum(values) / len(values) if values else level
@@ -251,11 +254,13 @@ def worked_store(values, level=11.0, spread=2.0):
         start=torch.tensor([0]),
         length=torch.tensor([len(values)]),
         calendar_start=torch.tensor([0]),
-        level=torch.tensor([[level]]),
-        spread=torch.tensor([[spread]]),
-        unit=torch.tensor([[3.0]]),
-        static=torch.zeros(1, 0),
-        identity=torch.zeros(1),
+        traits=Traits(
+            level=torch.tensor([[level]]),
+            spread=torch.tensor([[spread]]),
+            unit=torch.tensor([[3.0]]),
+            static=torch.zeros(1, 0),
+            identity=torch.zeros(1),
+        ),
     )
 
 
@@ -392,7 +397,8 @@ def test_windows_hold_the_identity_and_the_static_covariates_of_their_series():
     told = replace(SPEC, num_identities=29, num_static=1, static_cardinalities=(3,))
     identity = torch.tensor([7.0, 0.0, 29.0, 2.0])
     static = torch.tensor([[0.5, 1.0], [0.0, 0.0], [-2.0, 3.0], [0.25, 2.0]])
-    store = replace(make_store(SPEC), identity=identity, static=static)
+    store = make_store(SPEC)
+    store = replace(store, traits=replace(store.traits, identity=identity, static=static))
     series, cutoff = torch.tensor([2, 0, 1, 0, 3]), torch.tensor([3, 29, 0, 11, 7])
     inputs = cut_windows(store, told, series, cutoff).inputs
     plain = cut_windows(store, SPEC, series, cutoff).inputs
@@ -626,9 +632,11 @@ def test_series_are_split_one_by_one():
 
 def test_a_store_counts_its_series_and_moves_as_a_whole():
     store = make_store(SPEC)
-    moved = store.to("meta")
+    moved = vars(store.to("meta"))
     assert len(store) == 4
-    assert all(getattr(moved, name).device.type == "meta" for name in store.__dataclass_fields__)
+    tensors = [*vars(moved.pop("traits")).values(), *moved.values()]
+    assert len(tensors) == 11
+    assert all(tensor.device.type == "meta" for tensor in tensors)
 
 
 def test_a_shorter_store_hides_the_rows_behind_and_shares_the_others():
