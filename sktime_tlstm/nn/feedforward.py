@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +80,10 @@ class FeedForward(nn.Module):
         output: Tensor = self.output(self.dropout(self.activation(self.hidden(x))))
         return output
 
+    def last_maps(self) -> list[nn.Linear]:
+        """Return the linear maps whose outputs are the layer's."""
+        return [self.output]
+
 
 class SwiGLU(nn.Module):
     r"""Feed-forward network whose hidden layer is gated.
@@ -125,6 +130,10 @@ class SwiGLU(nn.Module):
         gates, values = self.hidden(x).chunk(2, dim=-1)
         output: Tensor = self.output(self.dropout(functional.silu(gates) * values))
         return output
+
+    def last_maps(self) -> list[nn.Linear]:
+        """Return the linear maps whose outputs are the layer's."""
+        return [self.output]
 
 
 class MixtureOfExperts(nn.Module):
@@ -245,6 +254,10 @@ class MixtureOfExperts(nn.Module):
         if mask is None:
             return mixed.view_as(x)
         return torch.zeros_like(x).masked_scatter(mask[..., None], mixed)
+
+    def last_maps(self) -> list[nn.Linear]:
+        """Return the linear maps whose outputs are the layer's: those of all experts."""
+        return [last for expert in self.experts for last in cast(FeedForward, expert).last_maps()]
 
     def hand_over_losses(self) -> list[Tensor]:
         """Return the losses that are kept, each of shape (), and keep them no longer."""
@@ -394,7 +407,8 @@ def _mixtures(network: nn.Module) -> list[MixtureOfExperts]:
     return [module for module in network.modules() if isinstance(module, MixtureOfExperts)]
 
 
-_Builder = Callable[[int, int | None, float, int, int, float | None], nn.Module]
+AnyFeedForward = FeedForward | SwiGLU | MixtureOfExperts
+_Builder = Callable[[int, int | None, float, int, int, float | None], AnyFeedForward]
 
 
 def _make_plain(activation: str) -> _Builder:
@@ -470,7 +484,7 @@ def make_feedforward(
     num_experts: int = 4,
     experts_per_token: int = 2,
     capacity_factor: float | None = None,
-) -> nn.Module:
+) -> AnyFeedForward:
     """Build the feed-forward network named ``kind``, called as ``feedforward(x, mask=None)``.
 
     Parameters

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from sktime_tlstm.nn.blocks import (
+    BlockNetwork,
+    BlockOptions,
     BlockStack,
     Cache,
     DecoderBlock,
@@ -18,7 +20,7 @@ from sktime_tlstm.nn.blocks import (
     check_stepwise,
     describe_rows,
 )
-from sktime_tlstm.nn.feedforward import auxiliary_loss, forget_auxiliary_loss
+from sktime_tlstm.nn.feedforward import forget_auxiliary_loss
 from sktime_tlstm.nn.frequency import check_width
 from sktime_tlstm.nn.inputs import (
     check_lengths,
@@ -34,7 +36,7 @@ from sktime_tlstm.nn.normalization import make_norm
 from sktime_tlstm.nn.positions import LearnedPositions, sinusoidal, window_positions
 
 
-class TransformerEncoder(nn.Module):
+class TransformerEncoder(BlockNetwork):
     """A stack of encoder blocks: self-attention and feed-forward layers over the past.
 
     Vaswani et al. 2017, "Attention is all you need", section 3.1; the blocks are `EncoderBlock`.
@@ -58,7 +60,7 @@ class TransformerEncoder(nn.Module):
     condition_features : int, default=0
         Width of the condition that adaptive norms follow.
     **options
-        Further ones of `ResidualBlock`.
+        Further ones of `BlockOptions`.
 
     Raises
     ------
@@ -129,16 +131,6 @@ class TransformerEncoder(nn.Module):
         normalized: Tensor = self.final_norm(encoded, condition)
         return normalized
 
-    def auxiliary_loss(self) -> Tensor:
-        """Return what mixtures of experts add to the training loss of the last `forward`.
-
-        Returns
-        -------
-        Tensor of shape ()
-            Zero without any. It is handed over once: a second call returns zero.
-        """
-        return auxiliary_loss(self)
-
 
 class TransformerDecoderState(NamedTuple):
     """What `TransformerDecoder.step` needs to know of the past and of the steps before it."""
@@ -151,7 +143,7 @@ class TransformerDecoderState(NamedTuple):
     condition: Tensor | None
 
 
-class TransformerDecoder(nn.Module):
+class TransformerDecoder(BlockNetwork):
     """A stack of decoder blocks: attention to the past and the future before each step.
 
     Each block attends, in one attention, to the encoder's output and to the earlier steps of the
@@ -318,16 +310,6 @@ class TransformerDecoder(nn.Module):
         output: Tensor = self.final_norm(decoded, state.condition)
         return output[:, 0], state._replace(caches=caches, mask=extend_mask(state.mask))
 
-    def auxiliary_loss(self) -> Tensor:
-        """Return what mixtures of experts add to the training loss of the last `forward`.
-
-        Returns
-        -------
-        Tensor of shape ()
-            Zero without any. It is handed over once: a second call returns zero.
-        """
-        return auxiliary_loss(self)
-
     @in_evaluation
     def attention_weights(
         self,
@@ -438,7 +420,7 @@ class TransformerState(NamedTuple):
     static: Tensor | None
 
 
-class Transformer(nn.Module):
+class Transformer(BlockNetwork):
     r"""Encoder of the past and decoder of the future, made of attention and feed-forward layers.
 
     .. math::
@@ -574,27 +556,34 @@ class Transformer(nn.Module):
         self.num_static_features = num_static_features
         self.condition_features = d_model + num_static_features if norm == "adaptive" else 0
         self._build_inputs(d_model, positions, max_positions, dropout)
+        options = BlockOptions(
+            d_model=d_model,
+            num_heads=num_heads,
+            dropout=dropout,
+            attention=attention,
+            num_modes=num_modes,
+            attention_kernel=attention_kernel,
+            norm=norm,
+            norm_first=norm_first,
+            feedforward=feedforward,
+            dim_feedforward=dim_feedforward,
+            num_experts=num_experts,
+            experts_per_token=experts_per_token,
+            capacity_factor=capacity_factor,
+            trainable_add=trainable_add,
+            condition_features=self.condition_features,
+        )
         stack: dict[str, Any] = {
-            "dropout": dropout,
-            "attention": attention,
-            "num_modes": num_modes,
-            "attention_kernel": attention_kernel,
-            "norm": norm,
-            "norm_first": norm_first,
             "final_norm": final_norm,
-            "feedforward": feedforward,
-            "dim_feedforward": dim_feedforward,
-            "num_experts": num_experts,
-            "experts_per_token": experts_per_token,
-            "capacity_factor": capacity_factor,
-            "trainable_add": trainable_add,
             "share_layers": share_layers,
             "gradient_checkpointing": gradient_checkpointing,
-            "condition_features": self.condition_features,
         }
-        self.encoder = TransformerEncoder(d_model, num_heads, num_encoder_layers, **stack)
+        self.encoder = TransformerEncoder(num_layers=num_encoder_layers, **stack, **vars(options))
         self.decoder = TransformerDecoder(
-            d_model, num_heads, num_decoder_layers, causal_attention, **stack
+            num_layers=num_decoder_layers,
+            causal_attention=causal_attention,
+            **stack,
+            **vars(options),
         )
         self.output = nn.Linear(d_model, output_dim)
 
@@ -683,16 +672,6 @@ class Transformer(nn.Module):
             state.decoder, decoded[:, 0], state.position if self.positions.turns else None
         )
         return self.output(output), TransformerState(decoder, state.position + 1, state.static)
-
-    def auxiliary_loss(self) -> Tensor:
-        """Return what mixtures of experts add to the training loss of the last `forward`.
-
-        Returns
-        -------
-        Tensor of shape ()
-            Zero without any. It is handed over once: a second call returns zero.
-        """
-        return auxiliary_loss(self)
 
     @in_evaluation
     def attention_weights(
