@@ -17,6 +17,11 @@ from sktime_tlstm.nn.attention_lstm import AttentionLSTM, AttentionLSTMState
 from sktime_tlstm.nn.blocks import Cache, DecoderBlock, EncoderBlock, TransformerBlock
 from sktime_tlstm.nn.distributions import FAMILIES, Family
 from sktime_tlstm.nn.embedding import EmbeddedNetwork, InputEmbedding, embedding_width
+from sktime_tlstm.nn.encoder_decoder import (
+    TransformerDecoder,
+    TransformerDecoderState,
+    TransformerEncoder,
+)
 from sktime_tlstm.nn.feedforward import (
     ACTIVATIONS,
     FEEDFORWARDS,
@@ -75,14 +80,7 @@ from sktime_tlstm.nn.temporal_fusion_transformer import (
     TemporalFusionState,
     TemporalFusionTransformer,
 )
-from sktime_tlstm.nn.transformer import (
-    POSITIONS,
-    Transformer,
-    TransformerDecoder,
-    TransformerDecoderState,
-    TransformerEncoder,
-    TransformerState,
-)
+from sktime_tlstm.nn.transformer import POSITIONS, Transformer, TransformerState
 from sktime_tlstm.nn.transformer_lstm import TransformerLSTM, TransformerLSTMState
 
 __all__ = [
