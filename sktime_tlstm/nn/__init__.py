@@ -24,6 +24,7 @@ from sktime_tlstm.nn.encoder_decoder import (
 )
 from sktime_tlstm.nn.feedforward import (
     ACTIVATIONS,
+    EXPERTS,
     FEEDFORWARDS,
     FeedForward,
     MixtureOfExperts,
@@ -87,6 +88,7 @@ __all__ = [
     "ACTIVATIONS",
     "ATTENTIONS",
     "DEFAULT_QUANTILES",
+    "EXPERTS",
     "FAMILIES",
     "FEEDFORWARDS",
     "KERNELS",

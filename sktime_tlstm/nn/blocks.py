@@ -71,6 +71,8 @@ class BlockOptions:
         step.
     capacity_factor : float or None, default=None
         Of a mixture of experts: how full an expert may get in training; None for no limit.
+    expert : str, default="gelu"
+        Of a mixture of experts: kind of each, one of `EXPERTS`.
     trainable_add : bool, default=False
         Whether residuals are scaled by learned factors.
     gated : bool, default=False
@@ -103,6 +105,7 @@ class BlockOptions:
     num_experts: int = 4
     experts_per_token: int = 2
     capacity_factor: float | None = None
+    expert: str = "gelu"
     trainable_add: bool = False
     gated: bool = False
     condition_features: int = 0
@@ -129,8 +132,8 @@ class BlockOptions:
         )
 
     @property
-    def _routing(self) -> tuple[int, int, float | None]:
-        return self.num_experts, self.experts_per_token, self.capacity_factor
+    def _routing(self) -> tuple[int, int, float | None, str]:
+        return self.num_experts, self.experts_per_token, self.capacity_factor, self.expert
 
 
 class Branch(nn.Module):

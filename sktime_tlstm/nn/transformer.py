@@ -153,6 +153,8 @@ class Transformer(BlockNetwork):
     num_static_features : int, default=0
         Number of features that describe a row as a whole, given as ``static``: part of the
         condition of adaptive norms, and with other norms added to both inputs by a linear map.
+    expert : {"relu", "gelu", "silu", "swiglu"}, default="gelu"
+        Kind of each expert of a mixture.
 
     Raises
     ------
@@ -207,6 +209,7 @@ class Transformer(BlockNetwork):
         share_layers: bool = False,
         gradient_checkpointing: bool = False,
         num_static_features: int = 0,
+        expert: str = "gelu",
     ) -> None:
         super().__init__()
         _check_layers(num_encoder_layers, num_decoder_layers)
@@ -230,6 +233,7 @@ class Transformer(BlockNetwork):
             num_experts=num_experts,
             experts_per_token=experts_per_token,
             capacity_factor=capacity_factor,
+            expert=expert,
             trainable_add=trainable_add,
             condition_features=self.condition_features,
         )

@@ -132,6 +132,8 @@ class TransformerLSTM(BlockNetwork):
     num_static_features : int, default=0
         Number of features that describe a row as a whole, given as ``static``. They are the context
         of both input networks.
+    expert : {"relu", "gelu", "silu", "swiglu"}, default="gelu"
+        Kind of each expert of a mixture.
 
     Raises
     ------
@@ -187,6 +189,7 @@ class TransformerLSTM(BlockNetwork):
         gradient_checkpointing: bool = False,
         attention_kernel: str = "auto",
         num_static_features: int = 0,
+        expert: str = "gelu",
     ) -> None:
         super().__init__()
         _check_numbers(num_transformer_blocks, num_static_features)
@@ -210,6 +213,7 @@ class TransformerLSTM(BlockNetwork):
             num_experts=num_experts,
             experts_per_token=experts_per_token,
             capacity_factor=capacity_factor,
+            expert=expert,
             trainable_add=trainable_add,
             gated=True,
             condition_features=self.condition_features,

@@ -170,9 +170,12 @@ def test_one_branch_in_all_starts_as_its_layers_do():
         assert torch.equal(block.attention.layer.state_dict()[name], value)
 
 
-@pytest.mark.parametrize("feedforward", ["gelu", "swiglu", "moe"])
-def test_last_layers_start_smaller_by_the_root_of_the_number_of_branches(feedforward):
-    one, many = (encoder(feedforward=feedforward, stack_depth=depth) for depth in (1, 9))
+@pytest.mark.parametrize(
+    "layer", [("gelu", {}), ("swiglu", {}), ("moe", {}), ("moe", {"expert": "swiglu"})], ids=str
+)
+def test_last_layers_start_smaller_by_the_root_of_the_number_of_branches(layer):
+    feedforward, options = layer
+    one, many = (encoder(feedforward=feedforward, stack_depth=depth, **options) for depth in (1, 9))
     last = 0
     for (name, value), other in zip(
         one.state_dict().items(), many.state_dict().values(), strict=True
@@ -281,6 +284,7 @@ def test_attention_that_sees_everything_cannot_be_causal():
         ({"attention": "fast"}, "Got attention='fast'"),
         ({"norm": "batch"}, "Got norm='batch'"),
         ({"feedforward": "elu"}, "Got feedforward='elu'"),
+        ({"feedforward": "moe", "expert": "elu"}, "Got expert='elu'"),
         ({"attention_kernel": "fast"}, "Got kernel='fast'"),
     ],
     ids=str,
@@ -299,6 +303,7 @@ def test_impossible_options_are_an_error(option, message):
         ({"num_experts": 3}, r"num_experts=3 with feedforward='gelu'; .*\['moe'\] only"),
         ({"experts_per_token": 1}, "experts_per_token=1 with feedforward='gelu'"),
         ({"capacity_factor": 0.5}, "capacity_factor=0.5 with feedforward='gelu'"),
+        ({"expert": "silu"}, r"expert='silu' with feedforward='gelu'; .* default, 'gelu'"),
         ({"num_modes": 8}, "num_modes=8 with attention='multi_head'; expected the default, 32"),
     ],
     ids=str,
