@@ -17,8 +17,14 @@ from sktime_tlstm.nn.attention_lstm import AttentionLSTM, AttentionLSTMState
 from sktime_tlstm.nn.blocks import Cache, DecoderBlock, EncoderBlock, TransformerBlock
 from sktime_tlstm.nn.distributions import FAMILIES, Family
 from sktime_tlstm.nn.embedding import EmbeddedNetwork, InputEmbedding, embedding_width
+from sktime_tlstm.nn.encoder_decoder import (
+    TransformerDecoder,
+    TransformerDecoderState,
+    TransformerEncoder,
+)
 from sktime_tlstm.nn.feedforward import (
     ACTIVATIONS,
+    EXPERTS,
     FEEDFORWARDS,
     FeedForward,
     MixtureOfExperts,
@@ -75,20 +81,14 @@ from sktime_tlstm.nn.temporal_fusion_transformer import (
     TemporalFusionState,
     TemporalFusionTransformer,
 )
-from sktime_tlstm.nn.transformer import (
-    POSITIONS,
-    Transformer,
-    TransformerDecoder,
-    TransformerDecoderState,
-    TransformerEncoder,
-    TransformerState,
-)
+from sktime_tlstm.nn.transformer import POSITIONS, Transformer, TransformerState
 from sktime_tlstm.nn.transformer_lstm import TransformerLSTM, TransformerLSTMState
 
 __all__ = [
     "ACTIVATIONS",
     "ATTENTIONS",
     "DEFAULT_QUANTILES",
+    "EXPERTS",
     "FAMILIES",
     "FEEDFORWARDS",
     "KERNELS",

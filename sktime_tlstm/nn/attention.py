@@ -207,6 +207,10 @@ class Attention(nn.Module):
             scores = scores.masked_fill(~mask, float("-inf"))
         return torch.softmax(scores, dim=-1)
 
+    def last_maps(self) -> list[nn.Linear]:
+        """Return the linear maps whose outputs are the layer's."""
+        return [self.output]
+
     def _read(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         values = values.expand(-1, self.num_heads, -1, -1)
         attended = _attend_by_kernel(queries, keys, values, mask, self.kernel)

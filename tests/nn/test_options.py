@@ -8,6 +8,7 @@ import torch
 
 from sktime_tlstm.nn import (
     ATTENTIONS,
+    EXPERTS,
     FEEDFORWARDS,
     NORMS,
     POSITIONS,
@@ -43,6 +44,7 @@ BLOCKS = {
     "num_experts": [3, 4, 5],
     "experts_per_token": [1, 2, 3],
     "capacity_factor": [None, 0.2, 0.6],
+    "expert": EXPERTS,
     "share_layers": BOTH,
 }
 #: The values of every option, all of which are to give different outputs.
@@ -96,6 +98,7 @@ PARTNERS = {
     "num_experts": {"feedforward": "moe"},
     "experts_per_token": {"feedforward": "moe"},
     "capacity_factor": {"feedforward": "moe"},
+    "expert": {"feedforward": "moe"},
     "teacher_forcing_ratio": {"decoding": "autoregressive"},
     "num_targets": {"decoding": "autoregressive"},
     "point": {"decoding": "autoregressive"},

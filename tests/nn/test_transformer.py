@@ -62,16 +62,16 @@ def test_the_encoder_is_that_of_torch(norm_first, activation):
     theirs = nn.TransformerEncoder(layer, 2, nn.LayerNorm(12), enable_nested_tensor=False).eval()
     norms = ("norm1", "norm2")
     for block, twin in zip(ours.blocks, theirs.layers, strict=True):
-        attention = block.encoder_attention
+        attention = block.attention.layer
         for kind in ("weight", "bias"):
             parts = [getattr(getattr(attention, name), kind) for name in ("query", "key", "value")]
             getattr(twin.self_attn, f"in_proj_{kind}").data = torch.cat(parts).detach()
         twin.self_attn.out_proj.load_state_dict(attention.output.state_dict())
-        twin.linear1.load_state_dict(block.encoder_feedforward.hidden.state_dict())
-        twin.linear2.load_state_dict(block.encoder_feedforward.output.state_dict())
-        for name, prefix in zip(norms, ("encoder", "encoder_feedforward"), strict=True):
-            own = f"{prefix}_norm" if norm_first else f"{prefix}_gate.norm"
-            getattr(twin, name).load_state_dict(block.get_submodule(own).state_dict())
+        twin.linear1.load_state_dict(block.feedforward.layer.hidden.state_dict())
+        twin.linear2.load_state_dict(block.feedforward.layer.output.state_dict())
+        for name, branch in zip(norms, (block.attention, block.feedforward), strict=True):
+            own = branch.norm if norm_first else branch.gate.norm
+            getattr(twin, name).load_state_dict(own.state_dict())
     theirs.norm.load_state_dict(ours.final_norm.state_dict())
     x, lengths = torch.randn(3, 7, 12), torch.tensor([7, 4, 1])
     padding = torch.arange(7) >= lengths[:, None]
@@ -180,7 +180,7 @@ def test_adaptive_norms_follow_the_mean_of_the_past_and_static_features():
     assert network.static_input is None
     past, future = inputs()
     static, seen = torch.randn(2, 5), []
-    norms = network.encoder.blocks[0].encoder_norm, network.decoder.final_norm
+    norms = network.encoder.blocks[0].attention.norm, network.decoder.final_norm
     for norm in norms:
         norm.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
     network(past, future, torch.tensor([11, 4]), static=static)
@@ -258,7 +258,7 @@ def test_checkpoints_save_memory_and_change_no_gradient(options):
 def test_attention_weights_reproduce_the_output(positions):
     network = shake(build(positions=positions, attention="interpretable"))
     caught = {}
-    attention = network.decoder.blocks[-1].decoder_attention
+    attention = network.decoder.blocks[-1].attention.layer
     attention.register_forward_hook(
         lambda module, args, output: caught.update(values=args[2], output=output)
     )
