@@ -15,7 +15,7 @@ from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
 from sktime_tlstm import backtest, families
 from sktime_tlstm.backtest import INNER_MTYPES
 from sktime_tlstm.data.history import History
-from sktime_tlstm.data.rows import Rows
+from sktime_tlstm.data.rows import Rows, grouped
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.fitted import relative_steps
 from sktime_tlstm.fitting import finetune_model, fit_model, update_model
@@ -425,11 +425,9 @@ class SkorchForecaster(BaseForecaster):
 
     def _index(self, history: History, series: np.ndarray, ordinals: np.ndarray) -> pd.Index:
         """Return the caller's kind of index for rows given by series and grid row."""
-        times = history.timeline.times(ordinals)
         if history.keys is None:
-            if isinstance(times, pd.DatetimeIndex) and (np.diff(ordinals) == 1).all():
-                times = pd.DatetimeIndex(times, freq=history.timeline.offset)
-            return times.rename(self._index_names[-1])
+            return history.timeline.index(ordinals).rename(self._index_names[-1])
+        times = history.timeline.times(ordinals)
         keys = history.keys.take(series)
         levels = [keys.get_level_values(level) for level in range(keys.nlevels)]
         return pd.MultiIndex.from_arrays([*levels, times], names=self._index_names)
@@ -564,7 +562,7 @@ class SkorchForecaster(BaseForecaster):
         """
         self.check_is_fitted()
         check_parameters({"update_every": update_every})
-        frame, X = (None if z is None else convert_to(z, INNER_MTYPES) for z in (y, X))
+        frame, X = (None if z is None else grouped(convert_to(z, INNER_MTYPES)) for z in (y, X))
         self._refuse_new_covariates(X)
         asked = backtest.asked_for(self, method, alpha, coverage, scoring)
         observed = y if isinstance(y, pd.Series) else frame

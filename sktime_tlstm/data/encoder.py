@@ -13,7 +13,9 @@ from sktime_tlstm.data.rows import (
     Rows,
     blocks,
     check_gapless,
+    check_growth,
     find_timeline,
+    grouped,
     index_times,
     ranges,
     split_index,
@@ -27,6 +29,7 @@ from sktime_tlstm.data.scaling import (
     sampled_values,
     static_values,
 )
+from sktime_tlstm.data.timeline import Timeline
 
 __all__ = ["SUPPORTS", "FrameEncoder"]
 
@@ -77,6 +80,7 @@ class FrameEncoder:
         self.static_scaling: dict = {}
         self.static_categories: dict = {}
         self.identities: pd.Index | None = None
+        self.timeline: Timeline | None = None
 
     def fit(self, y: pd.DataFrame, X: pd.DataFrame | None) -> FrameEncoder:
         """Learn columns, categories, the names of series and the scaling of covariates.
@@ -91,6 +95,7 @@ class FrameEncoder:
         """
         self.targets = list(y.columns)
         self.identities, _ = split_index(y.index)
+        self.timeline = find_timeline(y.index, None if X is None else X.index)
         covariates = pd.DataFrame(index=y.index) if X is None else X
         self._check_names(list(covariates.columns))
         self._fit_static(covariates)
@@ -165,7 +170,8 @@ class FrameEncoder:
             infinite.
         """
         self._check_columns(y, X, self.static_covariates)
-        timeline = find_timeline(y.index, None if X is None else X.index)
+        # A later fit may have too few rows to tell the step that this was trained on.
+        timeline = find_timeline(y.index, None if X is None else X.index, self.timeline)
         rows = Rows.parse(y.index, timeline)
         check_gapless(y.index, rows)
         place = np.arange(len(rows.lengths))
@@ -193,6 +199,7 @@ class FrameEncoder:
         cutoff : numpy.ndarray of int64, shape (num_series,)
             Number of rows up to the last one of each series in y; unchanged for absent series.
         """
+        y, X = grouped(y), None if X is None else grouped(X)
         timeline = given = history.timeline
         if timeline.offset is None and timeline.is_calendar:
             seen = timeline.times(history.first)
@@ -210,6 +217,7 @@ class FrameEncoder:
             keys = keys.append(rows.keys[place < 0])
         place = np.where(place < 0, old + np.cumsum(place < 0) - 1, place)
         begin, end = rows.ordinals(rows.bounds[:-1]), rows.ordinals(rows.bounds[1:] - 1) + 1
+        check_growth(y.index, rows, *history.spans(place))
         # A step that was just learnt changes the calendar of the old rows.
         append = timeline is given and _follow(history, place, begin, X_rows)
         first, stop = _bounds(history, place, begin, end)
