@@ -97,11 +97,9 @@ class Fitted:
     def index(self, series: np.ndarray, ordinals: np.ndarray) -> pd.Index:
         """Return the caller's kind of index for rows given by series and grid row."""
         timeline, keys = self.history.timeline, self.history.keys
-        times = timeline.times(ordinals)
         if keys is None:
-            if isinstance(times, pd.DatetimeIndex) and (np.diff(ordinals) == 1).all():
-                times = pd.DatetimeIndex(times, freq=timeline.offset)
-            return times.rename(self.index_names[-1])
+            return timeline.index(ordinals).rename(self.index_names[-1])
+        times = timeline.times(ordinals)
         of_rows = keys.take(series)
         levels = [of_rows.get_level_values(level) for level in range(of_rows.nlevels)]
         return pd.MultiIndex.from_arrays([*levels, times], names=self.index_names)

@@ -16,7 +16,7 @@ from sktime_tlstm.calibration import Calibration
 from sktime_tlstm.contract import probe
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History
-from sktime_tlstm.data.rows import find_timeline, split_index
+from sktime_tlstm.data.rows import find_timeline, grouped, split_index
 from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.data.windows import WindowSpec, cut_windows
@@ -70,6 +70,7 @@ def fit_model(
         Returns the largest step of fh on a timeline; None if there is no fh.
     seed : int
     """
+    y, X = grouped(y), None if X is None else grouped(X)
     head = make_head(options.loss, options.quantiles)
     timeline = find_timeline(y.index, None if X is None else X.index)
     longest = int(np.diff(split_index(y.index)[1]).max())
@@ -98,6 +99,7 @@ def finetune_model(
     options: Options, model: Model, y: pd.DataFrame, X: pd.DataFrame | None, seed: int
 ) -> tuple[Model, History]:
     """Fit a copy of a pretrained model to other series; the scaling of covariates is kept."""
+    y, X = grouped(y), None if X is None else grouped(X)
     encoder = model.encoder
     if len(y.columns) == len(encoder.targets):
         encoder = encoder.renamed(list(y.columns))

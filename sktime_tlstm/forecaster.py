@@ -13,6 +13,7 @@ from sktime.datatypes import convert_to
 from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
 
 from sktime_tlstm import backtest, families
+from sktime_tlstm.data.rows import grouped
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.fitted import INNER_MTYPES, Fitted, Learn, relative_steps
 from sktime_tlstm.fitting import finetune_model, fit_model, update_model
@@ -505,8 +506,8 @@ class SkorchForecaster(BaseForecaster):
         """
         self.check_is_fitted()
         check_parameters({"update_every": update_every})
-        y = y if isinstance(y, pd.Series) else convert_to(y, INNER_MTYPES)
-        X = None if X is None else convert_to(X, INNER_MTYPES)
+        y = y if isinstance(y, pd.Series) else grouped(convert_to(y, INNER_MTYPES))
+        X = None if X is None else grouped(convert_to(X, INNER_MTYPES))
         self._fitted.check_covariates(X)
         return backtest.backtest(
             self._fitted,

@@ -100,7 +100,7 @@ FRAMES = {
 }
 LIBRARIES = {
     "numpy": set(ARROWS) - {"", "nn"},
-    "pandas": FRAMES | {"data.timeline"},
+    "pandas": FRAMES | {"data.calendar", "data.frequency", "data.timeline"},
     "scipy": {"families"},
     "skorch": {"net"},
     "skpro": {"families"},

@@ -17,7 +17,9 @@ from sktime_tlstm.data.history import History, Layout, Widths, initial_room
 from sktime_tlstm.data.rows import (
     Rows,
     check_gapless,
+    check_growth,
     find_timeline,
+    grouped,
     index_times,
     ranges,
     split_index,
@@ -64,6 +66,7 @@ class FrameEncoder:
         self.past_covariates, self.static_covariates = past_covariates, static_covariates
         self.time_features = time_features
         self.identities: pd.Index | None = None
+        self.timeline: Timeline | None = None
         self._targets = Targets([], support, scaler)
         self._covariates = Covariates(past_covariates, static_covariates, {}, {}, {}, {})
 
@@ -80,6 +83,7 @@ class FrameEncoder:
         """
         self._targets = Targets(list(y.columns), self.support, self.scaler)
         self.identities, _ = split_index(y.index)
+        self.timeline = find_timeline(y.index, None if X is None else X.index)
         names = (self.past_covariates, self.static_covariates)
         covariates = pd.DataFrame(index=y.index) if X is None else X
         self._covariates = Covariates.fit(*names, self.covariate_scaler, covariates, y.index)
@@ -149,7 +153,8 @@ class FrameEncoder:
             infinite.
         """
         self._check(y, X, self.static_covariates)
-        timeline = find_timeline(y.index, None if X is None else X.index)
+        # A later fit may have too few rows to tell the step that this was trained on.
+        timeline = find_timeline(y.index, None if X is None else X.index, self.timeline)
         rows = Rows.parse(y.index, timeline)
         check_gapless(y.index, rows)
         place = np.arange(len(rows.lengths))
@@ -182,6 +187,7 @@ class FrameEncoder:
         cutoff : numpy.ndarray of int64, shape (num_series,)
             Number of rows up to the last one of each series in y; unchanged for absent series.
         """
+        y, X = grouped(y), None if X is None else grouped(X)
         timeline = given = history.timeline
         if timeline.offset is None and timeline.is_calendar:
             history = _with_step(history, y.index)
@@ -196,6 +202,7 @@ class FrameEncoder:
             keys = keys.append(rows.keys[place < 0])
         place = np.where(place < 0, old + np.cumsum(place < 0) - 1, place)
         begin, end = rows.ordinals(rows.bounds[:-1]), rows.ordinals(rows.bounds[1:] - 1) + 1
+        check_growth(y.index, rows, *history.spans(place))
         # A step that was just learnt changes the calendar of the old rows.
         append = timeline is given and _follow(history, place, begin, X_rows)
         first, stop = _bounds(history, place, begin, end)

@@ -314,6 +314,13 @@ class History:
             return np.zeros(1, dtype=np.int64)
         return self.keys.get_indexer(keys)
 
+    def spans(self, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first grid row of series, and the one behind the last; of new ones, of all."""
+        first = np.append(self.first, self.first.min())
+        stop = self.first + self.lengths
+        which = np.minimum(place, len(self.first))
+        return first[which], np.append(stop, stop.max())[which]
+
     def part(self, series: slice) -> History:
         """Return some of the series; the rows stay where they are."""
         return replace(
