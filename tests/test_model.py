@@ -506,3 +506,16 @@ def test_in_sample_draws_do_not_depend_on_the_other_rows_asked_for():
         np.testing.assert_allclose(together[:, row], alone[:, 0], rtol=1e-6)
     order = together[..., 0].argsort(axis=0)
     assert (order[:, 0] != order[:, 1]).any()  # rows are independent
+
+
+@pytest.mark.parametrize("support", ["positive", "count"])
+def test_corrected_quantiles_of_counts_and_positive_values_are_never_below_zero(support):
+    world = World()
+    world.model.members[0].criterion_.support = support
+    values = np.array([[[[-3.4, 0.2], [2.6, 7.0]]]])  # (window, step, target, alpha)
+    world.model.encoder.decode = lambda history, scaled, series: scaled
+    found = world.model.decoded(world.history, values, np.zeros(1, np.int64), True)
+    whole = [[0.0, 0.0], [3.0, 7.0]]
+    assert found[0, 0].tolist() == (whole if support == "count" else [[0.0, 0.2], [2.6, 7.0]])
+    plain = world.model.decoded(world.history, values, np.zeros(1, np.int64), False)
+    np.testing.assert_array_equal(plain, values)  # points are not quantiles

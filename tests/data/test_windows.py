@@ -287,6 +287,26 @@ def test_window_statistics_by_hand(values, norm, loc, scale):
     assert batch.target[0, 1:].isnan().all()
 
 
+@pytest.mark.parametrize("support", ["positive", "count"])
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [
+        ([3.0, 7.0], 5.0),  # the mean: such windows are scaled, never shifted
+        ([3.0, None], 3.0),
+        ([None, None], 11.0),  # nothing observed: the level of the series
+        ([0.1, 0.3], 0.55),  # at least a twentieth of the level
+    ],
+)
+def test_the_statistics_of_positive_and_count_windows_by_hand(support, values, scale):
+    store = worked_store([*values, 13.0])
+    spec = replace(PLAIN, support=support)
+    batch = cut_windows(store, spec, torch.tensor([0]), torch.tensor([len(values)]))
+    assert batch.loc.item() == 0.0
+    assert batch.scale.item() == pytest.approx(scale)
+    assert batch.target[0, 0].item() == pytest.approx(13.0 / scale)
+    assert batch.unit.item() == pytest.approx(3.0 * scale)
+
+
 def test_loc_and_scale_undo_the_normalisation():
     store = make_store(SPEC)
     series, cutoff = torch.tensor([0, 0, 2]), torch.tensor([11, 24, 3])
