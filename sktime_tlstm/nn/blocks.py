@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -32,10 +32,45 @@ class Cache(NamedTuple):
     keys: Tensor
     values: Tensor
 
+    @property
+    def num_rows(self) -> int:
+        """The batch."""
+        return len(self.keys)
+
+    @property
+    def num_steps(self) -> int:
+        """The number of steps, padding included."""
+        return self.keys.shape[2]
+
     def append(self, later: Cache) -> Cache:
         """Return a cache that holds the steps of ``later`` too."""
         # along time, which is axis 2 of keys and values
         return Cache(*(torch.cat(pair, dim=2) for pair in zip(self, later, strict=True)))
+
+
+#: Kinds of attention whose keys may be another sequence than that of the queries.
+CROSS_ATTENTIONS = tuple(kind for kind, one in ATTENTIONS.items() if not one.sees_whole_sequence)
+
+
+class SeparateCaches(NamedTuple):
+    """The caches of a decoder which attends to the past and to the future by one attention each."""
+
+    past: Cache
+    future: Cache
+
+    @property
+    def num_rows(self) -> int:
+        """The batch."""
+        return self.past.num_rows
+
+    @property
+    def num_steps(self) -> int:
+        """The number of steps of both, padding included."""
+        return self.past.num_steps + self.future.num_steps
+
+
+#: What one block of a decoder keeps between two steps.
+DecoderCache = Cache | SeparateCaches
 
 
 @dataclass(frozen=True)
@@ -124,6 +159,23 @@ class BlockOptions:
             self.attention_kernel,
             self.num_modes,
         )
+
+    def beside_cross_attention(self) -> BlockOptions:
+        """Return the options of a self-attention beside an attention that reads the kernel."""
+        # Frequency attention refuses a kernel, which it has no use for; the other one has.
+        return replace(self, attention_kernel="auto") if self.attention == "frequency" else self
+
+    def make_cross_attention(self, kind: str) -> Attention:
+        """Build the attention of one branch whose keys are another sequence."""
+        if kind not in CROSS_ATTENTIONS:
+            raise ValueError(
+                f"Got cross_attention={kind!r}; expected one of {list(CROSS_ATTENTIONS)}, or None "
+                "for one attention that reads past and future together."
+            )
+        layer = make_attention(
+            kind, self.d_model, self.num_heads, self.dropout, self.attention_kernel
+        )
+        return cast(Attention, layer)
 
     def make_feedforward(self, kind: str) -> AnyFeedForward:
         """Build the feed-forward layer of one branch, which is ``feedforward`` and not None."""
@@ -286,6 +338,189 @@ class AttentionBranch(Branch):
         return cast(Attention, self.layer)
 
 
+class SelfAttentionBranch(AttentionBranch):
+    """An `AttentionBranch` of the future alone, in which a step attends to itself too.
+
+    Otherwise a causal first step had no key.
+    """
+
+    def step(
+        self,
+        x: Tensor,
+        cache: Cache,
+        mask: Tensor | None,
+        condition: Tensor | None,
+        position: Tensor | None,
+    ) -> tuple[Tensor, Cache]:
+        """Refine one step (batch, 1, d_model), and return the cache that holds it too."""
+        query = self.norm(x, condition)
+        cache = cache.append(Cache(*self._attention.project(query, position)))
+        attended = self._attention.attend(query, *cache, mask, position)
+        return self.gate(attended, x, condition), cache
+
+
+class CrossAttentionBranch(Branch):
+    """A branch in which a sequence attends to the encoder's output, taken as it is.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of attention, one of `CROSS_ATTENTIONS`.
+    options : BlockOptions
+        Of the block.
+    branches : int
+        Number of branches that a sequence passes in the whole stack.
+    """
+
+    layer: Attention
+
+    def __init__(self, kind: str, options: BlockOptions, branches: int) -> None:
+        super().__init__(options.make_cross_attention(kind), options, branches)
+
+    def forward(
+        self,
+        x: Tensor,
+        encoded: Tensor,
+        mask: Tensor | None,
+        condition: Tensor | None,
+        positions: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        """Refine ``x`` (batch, time, d_model) by ``encoded`` (batch, past_time, d_model)."""
+        query = self.norm(x, condition)
+        attended = self.layer(query, encoded, encoded, mask, *(positions or ()))
+        refined: Tensor = self.gate(attended, x, condition)
+        return refined
+
+    def weights(
+        self,
+        x: Tensor,
+        encoded: Tensor,
+        mask: Tensor | None,
+        condition: Tensor | None,
+        positions: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        """Return the weights (batch, head, time, past_time) of `forward`."""
+        return self.layer.weights(self.norm(x, condition), encoded, mask, *(positions or ()))
+
+    def start(self, encoded: Tensor, positions: Tensor | None) -> Cache:
+        """Return the cache of ``encoded`` (batch, past_time, d_model), for `step`."""
+        return Cache(*self.layer.project(encoded, positions))
+
+    def step(
+        self,
+        x: Tensor,
+        cache: Cache,
+        mask: Tensor | None,
+        condition: Tensor | None,
+        position: Tensor | None,
+    ) -> Tensor:
+        """Refine one step (batch, 1, d_model)."""
+        attended = self.layer.attend(self.norm(x, condition), *cache, mask, position)
+        refined: Tensor = self.gate(attended, x, condition)
+        return refined
+
+
+class SeparateAttention(nn.Module):
+    """Self-attention of the future, then attention to the past: called like an `AttentionBranch`.
+
+    Vaswani et al. 2017, "Attention is all you need", section 3.2.3. Masks and positions are those
+    of past and future end to end, and are split here.
+
+    Parameters
+    ----------
+    cross_attention : str
+        Kind of attention to the past, one of `CROSS_ATTENTIONS`.
+    options : BlockOptions
+        Of the block; its ``attention`` is that of the future to itself.
+    branches : int
+        Number of branches that a sequence passes in the whole stack.
+    """
+
+    def __init__(self, cross_attention: str, options: BlockOptions, branches: int) -> None:
+        super().__init__()
+        self.own = SelfAttentionBranch(options.beside_cross_attention(), branches)
+        self.cross = CrossAttentionBranch(cross_attention, options, branches)
+
+    def forward(
+        self,
+        x: Tensor,
+        encoded: Tensor,
+        mask: Tensor | None,
+        condition: Tensor | None,
+        positions: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Refine ``x`` (batch, time, d_model)."""
+        time = encoded.shape[1]
+        x = self._attend_to_itself(x, time, mask, condition, positions)
+        of_past = _mask_of_past(mask, time), condition, _positions_of_past(positions, time)
+        refined: Tensor = self.cross(x, encoded, *of_past)
+        return refined
+
+    def weights(
+        self,
+        x: Tensor,
+        encoded: Tensor,
+        mask: Tensor | None,
+        condition: Tensor | None,
+        positions: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Return the weights of the past (batch, head, time, past_time) in `forward`."""
+        time = encoded.shape[1]
+        x = self._attend_to_itself(x, time, mask, condition, positions)
+        of_past = _mask_of_past(mask, time), condition, _positions_of_past(positions, time)
+        return self.cross.weights(x, encoded, *of_past)
+
+    def start(
+        self, encoded: Tensor, condition: Tensor | None, positions: Tensor | None
+    ) -> SeparateCaches:
+        """Return the caches of ``encoded`` (batch, past_time, d_model) and of no future yet."""
+        nothing = None if positions is None else positions[:, :0]
+        future = self.own.start(encoded[:, :0], condition, nothing)
+        return SeparateCaches(self.cross.start(encoded, positions), future)
+
+    def step(
+        self,
+        x: Tensor,
+        cache: SeparateCaches,
+        mask: Tensor | None,
+        condition: Tensor | None,
+        position: Tensor | None,
+    ) -> tuple[Tensor, SeparateCaches]:
+        """Refine one step (batch, 1, d_model), and return the caches that hold it too."""
+        # All steps of a future that is decoded one by one are real.
+        x, future = self.own.step(x, cache.future, None, condition, position)
+        of_past = _mask_of_past(mask, cache.past.num_steps)
+        x = self.cross.step(x, cache.past, of_past, condition, position)
+        return x, cache._replace(future=future)
+
+    def _attend_to_itself(
+        self,
+        x: Tensor,
+        past_time: int,
+        mask: Tensor | None,
+        condition: Tensor | None,
+        positions: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        # (batch or 1, 1, time or 1, past_time + time) -> (batch or 1, 1, time or 1, time)
+        of_future = None if mask is None else mask[..., past_time:]
+        turned = None if positions is None else (positions[0], positions[0])
+        refined: Tensor = self.own(x, None, of_future, condition, turned)
+        return refined
+
+
+def _mask_of_past(mask: Tensor | None, past_time: int) -> Tensor | None:
+    # (batch or 1, 1, time or 1, past_time + ...) -> (batch or 1, 1, 1, past_time): the same past
+    # for every future step
+    return None if mask is None else mask[:, :, :1, :past_time]
+
+
+def _positions_of_past(
+    positions: tuple[Tensor, Tensor] | None, past_time: int
+) -> tuple[Tensor, Tensor] | None:
+    # of queries, and of past and future (batch or 1, past_time + time) -> of queries and the past
+    return None if positions is None else (positions[0], positions[1][:, :past_time])
+
+
 def _feedforward_branch(options: BlockOptions, branches: int) -> FeedForwardBranch | None:
     if options.feedforward is None:
         return None
@@ -365,7 +600,8 @@ class EncoderBlock(nn.Module):
 class DecoderBlock(nn.Module):
     """Attention of the decoder to the encoder and itself, then an optional feed-forward layer.
 
-    Both are read by one attention (`AttentionBranch`).
+    Both are read by one attention (`AttentionBranch`), unless ``cross_attention`` names one for the
+    encoder's output: then ``attention`` is that of the decoder to itself (`SeparateAttention`).
 
     Parameters
     ----------
@@ -373,6 +609,9 @@ class DecoderBlock(nn.Module):
         Width of both sequences.
     num_heads : int
         Number of attention heads.
+    cross_attention : str or None, default=None
+        Kind of attention to the encoder's output, one of `CROSS_ATTENTIONS`; None for one attention
+        that reads past and future together.
     stack_depth, **options
         As in `EncoderBlock`.
 
@@ -391,12 +630,23 @@ class DecoderBlock(nn.Module):
     """
 
     def __init__(
-        self, d_model: int, num_heads: int, *, stack_depth: int = 1, **options: Any
+        self,
+        d_model: int,
+        num_heads: int,
+        *,
+        cross_attention: str | None = None,
+        stack_depth: int = 1,
+        **options: Any,
     ) -> None:
         super().__init__()
         own = BlockOptions(d_model, num_heads, **options)
-        branches = stack_depth * (1 if own.feedforward is None else 2)
-        self.attention = AttentionBranch(own, branches)
+        attentions = 1 if cross_attention is None else 2
+        branches = stack_depth * (attentions + (0 if own.feedforward is None else 1))
+        self.attention = (
+            AttentionBranch(own, branches)
+            if cross_attention is None
+            else SeparateAttention(cross_attention, own, branches)
+        )
         self.feedforward = _feedforward_branch(own, branches)
 
     def forward(
@@ -415,7 +665,7 @@ class DecoderBlock(nn.Module):
         decoded : Tensor of shape (batch, future_time, d_model)
         encoded : Tensor of shape (batch, past_time, d_model)
         mask : Tensor broadcastable to (batch, 1, future_time, past_time + future_time), or None
-            True where a step may be attended.
+            True where a step may be attended. With a ``cross_attention``, a step must see itself.
         condition : Tensor of shape (batch, condition_features) or None
             What adaptive norms follow.
         real : Tensor of shape (batch, future_time), bool, or None
@@ -433,24 +683,24 @@ class DecoderBlock(nn.Module):
 
     def start(
         self, encoded: Tensor, condition: Tensor | None = None, positions: Tensor | None = None
-    ) -> Cache:
+    ) -> DecoderCache:
         """Return the cache of the encoder's output (batch, past_time, d_model), for `step`."""
         return self.attention.start(encoded, condition, positions)
 
     def step(
         self,
         decoded: Tensor,
-        cache: Cache,
+        cache: DecoderCache,
         mask: Tensor | None = None,
         condition: Tensor | None = None,
         position: Tensor | None = None,
-    ) -> tuple[Tensor, Cache]:
+    ) -> tuple[Tensor, DecoderCache]:
         """Refine one future step, as a causal `forward` does.
 
         Parameters
         ----------
         decoded : Tensor of shape (batch, 1, d_model)
-        cache : Cache
+        cache : Cache or SeparateCaches
             The past and the future steps before this one; it stays as it is.
         mask : Tensor of shape (batch, 1, 1, time), bool, or None
             True at the steps of the cache that are real.
@@ -462,10 +712,10 @@ class DecoderBlock(nn.Module):
         Returns
         -------
         decoded : Tensor of shape (batch, 1, d_model)
-        cache : Cache
-            The cache of the next step. It holds this step too, which did not attend to itself.
+        cache : Cache or SeparateCaches
+            The cache of the next step, which holds this step too.
         """
-        decoded, cache = self.attention.step(decoded, cache, mask, condition, position)
+        decoded, cache = self.attention.step(decoded, cast(Any, cache), mask, condition, position)
         return self._feed_forward(decoded, condition, None), cache
 
     def attention_weights(
@@ -476,7 +726,10 @@ class DecoderBlock(nn.Module):
         condition: Tensor | None = None,
         positions: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """Return the weights (batch, head, future_time, past_time + future_time) of `forward`."""
+        """Return the weights (batch, head, future_time, past_time + future_time) of `forward`.
+
+        With a ``cross_attention``, they are those of the past alone.
+        """
         return self.attention.weights(decoded, encoded, mask, condition, positions)
 
     def _feed_forward(
@@ -601,17 +854,17 @@ class TransformerBlock(nn.Module):
             encoded = self.encoder(encoded, mask, condition)
         return encoded
 
-    def start(self, encoded: Tensor, condition: Tensor | None = None) -> Cache:
+    def start(self, encoded: Tensor, condition: Tensor | None = None) -> DecoderCache:
         """Do what `DecoderBlock.start` does with the output of `encode`."""
         return self.decoder.start(encoded, condition)
 
     def step(
         self,
         decoded: Tensor,
-        cache: Cache,
+        cache: DecoderCache,
         mask: Tensor | None = None,
         condition: Tensor | None = None,
-    ) -> tuple[Tensor, Cache]:
+    ) -> tuple[Tensor, DecoderCache]:
         """Do what `DecoderBlock.step` does."""
         return self.decoder.step(decoded, cache, mask, condition)
 
@@ -698,8 +951,8 @@ class BlockStack(nn.ModuleList):
         return blocks[: block % len(blocks) + 1]
 
     def step(
-        self, decoded: Tensor, caches: tuple[Cache, ...], *arguments: Tensor | None
-    ) -> tuple[Tensor, tuple[Cache, ...]]:
+        self, decoded: Tensor, caches: tuple[DecoderCache, ...], *arguments: Tensor | None
+    ) -> tuple[Tensor, tuple[DecoderCache, ...]]:
         """Pass one step through all blocks; ``caches`` and what is returned are one for each."""
         later = []
         for block, cache in zip(self.passed(), caches, strict=True):

@@ -5,19 +5,20 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sktime_tlstm.nn.blocks import (
     BlockNetwork,
+    BlockOptions,
     BlockStack,
-    Cache,
     DecoderBlock,
+    DecoderCache,
     EncoderBlock,
     check_causality,
     check_stepwise,
 )
 from sktime_tlstm.nn.feedforward import forget_auxiliary_loss
-from sktime_tlstm.nn.inputs import check_lengths
+from sktime_tlstm.nn.inputs import check_lengths, clear_padding
 from sktime_tlstm.nn.inspection import in_evaluation
 from sktime_tlstm.nn.masks import decoder_mask, encoder_mask, extend_mask, real_steps
 from sktime_tlstm.nn.normalization import make_norm
@@ -42,17 +43,19 @@ class TransformerEncoder(BlockNetwork):
         Whether one block is applied ``num_layers`` times.
     gradient_checkpointing : bool, default=False
         Whether training keeps only what passes between blocks and computes the rest again.
-    norm : str, default="layer"
-        Kind of normalization, one of `NORMS`.
-    condition_features : int, default=0
-        Width of the condition that adaptive norms follow.
+    input_size : int or None, default=None
+        Width of the input, which then passes a linear map to ``d_model`` first, its padding set to
+        zero; None where the input is ``d_model`` wide and passes none.
+    output_size : int or None, default=None
+        Width of the output, the last of which is then a linear map; None for ``d_model`` and none.
     **options
-        Further ones of `BlockOptions`.
+        Those of `BlockOptions`.
 
     Raises
     ------
     ValueError
-        If ``num_layers`` is negative, or norms are adaptive and ``condition_features`` is 0.
+        If ``num_layers`` is negative, a size is below 1, a name is unknown, an option is not its
+        default and nothing reads it, or norms are adaptive and ``condition_features`` is 0.
 
     Examples
     --------
@@ -60,6 +63,12 @@ class TransformerEncoder(BlockNetwork):
     >>> from sktime_tlstm.nn import TransformerEncoder
     >>> TransformerEncoder(6, num_heads=3)(torch.ones(2, 7, 6), torch.tensor([7, 4])).shape
     torch.Size([2, 7, 6])
+
+    From features to features:
+
+    >>> encoder = TransformerEncoder(6, num_heads=3, input_size=5, output_size=2)
+    >>> encoder(torch.ones(2, 7, 5)).shape
+    torch.Size([2, 7, 2])
     """
 
     def __init__(
@@ -71,20 +80,24 @@ class TransformerEncoder(BlockNetwork):
         final_norm: bool = True,
         share_layers: bool = False,
         gradient_checkpointing: bool = False,
-        norm: str = "layer",
-        condition_features: int = 0,
+        input_size: int | None = None,
+        output_size: int | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
         _check_depth("encoder", num_layers, 0)
-        shared = {"norm": norm, "condition_features": condition_features, **options}
+        own = BlockOptions(d_model, num_heads, **options)
+        self.input = _Input(input_size, d_model)
         self.blocks = BlockStack(
-            lambda: EncoderBlock(d_model, num_heads, stack_depth=num_layers, **shared),
+            lambda: EncoderBlock(stack_depth=num_layers, **vars(own)),
             num_layers,
             share_layers,
             gradient_checkpointing,
         )
-        self.final_norm = make_norm(norm if final_norm else None, d_model, condition_features)
+        self.final_norm = make_norm(
+            own.norm if final_norm else None, d_model, own.condition_features
+        )
+        self.output = _output(d_model, output_size)
 
     def forward(
         self,
@@ -97,7 +110,7 @@ class TransformerEncoder(BlockNetwork):
 
         Parameters
         ----------
-        encoded : Tensor of shape (batch, past_time, d_model)
+        encoded : Tensor of shape (batch, past_time, input_size or d_model)
             Left-aligned, padding last.
         lengths : Tensor of shape (batch,) or None
             Numbers of real steps; None where nothing is padded.
@@ -108,22 +121,27 @@ class TransformerEncoder(BlockNetwork):
 
         Returns
         -------
-        Tensor of shape (batch, past_time, d_model)
+        Tensor of shape (batch, past_time, output_size or d_model)
+
+        Raises
+        ------
+        ValueError
+            If the input has another width, or a length is not between 1 and the number of steps.
         """
         forget_auxiliary_loss(self)
-        check_lengths(lengths, encoded.shape[1], "past")
+        encoded = self.input(encoded, lengths, "past")
         mask = encoder_mask(encoded.shape[1], lengths, encoded.device)
         for block in self.blocks.passed():
             encoded = self.blocks.run(block, encoded, mask, condition, positions)
-        normalized: Tensor = self.final_norm(encoded, condition)
-        return normalized
+        output: Tensor = self.output(self.final_norm(encoded, condition))
+        return output
 
 
 class TransformerDecoderState(NamedTuple):
     """What `TransformerDecoder.step` needs to know of the past and of the steps before it."""
 
     #: Keys and values of each block, in order.
-    caches: tuple[Cache, ...]
+    caches: tuple[DecoderCache, ...]
     #: (batch, 1, 1, time), bool: True at the steps of the caches that are real; None for all.
     mask: Tensor | None
     #: (batch, condition_features): what adaptive norms follow.
@@ -135,7 +153,9 @@ class TransformerDecoder(BlockNetwork):
 
     Each block attends, in one attention, to the encoder's output and to the earlier steps of the
     future; a step reaches itself by the residual connection. So the first step always has a key,
-    which in Vaswani et al. 2017 the start token gives it. The blocks are `DecoderBlock`.
+    which in Vaswani et al. 2017 the start token gives it. With a ``cross_attention`` it has two, as
+    there: the future attends to itself, each step included, and then to the encoder's output. The
+    blocks are `DecoderBlock`.
 
     Parameters
     ----------
@@ -149,14 +169,21 @@ class TransformerDecoder(BlockNetwork):
         Whether a step sees only the past and the future steps before it; without, all of them.
     attention : str, default="multi_head"
         Kind of attention, one of `ATTENTIONS`.
-    final_norm, share_layers, gradient_checkpointing, norm, condition_features, **options
+    cross_attention : {None, "multi_head", "interpretable"}, default=None
+        Kind of attention to the encoder's output; ``attention`` is then that of the future to
+        itself. None for one attention that reads both.
+    input_size : int or None, default=None
+        Width of the future, as in `TransformerEncoder`; the encoder's output is ``d_model`` wide
+        (the ``output_size`` of an encoder of another width).
+    final_norm, share_layers, gradient_checkpointing, output_size, **options
         As in `TransformerEncoder`.
 
     Raises
     ------
     ValueError
-        If the attention cannot be causal and is to be, ``num_layers`` is below 1, or norms are
-        adaptive and ``condition_features`` is 0.
+        If the attention cannot be causal and is to be, ``num_layers`` or a size is below 1, a name
+        is unknown, an option is not its default and nothing reads it, or norms are adaptive and
+        ``condition_features`` is 0.
 
     Examples
     --------
@@ -179,30 +206,34 @@ class TransformerDecoder(BlockNetwork):
         causal_attention: bool = True,
         attention: str = "multi_head",
         *,
+        cross_attention: str | None = None,
         final_norm: bool = True,
         share_layers: bool = False,
         gradient_checkpointing: bool = False,
-        norm: str = "layer",
-        condition_features: int = 0,
+        input_size: int | None = None,
+        output_size: int | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
         check_causality(attention, causal_attention)
         _check_depth("decoder", num_layers, 1)
         self.causal_attention = causal_attention
-        shared = {
-            "attention": attention,
-            "norm": norm,
-            "condition_features": condition_features,
-            **options,
-        }
+        own = BlockOptions(d_model, num_heads, attention=attention, **options)
+        self.separate = cross_attention is not None
+        self.d_model = d_model
+        self.input = _Input(input_size, d_model)
         self.blocks = BlockStack(
-            lambda: DecoderBlock(d_model, num_heads, stack_depth=num_layers, **shared),
+            lambda: DecoderBlock(
+                cross_attention=cross_attention, stack_depth=num_layers, **vars(own)
+            ),
             num_layers,
             share_layers,
             gradient_checkpointing,
         )
-        self.final_norm = make_norm(norm if final_norm else None, d_model, condition_features)
+        self.final_norm = make_norm(
+            own.norm if final_norm else None, d_model, own.condition_features
+        )
+        self.output = _output(d_model, output_size)
 
     def forward(
         self,
@@ -217,7 +248,7 @@ class TransformerDecoder(BlockNetwork):
 
         Parameters
         ----------
-        decoded : Tensor of shape (batch, future_time, d_model)
+        decoded : Tensor of shape (batch, future_time, input_size or d_model)
         encoded : Tensor of shape (batch, past_time, d_model)
             Both left-aligned, padding last.
         past_lengths, future_lengths : Tensor of shape (batch,) or None
@@ -230,15 +261,21 @@ class TransformerDecoder(BlockNetwork):
 
         Returns
         -------
-        Tensor of shape (batch, future_time, d_model)
+        Tensor of shape (batch, future_time, output_size or d_model)
+
+        Raises
+        ------
+        ValueError
+            If an input has another width, or a length is not between 1 and the number of steps.
         """
         forget_auxiliary_loss(self)
+        decoded = self.input(decoded, future_lengths, "future")
         arguments = self._surround(decoded, encoded, past_lengths, future_lengths, positions)
         mask, real, positions = arguments
         for block in self.blocks.passed():
             decoded = self.blocks.run(block, decoded, encoded, mask, condition, real, positions)
-        normalized: Tensor = self.final_norm(decoded, condition)
-        return normalized
+        output: Tensor = self.output(self.final_norm(decoded, condition))
+        return output
 
     def init_state(
         self,
@@ -263,11 +300,11 @@ class TransformerDecoder(BlockNetwork):
         Raises
         ------
         ValueError
-            If the decoder is not causal.
+            If the decoder is not causal, or ``encoded`` or its lengths are not as in `forward`.
         """
         check_stepwise(self.causal_attention)
         forget_auxiliary_loss(self)
-        check_lengths(past_lengths, encoded.shape[1], "past")
+        self._check_encoded(encoded, past_lengths)
         caches = tuple(block.start(encoded, condition, positions) for block in self.blocks.passed())
         mask = encoder_mask(encoded.shape[1], past_lengths, encoded.device)
         return TransformerDecoderState(caches, mask, condition)
@@ -281,20 +318,22 @@ class TransformerDecoder(BlockNetwork):
         ----------
         state : TransformerDecoderState
             Of `init_state` or of the step before; it stays as it is.
-        decoded_t : Tensor of shape (batch, d_model)
+        decoded_t : Tensor of shape (batch, input_size or d_model)
         position : Tensor of shape (batch or 1, 1) or None
             The step's position (rotary embedding).
 
         Returns
         -------
-        output_t : Tensor of shape (batch, d_model)
+        output_t : Tensor of shape (batch, output_size or d_model)
         state : TransformerDecoderState
             The state for the step after this.
         """
+        # (batch, width) -> (batch, 1, width)
+        decoded = self.input(decoded_t[:, None], None, "future")
         decoded, caches = self.blocks.step(
-            decoded_t[:, None], state.caches, state.mask, state.condition, position
+            decoded, state.caches, state.mask, state.condition, position
         )
-        output: Tensor = self.final_norm(decoded, state.condition)
+        output: Tensor = self.output(self.final_norm(decoded, state.condition))
         return output[:, 0], state._replace(caches=caches, mask=extend_mask(state.mask))
 
     @in_evaluation
@@ -321,6 +360,8 @@ class TransformerDecoder(BlockNetwork):
         Returns
         -------
         Tensor of shape (batch, head, future_time, past_time + future_time)
+            Those of the past alone, (batch, head, future_time, past_time), with a
+            ``cross_attention``.
 
         Raises
         ------
@@ -328,6 +369,7 @@ class TransformerDecoder(BlockNetwork):
             If there is no such block, or its attention has no weights.
         """
         *earlier, chosen = self.blocks.up_to(block, "num_layers")
+        decoded = self.input(decoded, future_lengths, "future")
         mask, real, positions = self._surround(
             decoded, encoded, past_lengths, future_lengths, positions
         )
@@ -346,16 +388,64 @@ class TransformerDecoder(BlockNetwork):
     ) -> tuple[Tensor | None, Tensor | None, tuple[Tensor, Tensor] | None]:
         # Where a step may look, which steps are real, and the positions of queries and keys.
         times, lengths = (encoded.shape[1], decoded.shape[1]), (past_lengths, future_lengths)
-        check_lengths(past_lengths, times[0], "past")
-        check_lengths(future_lengths, times[1], "future")
-        mask = decoder_mask(*times, *lengths, self.causal_attention, decoded.device)
+        self._check_encoded(encoded, past_lengths)
+        # Of one attention, the past gives the first step its keys; of two, it is its own key.
+        strict = not self.separate
+        mask = decoder_mask(*times, *lengths, self.causal_attention, decoded.device, strict)
         real = real_steps(times[1], future_lengths, decoded.device)
         if positions is not None:
             past, future = positions
             rows = max(len(past), len(future))
+            # (batch or 1, past_time), (batch or 1, future_time) -> their steps end to end
             both = torch.cat((past.expand(rows, -1), future.expand(rows, -1)), dim=1)
             positions = future, both
         return mask, real, positions
+
+    def _check_encoded(self, encoded: Tensor, lengths: Tensor | None) -> None:
+        if encoded.ndim != 3 or encoded.shape[-1] != self.d_model:
+            raise ValueError(
+                f"Got encoded of shape {tuple(encoded.shape)}; expected (batch, time, "
+                f"{self.d_model}), as wide as the decoder. Build the encoder with d_model or "
+                f"output_size={self.d_model}."
+            )
+        check_lengths(lengths, encoded.shape[1], "past")
+
+
+class _Input(nn.Module):
+    """The linear map in front of a stack, where there is one, and the check of what enters."""
+
+    def __init__(self, input_size: int | None, d_model: int) -> None:
+        super().__init__()
+        _check_size("input_size", input_size)
+        self.width = d_model if input_size is None else input_size
+        self.linear = None if input_size is None else nn.Linear(input_size, d_model)
+
+    def forward(self, x: Tensor, lengths: Tensor | None, name: str) -> Tensor:
+        """Map ``x`` (batch, time, width) to (batch, time, d_model)."""
+        if x.ndim != 3 or x.shape[-1] != self.width:
+            raise ValueError(
+                f"Got a {name} of shape {tuple(x.shape)}; expected (batch, time, {self.width}). "
+                f"Build it with input_size={x.shape[-1]}, or pass {self.width} features."
+            )
+        if self.linear is None:
+            check_lengths(lengths, x.shape[1], name)
+            return x
+        # Raw features may hold anything in their padding, and zero times infinity is not zero.
+        mapped: Tensor = self.linear(clear_padding(x, lengths, name))
+        return mapped
+
+
+def _output(d_model: int, output_size: int | None) -> nn.Module:
+    _check_size("output_size", output_size)
+    return nn.Identity() if output_size is None else nn.Linear(d_model, output_size)
+
+
+def _check_size(name: str, size: int | None) -> None:
+    if size is not None and size < 1:
+        raise ValueError(
+            f"Got {name}={size}; expected 1 or more, or None for no linear map. Pass a number of "
+            "features."
+        )
 
 
 def _check_depth(part: str, num_layers: int, least: int) -> None:

@@ -155,6 +155,10 @@ class Transformer(BlockNetwork):
         condition of adaptive norms, and with other norms added to both inputs by a linear map.
     expert : {"relu", "gelu", "silu", "swiglu"}, default="gelu"
         Kind of each expert of a mixture.
+    cross_attention : {None, "multi_head", "interpretable"}, default=None
+        Kind of the decoder's attention to the past; ``attention`` is then that of past and future
+        each to itself, and with causality a future step sees itself too. None for one attention
+        of the decoder that reads past and future together.
 
     Raises
     ------
@@ -210,6 +214,7 @@ class Transformer(BlockNetwork):
         gradient_checkpointing: bool = False,
         num_static_features: int = 0,
         expert: str = "gelu",
+        cross_attention: str | None = None,
     ) -> None:
         super().__init__()
         _check_layers(num_encoder_layers, num_decoder_layers)
@@ -242,10 +247,12 @@ class Transformer(BlockNetwork):
             "share_layers": share_layers,
             "gradient_checkpointing": gradient_checkpointing,
         }
-        self.encoder = TransformerEncoder(num_layers=num_encoder_layers, **stack, **vars(options))
+        own = options if cross_attention is None else options.beside_cross_attention()
+        self.encoder = TransformerEncoder(num_layers=num_encoder_layers, **stack, **vars(own))
         self.decoder = TransformerDecoder(
             num_layers=num_decoder_layers,
             causal_attention=causal_attention,
+            cross_attention=cross_attention,
             **stack,
             **vars(options),
         )
@@ -328,10 +335,10 @@ class Transformer(BlockNetwork):
         state : TransformerState
             The state for the step after this.
         """
-        keys = state.decoder.caches[0].keys
-        future = self.future_input(prepare_step(future_t, len(keys), self.widths[1]))
+        cache = state.decoder.caches[0]
+        future = self.future_input(prepare_step(future_t, cache.num_rows, self.widths[1]))
         # The cache holds all steps before this one, so that no position lies further off.
-        decoded = self._embed(future, state.static, state.position, keys.shape[2])
+        decoded = self._embed(future, state.static, state.position, cache.num_steps)
         output, decoder = self.decoder.step(
             state.decoder, decoded[:, 0], state.position if self.positions.turns else None
         )
@@ -361,6 +368,8 @@ class Transformer(BlockNetwork):
         Returns
         -------
         Tensor of shape (batch, head, future_time, past_time + future_time)
+            Those of the past alone, (batch, head, future_time, past_time), with a
+            ``cross_attention``.
 
         Raises
         ------

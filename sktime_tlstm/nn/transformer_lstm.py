@@ -11,7 +11,7 @@ from sktime_tlstm.nn.blocks import (
     BlockNetwork,
     BlockOptions,
     BlockStack,
-    Cache,
+    DecoderCache,
     TransformerBlock,
     check_causality,
     check_stepwise,
@@ -39,7 +39,7 @@ class TransformerLSTMState(NamedTuple):
     #: ``h`` and ``c`` of the decoder, each (num_layers, batch, d_model).
     recurrent: State
     #: Keys and values of each block, in order.
-    caches: tuple[Cache, ...]
+    caches: tuple[DecoderCache, ...]
     #: (batch, 1, 1, time), bool: True at the steps of the caches that are real; None for all.
     mask: Tensor | None
     #: (batch, condition_features): what adaptive norms follow.

@@ -20,6 +20,7 @@ from sktime_tlstm.nn import (
     Transformer,
     TransformerLSTM,
 )
+from sktime_tlstm.nn.blocks import CROSS_ATTENTIONS
 from sktime_tlstm.nn.seq2seq_lstm import DECODINGS
 from sktime_tlstm.nn.temporal_attention_lstm import WIRINGS
 from tests.nn.test_networks import shake
@@ -62,6 +63,7 @@ OPTIONS = {
         "num_encoder_layers": [0, 1, 2],
         "num_decoder_layers": [1, 2],
         "positions": POSITIONS,
+        "cross_attention": [None, *CROSS_ATTENTIONS],
     },
     AttentionLSTM: {
         **SIZES,
