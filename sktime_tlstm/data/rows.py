@@ -220,7 +220,7 @@ def portable(data: Any, told: bool) -> Any:
     times = index.levels[-1] if isinstance(index, pd.MultiIndex) else index
     if not isinstance(times, pd.DatetimeIndex) or times.freq is None or not len(times):
         return data
-    bare = pd.DatetimeIndex(times, freq=None)
+    bare = pd.DatetimeIndex(times, freq=None)  # type: ignore[arg-type]
     try:
         pd.DatetimeIndex(bare[-1:], freq=times.freq)
     except ValueError:
@@ -231,8 +231,10 @@ def portable(data: Any, told: bool) -> Any:
                 "carry through sktime, and which do not tell this frequency by themselves. Pass "
                 "more rows."
             ) from None
-        many = isinstance(index, pd.MultiIndex)
-        return data.set_axis(index.set_levels(bare, level=-1) if many else bare)
+        if not isinstance(index, pd.MultiIndex):
+            return data.set_axis(bare)
+        levels: list[Any] = [*index.levels[:-1], bare]
+        return data.set_axis(index.set_levels(levels))
     return data
 
 
