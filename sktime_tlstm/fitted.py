@@ -157,7 +157,8 @@ def _bounded(steps: np.ndarray) -> np.ndarray:
     if steps.max() > MAX_STEP:
         raise ValueError(
             f"Got fh with the step {steps.max()}, expected at most {MAX_STEP}: a longer forecast "
-            "would exhaust the memory. Check fh, or resample y to a longer step."
+            "would exhaust the memory. Check fh, which counts steps (pass times as "
+            "ForecastingHorizon(times, is_relative=False)), or resample y to a longer step."
         )
     return steps
 

@@ -13,7 +13,7 @@ from sktime.datatypes import convert_to
 from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
 
 from sktime_tlstm import backtest, families
-from sktime_tlstm.data.rows import grouped
+from sktime_tlstm.data.rows import grouped, portable
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.fitted import INNER_MTYPES, Fitted, Learn, relative_steps
 from sktime_tlstm.fitting import finetune_model, fit_model, update_model
@@ -37,6 +37,9 @@ def _restoring(method: Callable) -> Callable:
     @functools.wraps(method)
     def restoring(self, *args, **kwargs):
         before = {**self.__dict__, "_converter_store_y": dict(self._converter_store_y)}
+        told = hasattr(self, "_fitted") or hasattr(self, "pretrained_model_")
+        args = [portable(data, told) for data in args]
+        kwargs = {name: portable(data, told) for name, data in kwargs.items()}
         try:
             return method(self, *args, **kwargs)
         except BaseException:
@@ -266,7 +269,8 @@ class SkorchForecaster(BaseForecaster):
     @functools.wraps(BaseForecaster.fit)
     def fit(self, y, X=None, fh=None):  # noqa: D102 (sktime's docstring)
         try:
-            return super().fit(y, X=X, fh=fh)
+            told = hasattr(self, "pretrained_model_")
+            return super().fit(portable(y, told), X=portable(X, True), fh=fh)
         except BaseException:
             self._reset_at("pretrained")
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ __all__ = [
     "find_timeline",
     "grouped",
     "index_times",
+    "portable",
     "ranges",
     "split_index",
 ]
@@ -196,6 +197,45 @@ def grouped(frame: pd.DataFrame) -> pd.DataFrame:
     if keys is None or keys.is_unique:
         return frame
     return frame.iloc[_by_series(frame.index)]
+
+
+def portable(data: Any, told: bool) -> Any:
+    """Return data whose index states no freq that pandas cannot put on a single row.
+
+    sktime does that to find the cutoff; with weeks of months and retail years pandas fails at it.
+    What is no such frame or series is returned as it is.
+
+    Parameters
+    ----------
+    data : pandas.DataFrame, pandas.Series or anything
+    told : bool
+        Whether the frequency is known already, so that the dates need not tell it.
+
+    Raises
+    ------
+    ValueError
+        If the dates alone would be taken for another frequency than the one they state.
+    """
+    index = getattr(data, "index", None)
+    times = index.levels[-1] if isinstance(index, pd.MultiIndex) else index
+    if not isinstance(times, pd.DatetimeIndex) or times.freq is None or not len(times):
+        return data
+    bare = pd.DatetimeIndex(times, freq=None)  # type: ignore[arg-type]
+    try:
+        pd.DatetimeIndex(bare[-1:], freq=times.freq)
+    except ValueError:
+        stated, steps = Timeline(times[0], times.freq), np.arange(2 * len(times) + 100)
+        if not told and not Timeline.from_times(bare).times(steps).equals(stated.times(steps)):
+            raise ValueError(
+                f"Got {len(times)} times with the freq {times.freq.freqstr!r}, which pandas cannot "
+                "carry through sktime, and which do not tell this frequency by themselves. Pass "
+                "more rows."
+            ) from None
+        if not isinstance(index, pd.MultiIndex):
+            return data.set_axis(bare)
+        levels: list[Any] = [*index.levels[:-1], bare]
+        return data.set_axis(index.set_levels(levels))
+    return data
 
 
 def index_times(index: pd.Index, part: slice = slice(None)) -> pd.Index:

@@ -128,11 +128,12 @@ class Timeline:
             return Even(int(self.origin), self.offset or 1)
         if isinstance(self.origin, pd.Period):
             return Even(self.origin.ordinal, self.offset.n)
-        start = pd.DatetimeIndex([self.origin])
-        start = local_times(start) if self._by_clock else _utc(start)
-        return counter_of(
-            start[0].as_unit(self._unit), Day() if self.offset is None else self.offset
-        )
+        # From an array, because pandas 2 counts an index of timestamps in nanoseconds.
+        origin = pd.DatetimeIndex(np.array([_utc(self.origin).to_numpy()]))
+        if self._by_clock:
+            origin = local_times(origin.tz_localize("UTC").tz_convert(self.origin.tz))
+        offset = Day() if self.offset is None else self.offset
+        return counter_of(origin[0].as_unit(self._unit), offset)
 
     def ordinals(self, times: Any) -> np.ndarray:
         """Place times on the grid.
@@ -347,7 +348,8 @@ def _kind_of(time: Any) -> type:
     return int if isinstance(time, (int, np.integer)) else type(time)
 
 
-def _utc(times: pd.DatetimeIndex) -> pd.DatetimeIndex:
+def _utc(times: Any) -> Any:
+    """Return a timestamp or an index of timestamps as UTC, without its zone."""
     return times if times.tz is None else times.tz_convert(None)
 
 
@@ -368,7 +370,10 @@ def _grid_of_dates(
         return _grid_of_one(cls, times, usual)
     # Where clocks change decides between days and 24 hours, which may be any time.
     sample = times if times.tz is not None and times[1] - times[0] >= _DAY / 2 else times[:SAMPLE]
-    stated = (offset for offset in (times.freq, usual) if offset is not None)
+    # Pandas 2, whose days are ticks, lets UTC days that are shown in a zone say "D".
+    ambiguous = times.tz is not None and isinstance(times.freq, Day) and isinstance(Day(), Tick)
+    known = (None if ambiguous else times.freq, usual)
+    stated = (offset for offset in known if offset is not None)
     found: list[tuple[int, Timeline, np.ndarray]] = []
     fits = None
     for offset in itertools.chain(stated, candidate_offsets(sample)):
