@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
+from scipy import special, stats
 from torch import Tensor
 
 from sktime_tlstm.nn import FAMILIES, Head
@@ -19,6 +19,27 @@ __all__ = ["READINGS", "Parametric", "empirical", "quantile", "quantiles", "stac
 
 #: The lowest level whose quantile is computed: below it, scipy's of Student's t are infinite.
 MIN_ALPHA = 1e-100
+
+
+#: Means from which on Poisson quantiles are expanded, where scipy's become slow and then NaN.
+LARGE_MEAN = 1e9
+
+
+class _Poisson(type(stats.poisson)):  # type: ignore[misc]
+    """scipy's Poisson distribution, with finite quantiles for any mean.
+
+    Those of large means are expanded around the normal distribution (Cornish and Fisher 1938,
+    "Moments and cumulants in the specification of distributions"), with the skewness
+    ``1 / sqrt(mean)``: ``mean + sqrt(mean) z + (z ** 2 - 1) / 6``, within a few counts of exact.
+    """
+
+    def _ppf(self, q: np.ndarray, mu: np.ndarray) -> np.ndarray:
+        z = special.ndtri(q)
+        expanded = np.ceil(mu + np.sqrt(mu) * z + (z**2 - 1) / 6)
+        return np.where(mu < LARGE_MEAN, super()._ppf(q, np.minimum(mu, LARGE_MEAN)), expanded)
+
+
+_poisson = _Poisson(name="poisson", longname="A Poisson")
 
 
 @dataclass(frozen=True)
@@ -80,7 +101,7 @@ READINGS: Mapping[str, Reading] = MappingProxyType(
             lambda p, loc, scale: {"mu": scale * p[..., 0], "alpha": 1 / p[..., 1]},
         ),
         "poisson": Reading(
-            lambda p, unit: stats.poisson(unit * p[..., 0]),
+            lambda p, unit: _poisson(unit * p[..., 0]),
             "Poisson",
             lambda p, loc, scale: {"mu": scale * p[..., 0]},
         ),

@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy import integrate
+from scipy import integrate, stats
 
-from sktime_tlstm import families
+from sktime_tlstm import TransformerLSTMForecaster, families
 from sktime_tlstm.nn import FAMILIES
 
 COUNTS = [name for name, family in FAMILIES.items() if family.support == "count"]
@@ -164,3 +164,33 @@ def test_empirical_distributions_have_the_moments_of_their_values():
     np.testing.assert_allclose(found.mean(), values.mean(axis=-1))
     np.testing.assert_allclose(found.var(), values.var(axis=-1))
     np.testing.assert_allclose(found.quantile([0.5]), np.median(values, axis=-1))
+
+
+@pytest.mark.parametrize("mean", [3e8, 4e10, 7e13, 2e17])
+def test_quantiles_of_large_counts_are_finite_and_right(mean):
+    levels = np.array([1e-4, 0.05, 0.5, 0.95, 1 - 1e-4])
+    found = families.quantile("poisson", np.array([[mean]]), levels, np.ones(()))
+    deviations = (found - mean) / np.sqrt(mean)
+    np.testing.assert_allclose(deviations, stats.norm.ppf(levels), atol=3e-3)
+
+
+def test_quantiles_of_counts_do_not_jump_where_they_become_an_expansion():
+    below, above = families.LARGE_MEAN * (1 - 1e-12), families.LARGE_MEAN * (1 + 1e-12)
+    levels = np.array([0.01, 0.3, 0.7, 0.99])
+    both = [
+        families.quantile("poisson", np.array([[mean]]), levels, np.ones(()))
+        for mean in (below, above)
+    ]
+    np.testing.assert_allclose(both[0], both[1], atol=3)
+
+
+@pytest.mark.parametrize("loss", sorted(COUNTS))
+def test_forecasts_of_large_counts_are_finite(loss):
+    rng = np.random.default_rng(0)
+    y = pd.Series(np.round(3e11 * (1 + 0.2 * rng.random(60))))
+    tiny = {"d_model": 4, "num_heads": 2, "max_epochs": 1, "max_windows_per_epoch": 16}
+    forecaster = TransformerLSTMForecaster(**tiny, loss=loss, num_samples=5, random_state=0)
+    forecaster.fit(y, fh=[1, 2])
+    assert np.isfinite(forecaster.predict_interval(coverage=0.9)).all(axis=None)
+    assert np.isfinite(forecaster.predict_samples(fh=[1, 2, 5])).all(axis=None)
+    assert forecaster.predict().between(1e11, 1e12).all()
