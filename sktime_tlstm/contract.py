@@ -154,10 +154,10 @@ def probe(
 
 
 def one_tensor(output: Any) -> Tensor:
-    """Return what a network returned, if it is one tensor."""
+    """Return what a network returned as float32, if it is one tensor."""
     if not isinstance(output, Tensor):
         raise TypeError(f"it returned a {type(output).__name__}, expected one tensor")
-    return output
+    return output.float()
 
 
 def _name(module: Callable[..., nn.Module]) -> str:

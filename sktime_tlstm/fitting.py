@@ -16,13 +16,13 @@ from sktime_tlstm.calibration import Calibration
 from sktime_tlstm.contract import probe
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History
-from sktime_tlstm.data.rows import find_timeline, split_index
+from sktime_tlstm.data.rows import find_timeline, grouped, split_index
 from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
 from sktime_tlstm.data.timeline import Timeline
-from sktime_tlstm.data.windows import WindowSpec, gather
+from sktime_tlstm.data.windows import WindowSpec, cut_windows
 from sktime_tlstm.model import Model
 from sktime_tlstm.net import ForecastNet, build_net, isolated_random_state, renew_callbacks, train
-from sktime_tlstm.nn import DistributionHead, Head, make_head
+from sktime_tlstm.nn import Head, make_head
 from sktime_tlstm.options import Options, plain, resolve_device
 
 __all__ = ["finetune_model", "fit_model", "update_model"]
@@ -70,6 +70,7 @@ def fit_model(
         Returns the largest step of fh on a timeline; None if there is no fh.
     seed : int
     """
+    y, X = grouped(y), None if X is None else grouped(X)
     head = make_head(options.loss, options.quantiles)
     timeline = find_timeline(y.index, None if X is None else X.index)
     longest = int(np.diff(split_index(y.index)[1]).max())
@@ -98,9 +99,10 @@ def finetune_model(
     options: Options, model: Model, y: pd.DataFrame, X: pd.DataFrame | None, seed: int
 ) -> tuple[Model, History]:
     """Fit a copy of a pretrained model to other series; the scaling of covariates is kept."""
-    encoder = copy.copy(model.encoder)
+    y, X = grouped(y), None if X is None else grouped(X)
+    encoder = model.encoder
     if len(y.columns) == len(encoder.targets):
-        encoder.targets = list(y.columns)
+        encoder = encoder.renamed(list(y.columns))
     if X is not None and not (encoder.columns or encoder.static_covariates):
         raise ValueError(
             f"Got X with the columns {list(X.columns)}, but the forecaster was pretrained without "
@@ -161,8 +163,8 @@ def _member_seeds(seed: int, number: int) -> list[int]:
 
 def _needs_errors(options: Options, head: Head) -> bool:
     """Whether intervals need errors on held-out windows."""
-    has_quantiles = hasattr(head, "quantile_at") or isinstance(head, DistributionHead)
-    return options.calibration != "none" or not has_quantiles
+    knows_spread = head.has_quantiles or head.distribution is not None
+    return options.calibration != "none" or not knows_spread
 
 
 def _make_encoder(options: Options, head: Head, timeline: Timeline, longest: int) -> FrameEncoder:
@@ -314,7 +316,7 @@ def _probe(net: ForecastNet, module: Callable, history: History, spec: WindowSpe
     """Run the network once on a short and on a full context, as `probe` says."""
     store = history.store.to(net.device)
     series = torch.zeros(2, dtype=torch.int64)
-    batch = gather(store, spec, series, torch.tensor([1, int(store.length[0])]))
+    batch = cut_windows(store, spec, series, torch.tensor([1, int(store.length[0])]))
     with isolated_random_state(net.seed, net.compile):
         # not `outputs`: in inference mode torch hides autocast from what watches random numbers
         probe(

@@ -190,7 +190,8 @@ class ForecastNet(NeuralNet):
         mixed = self.precision == "bf16-mixed"
         kind = torch.device(self.device).type
         with torch.autocast(kind, dtype=torch.bfloat16) if mixed else nullcontext():
-            return one_tensor(super().infer(x, **fit_params)).float()
+            output = super().infer(x, **fit_params)
+        return one_tensor(output)
 
     def get_loss(self, y_pred, y_true, X=None, training=False) -> Tensor:
         """Return the head's loss; in training with the network's ``auxiliary_loss``, if any."""

@@ -14,7 +14,7 @@ from torch.utils.data import Subset
 
 from sktime_tlstm import net as net_module
 from sktime_tlstm.contract import takes, unwrapped
-from sktime_tlstm.data.history import SeriesStore
+from sktime_tlstm.data.history import SeriesStore, Traits
 from sktime_tlstm.data.sampling import WindowDataset
 from sktime_tlstm.data.windows import WindowSpec
 from sktime_tlstm.net import OPTIMIZERS, build_net, renew_callbacks, train
@@ -75,11 +75,13 @@ def make_data(rows=97, low=7, high=60, windows_per_epoch=WINDOWS):
         start=torch.tensor([0]),
         length=torch.tensor([rows]),
         calendar_start=torch.tensor([0]),
-        level=torch.zeros(1, 2),
-        spread=torch.ones(1, 2),
-        unit=torch.ones(1, 2),
-        static=torch.zeros(1, 0),
-        identity=torch.ones(1),
+        traits=Traits(
+            level=torch.zeros(1, 2),
+            spread=torch.ones(1, 2),
+            unit=torch.ones(1, 2),
+            static=torch.zeros(1, 0),
+            identity=torch.ones(1),
+        ),
     )
     ends = [np.array([value]) for value in (low, high)]
     training = WindowDataset(store, SPEC, *ends, windows_per_epoch=windows_per_epoch)

@@ -182,9 +182,9 @@ def test_held_out_errors_serve_both_kinds_of_calibration():
     forecaster = make(calibration="conformal").pretrain(PANEL)
     forecaster.calibration = "adaptive"
     forecaster.fit(Y[:30])
-    before = forecaster._model.calibration
+    before = forecaster._fitted.model.calibration
     forecaster.update(Y[30:])
-    assert forecaster._model.calibration is not before
+    assert forecaster._fitted.model.calibration is not before
     forecaster.calibration = "none"
     with pytest.raises(ValueError, match="Got calibration='none', but the network was pretrained"):
         forecaster.fit(Y)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -14,14 +15,25 @@ __all__ = [
     "Rows",
     "blocks",
     "check_gapless",
+    "check_growth",
     "find_timeline",
+    "grouped",
     "index_times",
+    "portable",
     "ranges",
     "split_index",
 ]
 
 #: Rows that are worked on at once, so that temporary arrays stay small beside the store.
 BLOCK_ROWS = 2**16
+
+_HALF_DAY = pd.Timedelta(hours=12)
+
+#: Missing rows that are believed in one place: at least so many, and so many for every known row.
+MAX_GAP, GAP_PER_ROW = 100_000, 10
+
+#: Rows that tell a frequency by themselves.
+FEW_ROWS = 4
 
 
 def blocks(number: int, start: int = 0) -> Iterator[slice]:
@@ -60,6 +72,9 @@ class Rows:
     def parse(cls, index: pd.Index, timeline: Timeline) -> Rows:
         """Place every row of a sktime index on the grid.
 
+        Rows of a series that lie apart, as in a table in the order of time, are placed too; a
+        key and a part of the bounds then stand for each piece of a series.
+
         Raises
         ------
         ValueError
@@ -78,6 +93,10 @@ class Rows:
             rows = cls(
                 keys, bounds, timeline, index, None, timeline.ordinals(index) if short else None
             )
+        if keys is not None and not keys.is_unique:
+            order = _by_series(index)
+            _check_increasing(index[order], rows._steps_in(order) > 0)
+            return rows
         for begin, step in rows.steps():
             _check_increasing(index, step > 0, begin)
         return rows
@@ -112,6 +131,16 @@ class Rows:
             end = min(max(int(most), begin + 1), number)
             yield slice(begin, end)
             begin = end
+
+    def _steps_in(self, order: np.ndarray) -> np.ndarray:
+        """Return every row's step in time since the one before, of rows ordered by series.
+
+        Where a series begins the step is one.
+        """
+        step = np.diff(self.ordinals()[order], prepend=0)
+        series = pd.factorize(cast(pd.Index, self.keys))[0][self.series()[order]]
+        step[np.flatnonzero(np.diff(series, prepend=-2))] = 1
+        return step
 
     def steps(self) -> Iterator[tuple[int, np.ndarray]]:
         """Yield blocks of rows: the first row, and every row's step in time since the one before.
@@ -149,6 +178,66 @@ def split_index(index: pd.Index) -> tuple[pd.Index | None, np.ndarray]:
     return index[starts].droplevel(-1), np.r_[starts, len(index)]
 
 
+def _by_series(index: pd.Index) -> np.ndarray:
+    """Return the order of rows in which each series' rows follow each other as they did."""
+    keys = cast(pd.MultiIndex, index).droplevel(-1)
+    try:
+        series, _ = pd.factorize(keys, sort=True)
+    except TypeError:  # keys of several types have no order but that of their rows
+        series, _ = pd.factorize(keys)
+    return np.argsort(series, kind="stable")
+
+
+def grouped(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame with each series' rows together, as in a table in the order of time.
+
+    A frame whose series are together already is returned as it is, in its order of series.
+    """
+    keys, _ = split_index(frame.index)
+    if keys is None or keys.is_unique:
+        return frame
+    return frame.iloc[_by_series(frame.index)]
+
+
+def portable(data: Any, told: bool) -> Any:
+    """Return data whose index states no freq that pandas cannot put on a single row.
+
+    sktime does that to find the cutoff; with weeks of months and retail years pandas fails at it.
+    What is no such frame or series is returned as it is.
+
+    Parameters
+    ----------
+    data : pandas.DataFrame, pandas.Series or anything
+    told : bool
+        Whether the frequency is known already, so that the dates need not tell it.
+
+    Raises
+    ------
+    ValueError
+        If the dates alone would be taken for another frequency than the one they state.
+    """
+    index = getattr(data, "index", None)
+    times = index.levels[-1] if isinstance(index, pd.MultiIndex) else index
+    if not isinstance(times, pd.DatetimeIndex) or times.freq is None or not len(times):
+        return data
+    bare = pd.DatetimeIndex(times, freq=None)  # type: ignore[arg-type]
+    try:
+        pd.DatetimeIndex(bare[-1:], freq=times.freq)
+    except ValueError:
+        stated, steps = Timeline(times[0], times.freq), np.arange(2 * len(times) + 100)
+        if not told and not Timeline.from_times(bare).times(steps).equals(stated.times(steps)):
+            raise ValueError(
+                f"Got {len(times)} times with the freq {times.freq.freqstr!r}, which pandas cannot "
+                "carry through sktime, and which do not tell this frequency by themselves. Pass "
+                "more rows."
+            ) from None
+        if not isinstance(index, pd.MultiIndex):
+            return data.set_axis(bare)
+        levels: list[Any] = [*index.levels[:-1], bare]
+        return data.set_axis(index.set_levels(levels))
+    return data
+
+
 def index_times(index: pd.Index, part: slice = slice(None)) -> pd.Index:
     """Return the times of rows of a sktime index."""
     if not isinstance(index, pd.MultiIndex):
@@ -156,10 +245,22 @@ def index_times(index: pd.Index, part: slice = slice(None)) -> pd.Index:
     return index.levels[-1].take(index.codes[-1][part])
 
 
-def find_timeline(index: pd.Index, covariates: pd.Index | None = None) -> Timeline:
+def find_timeline(
+    index: pd.Index, covariates: pd.Index | None = None, usual: Timeline | None = None
+) -> Timeline:
     """Find the grid that all series of an index share, from the longest one.
 
-    Where that is a single row, all series and the index of covariates may still tell the step.
+    Where that is a single row, all series and the index of covariates may still tell the step;
+    where it leaves several steps open, they decide.
+
+    Parameters
+    ----------
+    index : pandas.Index
+        Of y.
+    covariates : pandas.Index or None, default=None
+        Of X.
+    usual : Timeline or None, default=None
+        The grid of data seen before, whose step is kept where the times allow it.
 
     Raises
     ------
@@ -172,15 +273,23 @@ def find_timeline(index: pd.Index, covariates: pd.Index | None = None) -> Timeli
     longest = int(np.argmax(np.diff(bounds)))
     grid = index_times(index, slice(bounds[longest], bounds[longest + 1]))
     _check_increasing(grid, grid[1:] > grid[:-1], 1)
+    # Of days in a time zone, the change of the clock that tells their kind may lie in X alone.
+    zoned = getattr(grid, "tz", None) is not None and (grid[1:2] - grid[:1] >= _HALF_DAY).all()
+    if len(grid) >= FEW_ROWS and not zoned:
+        return Timeline.from_times(grid, usual)
+    others = index_times(index).unique().sort_values()
+    if covariates is not None:
+        others = others.append(index_times(covariates)).unique().sort_values()
     if len(grid) == 1:
-        times = index_times(index)
-        more = times if covariates is None else times.append(index_times(covariates))
-        grid = more.unique().sort_values()
-    return Timeline.from_times(grid)
+        grid = others
+    return Timeline.from_times(grid, usual, others)
 
 
 def check_gapless(index: pd.Index, rows: Rows) -> None:
-    """Raise a ValueError that names the first step in time that a series lacks."""
+    """Raise a ValueError that names the first step in time that a series lacks.
+
+    Or a series so far from the others that a wrong time is likelier: all share one calendar.
+    """
     for begin, step in rows.steps():
         if (step != 1).any():
             row = begin + int(np.argmax(step != 1))
@@ -190,6 +299,63 @@ def check_gapless(index: pd.Index, rows: Rows) -> None:
                 "`frame.asfreq(...)` (integer indices: `frame.reindex(range(...))`); their values "
                 "may be NaN."
             )
+    _check_apart(index, rows)
+
+
+def _check_apart(index: pd.Index, rows: Rows) -> None:
+    begin, end = rows.ordinals(rows.bounds[:-1]), rows.ordinals(rows.bounds[1:] - 1)
+    order = np.argsort(begin, kind="stable")
+    known = np.maximum.accumulate(end[order]) + 1  # behind the last row of all series so far
+    gap, most = begin[order][1:] - known[:-1], MAX_GAP + GAP_PER_ROW * (known - begin[order[0]])
+    if (gap > most[:-1]).any():
+        after = int(np.argmax(gap > most[:-1]))
+        row = index[rows.bounds[order[after + 1]]]
+        raise _too_far(row, gap[after], "after all earlier series", most[after])
+
+
+def check_growth(index: pd.Index, rows: Rows, first: np.ndarray, stop: np.ndarray) -> None:
+    """Refuse rows so far from those known that a wrong time is likelier than a gap.
+
+    What lies between is filled with missing rows, which one wrong digit can make billions.
+
+    Parameters
+    ----------
+    index : pandas.Index
+    rows : Rows
+        The index, parsed.
+    first, stop : numpy.ndarray of int64, shape (num_series,)
+        First grid row that is known of each of these series, and the one behind the last; of a
+        series without any, those of all series.
+
+    Raises
+    ------
+    ValueError
+        If there are more than MAX_GAP missing rows in one place, and GAP_PER_ROW times as many as
+        rows.
+    """
+    most = MAX_GAP + GAP_PER_ROW * (stop - first + rows.lengths)
+    begins, ends = rows.bounds[:-1], rows.bounds[1:] - 1
+    ahead, behind = rows.ordinals(begins) - stop, first - 1 - rows.ordinals(ends)
+    for gap, row, side in ((ahead, begins, "after the last"), (behind, ends, "before the first")):
+        if (gap > most).any():
+            series = int(np.argmax(gap > most))
+            place = f"{side} known row"
+            raise _too_far(index[row[series]], gap[series], place, most[series])
+    for begin, step in rows.steps():
+        limit = most[rows.series(slice(begin, begin + len(step)))]
+        if (step - 1 > limit).any():
+            at = int(np.argmax(step - 1 > limit))
+            place = f"after {index[begin + at - 1]}"
+            raise _too_far(index[begin + at], step[at] - 1, place, limit[at])
+
+
+def _too_far(row: object, gap: int, place: str, most: int) -> ValueError:
+    return ValueError(
+        f"Got the row {row}, {gap:,} steps {place}, expected at most {most:,} ({MAX_GAP:,}, and "
+        f"{GAP_PER_ROW} for every known row): the steps between are filled with missing rows. "
+        "Check the time; if it is right, fit to the rows on one side of the gap, or resample to a "
+        "longer step."
+    )
 
 
 def ranges(start: np.ndarray, length: np.ndarray) -> np.ndarray:
