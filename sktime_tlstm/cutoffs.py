@@ -11,7 +11,7 @@ import pandas as pd
 from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import Rows, split_index
 from sktime_tlstm.fitted import Fitted, Learn
-from sktime_tlstm.forecasting import Asked, forecast
+from sktime_tlstm.forecasting import Asked, forecast, warn_of_absent
 from sktime_tlstm.model import Model
 
 __all__ = ["MovingCutoffs"]
@@ -189,12 +189,20 @@ class MovingCutoffs:
     def _whole(self, cutoffs: np.ndarray, step: np.ndarray) -> tuple[History, np.ndarray]:
         """Return all rows that the windows see, with the rows of X behind the last of y."""
         lengths, horizon = self.merged.lengths, self.model.spec.horizon
-        wanted = np.zeros((len(lengths), horizon), dtype=bool)
         window, series = np.nonzero(cutoffs >= 0)
-        # (window and series, step): how far each forecast row lies behind the last row of y
-        beyond = (cutoffs[window, series] - lengths[series])[:, None] + step - 1
-        of_series = np.broadcast_to(series[:, None], beyond.shape)
-        wanted[of_series[beyond >= 0], beyond[beyond >= 0]] = True
+
+        def behind(step: np.ndarray) -> np.ndarray:
+            """Return which rows behind the last of y are these steps of some window."""
+            rows = np.zeros((len(lengths), horizon), dtype=bool)
+            # (window and series, step): how far each of them lies behind the last row of y
+            beyond = (cutoffs[window, series] - lengths[series])[:, None] + step - 1
+            of_series = np.broadcast_to(series[:, None], beyond.shape)
+            rows[of_series[beyond >= 0], beyond[beyond >= 0]] = True
+            return rows
+
+        X_rows = self.model.encoder.future_rows(self.merged, self.X)
+        if X_rows is not None and self.model.looks_ahead:
+            warn_of_absent(self.merged, lengths, behind(np.arange(1, horizon + 1)), X_rows)
         earliest = np.where(cutoffs < 0, lengths, cutoffs).min(axis=0)
         reach = self.model.spec.reach + int((lengths - earliest).max())
-        return self.model.encoder.tail(self.merged, lengths, reach, wanted, self.X)
+        return self.model.encoder.tail(self.merged, lengths, reach, behind(step), self.X, X_rows)

@@ -10,12 +10,13 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from sktime_tlstm.calibration import Calibration
-from sktime_tlstm.contract import probe
+from sktime_tlstm.contract import looks_ahead, probe
 from sktime_tlstm.data.encoder import FrameEncoder
-from sktime_tlstm.data.history import History
+from sktime_tlstm.data.history import History, SeriesStore
 from sktime_tlstm.data.rows import find_timeline, grouped, split_index
 from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
 from sktime_tlstm.data.timeline import Timeline
@@ -82,13 +83,15 @@ def fit_model(
     seeds = _member_seeds(seed, options.num_members)
     batch_size = _batch_size(options, history, spec)
     members = [_build(options, network, head, spec, batch_size, member) for member in seeds]
+    batch = _probe_batch(history.store.to(members[0].device), spec)
     for net in members:
-        _probe(net, network[0], history, spec)
+        _probe(net, network[0], batch, spec)
     placed = history.to(_data_device(members[0]))
     dataset, validation = _datasets(options, head, placed, spec, batch_size)
     for net, member in zip(members, seeds, strict=True):
         _train(options, net, dataset, validation, options.max_epochs, member)
-    model = Model(members, encoder, spec, None, options.num_samples, seed)
+    ahead = looks_ahead(members[0].outputs, batch, spec)
+    model = Model(members, encoder, spec, None, options.num_samples, seed, ahead)
     if _needs_errors(options, head):
         held_out = dataset if validation is None else cast(WindowDataset, validation.dataset)
         model = _calibrated(model, held_out)
@@ -110,7 +113,9 @@ def finetune_model(
         )
     history = encoder.encode(y, X, model.spec.horizon)
     members = copy.deepcopy(model.members)
-    model = Model(members, encoder, model.spec, model.calibration, options.num_samples, seed)
+    model = replace(
+        model, members=members, encoder=encoder, num_samples=options.num_samples, seed=seed
+    )
     if options.finetune_epochs:
         batch_size = _batch_size(options, history, model.spec)
         low, _, high = training_cutoffs(history.lengths, model.spec, 0.0)
@@ -312,19 +317,20 @@ def _build(
     )
 
 
-def _probe(net: ForecastNet, module: Callable, history: History, spec: WindowSpec) -> None:
-    """Run the network once on a short and on a full context, as `probe` says."""
-    store = history.store.to(net.device)
-    series = torch.zeros(2, dtype=torch.int64)
-    batch = cut_windows(store, spec, series, torch.tensor([1, int(store.length[0])]))
+def _probe_batch(store: SeriesStore, spec: WindowSpec) -> dict[str, Tensor]:
+    """Return the inputs of a window with a short and of one with a full context."""
+    cutoff = torch.tensor([1, int(store.length[0])])
+    return cut_windows(store, spec, torch.zeros(2, dtype=torch.int64), cutoff).inputs
+
+
+def _probe(
+    net: ForecastNet, module: Callable[..., Any], batch: dict[str, Tensor], spec: WindowSpec
+) -> None:
+    """Run the network once before training, as `probe` says."""
     with isolated_random_state(net.seed, net.compile):
         # not `outputs`: in inference mode torch hides autocast from what watches random numbers
         probe(
-            module,
-            lambda inputs: net.evaluation_step((inputs, None)),
-            batch.inputs,
-            spec,
-            net.criterion_,
+            module, lambda inputs: net.evaluation_step((inputs, None)), batch, spec, net.criterion_
         )
 
 

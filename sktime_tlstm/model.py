@@ -94,6 +94,8 @@ class Model:
         Number of sample paths beyond the horizon.
     seed : int
         Seed of the sample paths.
+    looks_ahead : bool
+        Whether the forecast of a step depends on the covariates of later ones.
     """
 
     members: list[ForecastNet]
@@ -102,6 +104,7 @@ class Model:
     calibration: Calibration | None
     num_samples: int
     seed: int
+    looks_ahead: bool
 
     @property
     def head(self) -> Head:

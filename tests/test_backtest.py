@@ -51,6 +51,7 @@ SPLITTERS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Got X without:UserWarning")
 @pytest.mark.parametrize("name", SPLITTERS)
 @pytest.mark.parametrize("columns", [["a"], ["a", "b"]], ids=["one", "two"])
 @pytest.mark.parametrize("with_X", [True, False], ids=["X", "no X"])
@@ -73,6 +74,7 @@ def test_update_predict_equals_the_loop_of_updates(name, columns, with_X, monkey
     same(found, expected, rtol=1e-5, check_freq=False)
 
 
+@pytest.mark.filterwarnings("ignore:Got X without:UserWarning")
 def test_update_predict_leaves_the_forecaster_as_it_was():
     y, X = make_data()
     forecaster = fitted(y, X)
@@ -131,6 +133,7 @@ def split_panel(frame, early=True):
     return frame[seen] if early else frame[~seen]
 
 
+@pytest.mark.filterwarnings("ignore:Got X without:UserWarning")
 @pytest.mark.parametrize("levels", [("region",), ("country", "region")], ids=["panel", "hierarchy"])
 @pytest.mark.parametrize("fh", [[1], [1, 2, 5]], ids=["one step", "steps"])
 def test_update_predict_of_panels_equals_the_loop_of_updates(levels, fh):
@@ -391,6 +394,7 @@ def test_the_room_behind_the_series_is_given_back(use, monkeypatch):
     assert forecaster._fitted.history.store.values is store.values
 
 
+@pytest.mark.filterwarnings("ignore:Got X without:UserWarning")
 def test_windows_after_a_gap_are_scored_where_their_rows_agree():
     y, X = make_data()
     y, X = y["a"].drop(y.index[SEEN + 4]), X

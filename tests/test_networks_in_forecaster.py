@@ -63,6 +63,7 @@ def tensors_of(net):
     return {name: tensor.clone() for name, tensor in net.module_.state_dict().items()}
 
 
+@pytest.mark.filterwarnings("ignore:Got X with:UserWarning")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_lives_through_all_a_forecaster_does(name):
     network, options = NETWORKS[name]

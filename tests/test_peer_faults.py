@@ -170,6 +170,7 @@ def copy_in_memory(forecaster, path):
     return load(forecaster.save())
 
 
+@pytest.mark.filterwarnings("ignore:Got X with:UserWarning")
 @pytest.mark.parametrize(
     "how", [copy_by_pickle, copy_by_file, copy_in_memory, lambda f, path: copy.deepcopy(f)]
 )

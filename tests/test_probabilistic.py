@@ -131,7 +131,7 @@ def test_quantiles_never_cross_whatever_the_head_the_numbers_and_the_levels(
     if calibrated or name == "mse":
         errors = rng.standard_t(2, (int(rng.integers(0, 40)), HORIZON, 2, len(Calibration.levels)))
         calibration = Calibration(errors.astype(np.float32), 40)
-    model = Model([Net(head)] * members, None, None, calibration, 2, 0)
+    model = Model([Net(head)] * members, None, None, calibration, 2, 0, False)
     found = model.quantile(forecast, torch.tensor(sorted(alphas), dtype=torch.float64)).numpy()
     assert np.isfinite(found).all()
     assert (np.diff(found, axis=-1) >= 0).all()

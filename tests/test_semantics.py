@@ -220,6 +220,7 @@ def test_x_may_be_longer_than_y_at_both_ends():
     assert tiny().fit(y, X=wild, fh=FH).predict(X=future[:3]).equals(expected)
 
 
+@pytest.mark.filterwarnings("ignore:Got X without:UserWarning")
 def test_rows_of_x_between_the_requested_steps_may_be_absent():
     y, X = series(), covariates()
     forecaster = tiny().fit(y, X=X[:ROWS], fh=FH)
@@ -247,6 +248,7 @@ def test_steps_asked_together_do_not_change_each_other_under_covariates():
         np.testing.assert_allclose(some, full.iloc[[step - 1 for step in steps]], rtol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:Got X without:UserWarning")
 def test_a_nan_first_met_at_predict_is_carried_forward():
     y, X = series(), covariates()
     assert X.notna().all(axis=None)
@@ -270,6 +272,7 @@ def test_covariates_beyond_their_training_range_are_clipped():
     assert not far.equals(forecaster.predict(X=X))
 
 
+@pytest.mark.filterwarnings("ignore:Got X with the column:UserWarning")
 def test_unseen_categories_share_one_code():
     y, X = series(), covariates()
     X["weather"] = np.where(np.arange(len(X)) % 3 == 0, "rain", "sun")
@@ -451,6 +454,7 @@ def test_update_with_params_trains():
     assert still.predict().equals(moved.predict())
 
 
+@pytest.mark.filterwarnings("ignore:Got X without:UserWarning")
 @pytest.mark.parametrize("update_params", [False, True])
 def test_scaling_stays_frozen_in_update(update_params):
     y, X = series(), covariates()
