@@ -1,88 +1,132 @@
-"""Evaluation: fitted forecasters asked from many cutoffs, in the layouts of sktime."""
+"""Backtests: a fitted forecaster asked from many cutoffs, in the layouts of sktime."""
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 from sktime.datatypes import convert_to
 from sktime.performance_metrics.forecasting.probabilistic import PinballLoss
 from sktime.split import ExpandingWindowSplitter, SlidingWindowSplitter
+from sktime.split.base import BaseSplitter
 from sktime.utils.validation.forecasting import check_alpha, check_scoring
 
-from sktime_tlstm.cutoffs import Backtest, scored, shown, wide_frame
-from sktime_tlstm.data.history import History
-from sktime_tlstm.fitted import plain_steps, relative_steps
-from sktime_tlstm.fitting import update_model
+from sktime_tlstm.cutoffs import MovingCutoffs
+from sktime_tlstm.fitted import INNER_MTYPES, Fitted, Learn, plain_steps, relative_steps
+from sktime_tlstm.progress import ProgressLine
 
-__all__ = ["INNER_MTYPES", "asked_for", "backtest", "moving_cutoffs"]
+__all__ = ["Layout", "Wanted", "backtest", "moving_cutoffs", "wanted"]
 
-#: What the forecasters convert data to.
-INNER_MTYPES = ["pd.DataFrame", "pd-multiindex", "pd_multiindex_hier"]
+Frame: TypeAlias = "pd.DataFrame | pd.Series"
+#: The rows of y that a splitter trains on, and those that it tests.
+Split: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 
-def moving_cutoffs(forecaster: Any, y: pd.DataFrame, cv: Any, X: pd.DataFrame | None):
+@dataclass(frozen=True)
+class Layout:
+    """How sktime hands forecasts back.
+
+    Parameters
+    ----------
+    mtype : str
+        sktime's name for the type of y.
+    names : dict
+        What sktime's converters keep of y, such as the name of a series.
+    """
+
+    mtype: str
+    names: dict[str, Any]
+
+    def of(self, frame: pd.DataFrame) -> Frame:
+        """Return a frame in the type of y."""
+        return convert_to(frame, self.mtype, store=self.names, store_behaviour="freeze")
+
+
+def moving_cutoffs(
+    fitted: Fitted, layout: Layout, y: pd.DataFrame, cv: BaseSplitter, X: pd.DataFrame | None
+) -> Frame | None:
     """Return what sktime's ``update_predict`` does without training, from all cutoffs at once.
 
     None where only its loop can tell: for steps that are not within the horizon and after the
     cutoff, and where a series begins after the first cutoff.
     """
-    step, mtype = plain_steps(cv.get_fh()), forecaster._y_metadata["mtype"]
-    if step is None or step.max() > forecaster.prediction_length_:
+    step = plain_steps(cv.get_fh())
+    if step is None or step.max() > fitted.model.spec.horizon:
         return None
-    windows = [rows for rows, _ in _splits(cv, y)] if mtype in ("pd.Series", *INNER_MTYPES) else []
+    if layout.mtype not in ("pd.Series", *INNER_MTYPES):
+        return None
+    windows = [rows for rows, _ in _splits(cv, y)]
     if not windows or not all(map(len, windows)):
         return None
     used = np.zeros(len(y), dtype=bool)
     for rows in windows:
         used[rows] = True
-    place = np.cumsum(used) - 1
-    known = (forecaster._model, forecaster._history, forecaster._rows_seen, y[used], X)
-    test = Backtest(*known, [place[rows] for rows in windows])
+    place = np.cumsum(used) - 1  # of the used rows, among themselves
+    test = MovingCutoffs(fitted, y[used], X, [place[rows] for rows in windows])
     try:
         if not test.every_series_is_known:
             return None
         values = np.stack([values for _, _, values in test.forecasts(step)])
     finally:
-        forecaster._history.give_back(test.merged)
-    ordinals = (test.merged.first + test.cutoffs - 1)[:, :, None] + step
-    return _by_cutoff(forecaster, values, ordinals, _latest_times(y.index, windows), test.merged)
+        test.give_back()
+    ordinals = (test.merged.first + test.cutoffs - 1)[:, :, None] + step  # (window, series, step)
+    merged = replace(fitted, history=test.merged)
+    return _by_cutoff(merged, layout, values, ordinals, _latest_times(y.index, windows))
 
 
-class Asked(NamedTuple):
+@dataclass(frozen=True)
+class Wanted:
     """What a backtest forecasts and how it scores that.
 
-    ``name`` is sktime's for the forecasts, ``alphas`` are their quantile levels, if any,
-    ``columns`` those of the frames.
+    Parameters
+    ----------
+    name : str
+        sktime's for the forecasts: "pred", "pred_quantiles" or "pred_interval".
+    alphas : list of float or None
+        Their quantile levels, if any.
+    columns : pandas.Index or list
+        Those of the frames of forecasts.
+    metrics : list of sktime metrics
     """
 
     name: str
     alphas: list[float] | None
     columns: Any
-    metrics: list
+    metrics: list[Any]
 
 
-def asked_for(forecaster: Any, method: str, alpha, coverage, scoring) -> Asked:
+def wanted(
+    method: str, alpha: Any, coverage: Any, scoring: Any, columns: Callable[..., Any]
+) -> Wanted:
     """Check what a backtest is asked for.
+
+    Parameters
+    ----------
+    method, alpha, coverage, scoring
+        As in `SkorchForecaster.backtest`.
+    columns : callable
+        sktime's ``_get_columns`` of the forecaster.
 
     Raises
     ------
     ValueError
         If the method is unknown, or a level lies outside (0, 1).
     """
+    alphas: list[float] | None = None
     if method == "predict":
-        name, alphas, columns = "pred", None, forecaster._model.encoder.targets
+        name, labels = "pred", columns(method)
     elif method == "predict_quantiles":
         name, alphas = "pred_quantiles", check_alpha([0.05, 0.95] if alpha is None else alpha)
-        columns = forecaster._get_columns(method, alpha=alphas)
+        labels = columns(method, alpha=alphas)
     elif method == "predict_interval":
         name, coverages = "pred_interval", check_alpha(coverage, name="coverage")
-        alphas = [side for own in coverages for side in (0.5 - own / 2, 0.5 + own / 2)]
-        columns = forecaster._get_columns(method, coverage=coverages)
+        alphas = [side for share in coverages for side in (0.5 - share / 2, 0.5 + share / 2)]
+        labels = columns(method, coverage=coverages)
     else:
         raise ValueError(
             f"Got method={method!r}, expected 'predict', 'predict_quantiles' or "
@@ -91,27 +135,42 @@ def asked_for(forecaster: Any, method: str, alpha, coverage, scoring) -> Asked:
     if scoring is None:
         scoring = PinballLoss() if alphas else None
     metrics = scoring if isinstance(scoring, (list, tuple)) else [scoring]
-    metrics = [check_scoring(metric, obj=forecaster) for metric in metrics]
-    return Asked(name, alphas, columns, metrics)
+    return Wanted(name, alphas, labels, [check_scoring(metric) for metric in metrics])
 
 
 def backtest(
-    forecaster: Any,
-    y: pd.DataFrame | pd.Series,
-    frame: pd.DataFrame,
+    fitted: Fitted,
+    y: Frame,
     X: pd.DataFrame | None,
-    cv: Any,
-    asked: Asked,
+    cv: BaseSplitter,
+    wanted: Wanted,
+    adapt: bool,
+    learn: Learn,
     update_every: int | None,
     return_data: bool,
+    verbose: bool,
 ) -> pd.DataFrame:
-    """Do what `SkorchForecaster.backtest` says; ``frame`` is y as a frame.
+    """Do what `SkorchForecaster.backtest` says.
+
+    Parameters
+    ----------
+    fitted : Fitted
+    y, X : pandas.DataFrame, y possibly a pandas.Series
+    cv : sktime splitter
+    wanted : Wanted
+    adapt : bool
+        Whether every cutoff's new rows extend the calibration.
+    learn : callable
+        Trains a copy of the model, every ``update_every`` cutoffs.
+    update_every, return_data, verbose
+        As of the forecaster.
 
     Raises
     ------
     ValueError
         If ``cv`` has no relative fh or gives no window, and as ``update`` and ``predict`` do.
     """
+    frame = y.to_frame() if isinstance(y, pd.Series) else y
     fh, splits = cv.get_fh(), _splits(cv, frame)
     if fh is None or not fh.is_relative or not splits or not all(len(rows) for rows, _ in splits):
         raise ValueError(
@@ -119,76 +178,73 @@ def backtest(
             "in each, and a relative fh. Pass a splitter such as "
             "SlidingWindowSplitter(fh=range(1, 25), step_length=24)."
         )
-    known = (forecaster._model, forecaster._history, forecaster._rows_seen, frame, X)
-    test = Backtest(*known, [rows for rows, _ in splits])
-    windows = _window_forecasts(forecaster, test, fh, asked, update_every)
-    if not asked.alphas and isinstance(y, pd.Series):
-        windows = ((own.iloc[:, 0].rename(y.name), seconds) for own, seconds in windows)
-    if forecaster.verbose:
-        windows = shown(windows, len(splits))
-    try:
-        return scored(windows, y, splits, asked.metrics, asked.name, return_data)
-    finally:
-        forecaster._history.give_back(test.merged)
-
-
-def _window_forecasts(
-    forecaster: Any, test: Backtest, fh, asked: Asked, update_every: int | None
-) -> Iterator[tuple[Any, float]]:
-    """Yield the forecast of each window, and the seconds of training before it."""
+    test = MovingCutoffs(fitted, frame, X, [rows for rows, _ in splits])
     step = relative_steps(fh, test.merged.timeline, test.merged.first[:1])[0]
-    options, seconds = forecaster._checked_options(), [0.0]
+    windows: Iterator[tuple[Frame, float]]
+    windows = frames = _frames(test, step, wanted, adapt, learn, update_every)
+    if not wanted.alphas and isinstance(y, pd.Series):
+        name = y.name
+        windows = ((pd.Series(one.iloc[:, 0], name=name), seconds) for one, seconds in frames)
+    if verbose:
+        windows = _shown(windows, len(splits))
+    try:
+        return _scored(windows, y, splits, wanted, return_data)
+    finally:
+        test.give_back()
 
-    def update(*data):
+
+def _frames(
+    test: MovingCutoffs,
+    step: np.ndarray,
+    wanted: Wanted,
+    adapt: bool,
+    learn: Learn,
+    update_every: int | None,
+) -> Iterator[tuple[pd.DataFrame, float]]:
+    """Yield the forecast of each window, and the seconds of training before it."""
+    seconds = 0.0
+
+    def timed(*data: Any) -> Any:
+        nonlocal seconds
         begin = time.perf_counter()
-        model = update_model(options, *data)
-        seconds[0] = time.perf_counter() - begin
+        model = learn(*data)
+        seconds = time.perf_counter() - begin
         return model
 
-    adapt = options.calibration == "adaptive"
-    forecasts = test.forecasts(step, asked.alphas, adapt, update, update_every)
-    for window, series, values in forecasts:
-        frame = _window_frame(forecaster, test, window, step, series, values, asked.columns)
-        yield frame, seconds[0]
-        seconds[0] = 0.0
-
-
-def _window_frame(
-    forecaster: Any, test: Backtest, window: int, step: np.ndarray, series, values, columns
-) -> pd.DataFrame:
-    """Return the forecasts (series, step, target[, alpha]) of a window as a frame."""
-    last = test.merged.first + test.cutoffs[window] - 1
-    ordinals = (last[series][:, None] + step).ravel()
-    index = forecaster._index(test.merged, np.repeat(series, len(step)), ordinals)
-    return pd.DataFrame(values.reshape(len(index), -1), index=index, columns=columns)
+    merged = replace(test.fitted, history=test.merged)
+    for window, series, values in test.forecasts(step, wanted.alphas, adapt, timed, update_every):
+        last = test.merged.first + test.cutoffs[window] - 1
+        ordinals = (last[series][:, None] + step).ravel()  # (series, step) -> (row,)
+        index = merged.index(np.repeat(series, len(step)), ordinals)
+        yield pd.DataFrame(values.reshape(len(index), -1), index, wanted.columns), seconds
+        seconds = 0.0
 
 
 def _by_cutoff(
-    forecaster: Any, values: np.ndarray, ordinals: np.ndarray, cutoffs: pd.Index, history: History
-) -> pd.DataFrame | pd.Series:
+    merged: Fitted, layout: Layout, values: np.ndarray, ordinals: np.ndarray, cutoffs: pd.Index
+) -> Frame:
     """Lay forecasts (cutoff, series, step, target) out as sktime's update_predict does."""
-    targets, mtype = forecaster._model.encoder.targets, forecaster._y_metadata["mtype"]
+    targets = merged.model.encoder.targets
     windows, num_series, steps = ordinals.shape
     series = np.repeat(np.arange(num_series), steps)
     if num_series * steps == 1:
-        index = forecaster._index(history, np.tile(series, windows), ordinals.ravel())
-        frame = pd.DataFrame(values.reshape(windows, -1), index, targets).sort_index()
-        names = forecaster._converter_store_y
-        return convert_to(frame, mtype, store=names, store_behaviour="freeze")
+        index = merged.index(np.tile(series, windows), ordinals.ravel())
+        return layout.of(pd.DataFrame(values.reshape(windows, -1), index, targets).sort_index())
+    # A row of the frame for every series and time; each pair is one number, to be found again.
     low, span = ordinals.min(), np.ptp(ordinals) + 1
     rows, place = np.unique(
         np.tile(series, windows) * span + ordinals.ravel() - low, return_inverse=True
     )
-    index = forecaster._index(history, rows // span, rows % span + low)
-    plain = mtype == "pd.Series"
+    index = merged.index(rows // span, rows % span + low)
+    plain = layout.mtype == "pd.Series"
     columns = cutoffs if plain else pd.MultiIndex.from_product([cutoffs, targets])
     columns = columns.set_names([None] * columns.nlevels)
     values = values.reshape(windows, num_series * steps, -1)
-    wide = wide_frame(values, index, place.reshape(windows, -1), columns)
+    wide = _wide_frame(values, index, place.reshape(windows, -1), columns)
     return wide if wide.index.is_monotonic_increasing else wide.sort_index()
 
 
-def _splits(cv, y: pd.DataFrame) -> list[tuple[np.ndarray, np.ndarray]]:
+def _splits(cv: BaseSplitter, y: pd.DataFrame) -> list[Split]:
     """Return the training and test rows of every window of a splitter.
 
     Where they follow from its cutoffs they are counted out: most of the time that a backtest of
@@ -221,3 +277,80 @@ def _latest_times(index: pd.Index, windows: list[np.ndarray]) -> pd.Index:
     times = index.levels[-1].sort_values()
     rank = times.get_indexer(index.levels[-1])[index.codes[-1]]
     return times.take([rank[rows].max() for rows in windows])
+
+
+def _wide_frame(
+    values: np.ndarray, times: pd.DatetimeIndex | pd.Index, place: np.ndarray, columns: pd.Index
+) -> pd.DataFrame:
+    """Lay forecasts out by time and cutoff, NaN where nothing was forecast.
+
+    Parameters
+    ----------
+    values : numpy.ndarray of shape (cutoff, row, num_targets)
+    times : pandas.Index
+        Of all forecast rows.
+    place : numpy.ndarray of int64, shape (cutoff, row)
+        Row of each forecast in ``times``.
+    columns : pandas.Index
+        One a cutoff and target, target innermost.
+    """
+    num_cutoffs, _, num_targets = values.shape
+    wide = np.full((len(times), num_cutoffs, num_targets), np.nan)
+    wide[place, np.arange(num_cutoffs)[:, None]] = values
+    return pd.DataFrame(wide.reshape(len(times), -1), index=times, columns=columns)
+
+
+def _scored(
+    forecasts: Iterable[tuple[Frame, float]],
+    y: Frame,
+    splits: Sequence[Split],
+    wanted: Wanted,
+    return_data: bool,
+) -> pd.DataFrame:
+    """Score forecasts and tabulate them as sktime's ``evaluate`` does.
+
+    Parameters
+    ----------
+    forecasts : iterable of (frame, float)
+        The forecast of each window, and the seconds that training took before it.
+    y : pandas.DataFrame or pandas.Series
+    splits : sequence of (training rows, test rows)
+    wanted : Wanted
+    return_data : bool
+        Whether the training, test and forecast rows are columns of the table.
+    """
+    table, begin = [], time.perf_counter()
+    for (train, test), (forecast, seconds) in zip(splits, forecasts, strict=True):
+        end = time.perf_counter()
+        y_train, y_test = y.iloc[train], y.iloc[test]
+        row: dict[str, Any] = {
+            f"test_{metric.name}": _score(metric, y_test, forecast, y_train)
+            for metric in wanted.metrics
+        }
+        times = y_train.index.get_level_values(-1)
+        row |= {"fit_time": seconds, f"{wanted.name}_time": end - begin - seconds}
+        row |= {"len_train_window": times.nunique(), "cutoff": times.max()}
+        data = {"y_train": y_train, "y_test": y_test, f"y_{wanted.name}": forecast}
+        table.append(row | data if return_data else row)
+        begin = time.perf_counter()
+    columns = {column: [row[column] for row in table] for column in table[0]}
+    return pd.DataFrame(columns)
+
+
+def _score(metric: Any, y_test: Frame, forecast: Frame, y_train: Frame) -> float:
+    """Score the observed rows that were forecast; NaN where there are none."""
+    observed = y_test.notna().to_numpy().reshape(len(y_test), -1).all(axis=1)
+    # Splitters count rows, forecasts time: after a gap their rows may differ.
+    actual = y_test[observed & y_test.index.isin(forecast.index)]
+    if not len(actual):
+        return float("nan")
+    return float(metric(actual, forecast.loc[actual.index], y_train=y_train))
+
+
+def _shown(windows: Iterable[Any], number: int) -> Iterator[Any]:
+    """Yield windows, and write one line that follows them."""
+    line = ProgressLine()
+    for count, window in enumerate(windows, start=1):
+        yield window
+        line.show(f"window {count}/{number}")
+    line.end()

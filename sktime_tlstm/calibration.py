@@ -11,7 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Calibration"]
+from sktime_tlstm import families
+from sktime_tlstm.nn import Head, QuantileHead
+
+__all__ = ["Calibration", "calibration_windows", "quantiles"]
 
 #: Fewer errors than this at a horizon step are pooled over all steps.
 MIN_ERRORS = 20
@@ -56,6 +59,37 @@ class Calibration:
         """Return a calibration that also knows newer errors, and forgets the oldest."""
         known = np.concatenate([self.errors, errors])[-self.capacity :]
         return Calibration(known, self.capacity)
+
+
+def quantiles(
+    head: Head, parameters: Tensor, level: Tensor, unit: Tensor, calibration: Calibration | None
+) -> Tensor:
+    """Return the quantiles of an ensemble, corrected where there is a calibration.
+
+    Parameters
+    ----------
+    head : Head
+    parameters : Tensor of shape (member, window, step, num_targets, parameter)
+        Of the first steps of the horizon.
+    level : Tensor broadcastable with (window, step, num_targets, alpha)
+    unit : Tensor of shape (window, num_targets)
+        Factor from normalised values to counts.
+    calibration : Calibration or None
+
+    Returns
+    -------
+    Tensor of shape (window, step, num_targets, alpha)
+        Normalised as windows are; averaged over members.
+    """
+    read_at = level
+    if calibration is not None:
+        read_at = torch.tensor(calibration.levels, dtype=torch.float64)
+    values = families.quantiles(head, parameters, read_at, unit).mean(0)
+    if calibration is None:
+        return values
+    table = values + calibration.corrections[: values.shape[1]]
+    # (window, step, num_targets, 1, level) beside (window, step, num_targets, alpha)
+    return QuantileHead(calibration.levels).quantile_at(table[..., None, :], level)
 
 
 def calibration_windows(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,7 +12,17 @@ from torch import Tensor, nn
 from sktime_tlstm.data.windows import WindowSpec
 from sktime_tlstm.nn import EmbeddedNetwork, Head, InputEmbedding
 
-__all__ = ["WIDTHS", "construct", "embedded", "takes", "unwrapped", "widths"]
+__all__ = [
+    "WIDTHS",
+    "construct",
+    "embedded",
+    "one_tensor",
+    "prepare",
+    "probe",
+    "takes",
+    "unwrapped",
+    "widths",
+]
 
 #: Keyword arguments of every network that the data decide on.
 WIDTHS = ("num_past_features", "num_future_features", "output_dim")
@@ -41,6 +51,24 @@ def widths(module: Callable[..., nn.Module], spec: WindowSpec, head: Head) -> di
             "they are then known covariates like any other."
         )
     return own
+
+
+def prepare(
+    module: Callable[..., nn.Module], params: Mapping[str, Any], spec: WindowSpec, head: Head
+) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
+    """Return what `construct` builds: the network, behind an embedding if there are categories.
+
+    Parameters
+    ----------
+    module : callable
+        The user's network.
+    params : mapping
+        Its own keyword arguments.
+    """
+    arguments = {**params, **widths(module, spec, head)}
+    if spec.codes:
+        return embedded, {**arguments, "network": module, "spec": spec}
+    return module, arguments
 
 
 def construct(module: Callable[..., nn.Module], /, **params: Any) -> nn.Module:
@@ -84,11 +112,59 @@ def embedded(
     return EmbeddedNetwork(built, embedding)
 
 
+def probe(
+    module: Callable[..., nn.Module],
+    run: Callable[[dict[str, Tensor]], Tensor],
+    inputs: dict[str, Tensor],
+    spec: WindowSpec,
+    head: Head,
+) -> None:
+    """Run a network once before training, to name a broken contract clearly.
+
+    Parameters
+    ----------
+    module : callable
+        The user's network, by whose name errors speak.
+    run : callable
+        Calls the network that was built.
+    inputs : dict of Tensor, (batch, ...)
+        A batch of windows.
+
+    Raises
+    ------
+    TypeError
+        If the network does not take the inputs of the contract, or returns no tensor.
+    ValueError
+        If its output has another shape than (batch, horizon, output_dim).
+    """
+    name = _name(module)
+    expected = (len(inputs["past"]), spec.horizon, spec.num_targets * head.num_parameters)
+    try:
+        shape = tuple(run(inputs).shape)
+    except TypeError as error:
+        raise TypeError(
+            f"Got a module {name} that cannot be called as forward(past, future, past_lengths) -> "
+            f"tensor: {error}. See the network contract in the documentation."
+        ) from error
+    if shape != expected:
+        raise ValueError(
+            f"Got an output of shape {shape} from the module {name}, expected {expected}: (batch, "
+            "future_time, output_dim). Return one row for every row of `future`, output_dim wide."
+        )
+
+
+def one_tensor(output: Any) -> Tensor:
+    """Return what a network returned as float32, if it is one tensor."""
+    if not isinstance(output, Tensor):
+        raise TypeError(f"it returned a {type(output).__name__}, expected one tensor")
+    return output.float()
+
+
 def _name(module: Callable[..., nn.Module]) -> str:
     return getattr(module, "__name__", repr(module))
 
 
-def takes(function: Callable, name: str) -> bool:
+def takes(function: Callable[..., Any], name: str) -> bool:
     """Whether a function, or the constructor of a class, has a parameter of that name."""
     return name in inspect.signature(function).parameters
 

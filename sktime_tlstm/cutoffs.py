@@ -1,36 +1,32 @@
-"""Backtesting: forecasts from many cutoffs of many series in a few forward passes."""
+"""Cutoffs: forecasts of one model from many cutoffs of many series, in a few forward passes."""
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import Rows, split_index
+from sktime_tlstm.fitted import Fitted, Learn
+from sktime_tlstm.forecasting import Asked, forecast
 from sktime_tlstm.model import Model
 
-__all__ = ["Backtest", "scored", "shown", "wide_frame"]
+__all__ = ["MovingCutoffs"]
 
 #: Windows whose forecasts are held at once.
 WINDOWS_AT_ONCE = 2**14
 
 
-class Backtest:
+class MovingCutoffs:
     """Series with rows that become known little by little, and the cutoffs to forecast from.
 
     Parameters
     ----------
-    model : Model
-        Of the fitted forecaster; neither it nor the history is changed.
-    history : History
-    seen : numpy.ndarray of int64, shape (num_series,)
-        Number of rows of each series that the forecaster has seen.
+    fitted : Fitted
+        Neither it nor its history is changed.
     y, X : pandas.DataFrame
         All rows that become known; X also holds the covariates of the future.
     windows : list of numpy.ndarray of int64
@@ -39,49 +35,55 @@ class Backtest:
 
     def __init__(
         self,
-        model: Model,
-        history: History,
-        seen: np.ndarray,
+        fitted: Fitted,
         y: pd.DataFrame,
         X: pd.DataFrame | None,
         windows: list[np.ndarray],
     ):
-        self.model, self.X = model, X
-        self.merged = self._merge(history, seen, y, X, windows)
+        self.fitted, self.model, self.X = fitted, fitted.model, X
+        history = fitted.history
+        self.merged = self._merge(y, windows)
         rows = Rows.parse(y.index, self.merged.timeline)
         series, within = self.merged.locate(rows)
-        known, old = np.full(len(self.merged.first), -1), len(history.first)
-        known[:old] = seen + history.first - self.merged.first[:old]
-        end = np.zeros_like(known)
-        end[:old] = history.first + history.lengths - self.merged.first[:old]
+        shift = history.first - self.merged.first[: len(history.first)]
+        # Of each series: the rows before the cutoff (-1 for none yet), and those known at all.
+        cutoff, end = (
+            np.full(len(self.merged.first), -1),
+            np.zeros(len(self.merged.first), np.int64),
+        )
+        cutoff[: len(shift)] = fitted.seen + shift
+        end[: len(shift)] = history.lengths + shift
         self.before = end.copy()
         cutoffs, ends = [], []
         for window in windows:
-            known[series[window]] = within[window] + 1
-            np.maximum(end, known, out=end)
-            cutoffs.append(known.copy())
+            cutoff[series[window]] = within[window] + 1
+            np.maximum(end, cutoff, out=end)
+            cutoffs.append(cutoff.copy())
             ends.append(end.copy())
         #: Rows of each series (window, series) before the cutoff, -1 where there is none yet; and
         #: the rows that are known at all, where a cutoff steps back.
         self.cutoffs, self.ends = np.array(cutoffs), np.array(ends)
 
-    def _merge(self, history: History, seen: np.ndarray, y, X, windows) -> History:
+    def _merge(self, y: pd.DataFrame, windows: list[np.ndarray]) -> History:
         """Merge all rows of y; the scaling of a new series sees those of its first window only."""
         horizon, extend = self.model.spec.horizon, self.model.encoder.extend
+        history, seen = self.fitted.history, self.fitted.seen
         keys, bounds = split_index(y.index)
         unknown = history.places(keys) < 0
         if unknown.any():
-            owner, early = (
-                np.repeat(np.arange(len(unknown)), np.diff(bounds)),
-                np.zeros(len(y), bool),
-            )
+            series = np.repeat(np.arange(len(unknown)), np.diff(bounds))  # of every row of y
+            early = np.zeros(len(y), dtype=bool)
             for window in windows:
-                begun = window[unknown[owner[window]]]
+                begun = window[unknown[series[window]]]
                 early[begun] = True
-                unknown[owner[begun]] = False
+                unknown[series[begun]] = False
             if early.any():
-                history, seen = extend(history, seen, y[early], X, horizon)
-        return extend(history, seen, y, X, horizon)[0]
+                history, seen = extend(history, seen, y[early], self.X, horizon)
+        return extend(history, seen, y, self.X, horizon)[0]
+
+    def give_back(self) -> None:
+        """Give the room that the merged rows took back to the history; no forecasts afterwards."""
+        self.fitted.history.give_back(self.merged)
 
     @property
     def every_series_is_known(self) -> bool:
@@ -93,7 +95,7 @@ class Backtest:
         step: np.ndarray,
         alphas: list[float] | None = None,
         adapt: bool = False,
-        update: Callable[[Model, History, np.ndarray], Model] | None = None,
+        learn: Learn | None = None,
         update_every: int | None = None,
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Forecast from one cutoff after the other, as updates of the forecaster would.
@@ -106,9 +108,8 @@ class Backtest:
             Quantile levels; None for the point forecast.
         adapt : bool
             Whether every cutoff's new rows extend the calibration.
-        update : callable or None
-            Trains a copy of a model: a function of the model, the history and the number of new
-            rows of each series.
+        learn : callable or None
+            Trains a copy of a model on the rows that are new since it last was.
         update_every : int or None
             Number of cutoffs between updates.
 
@@ -124,10 +125,10 @@ class Backtest:
         for begin in range(0, len(self.cutoffs), size):
             end = min(begin + size, len(self.cutoffs))
             models = self._adapted(model, begin, begin + 1) if adapt else [model]
-            if begin and update is not None:
-                known = replace(self.merged, store=self.merged.store.until(self.ends[begin]))
+            if begin and learn is not None:
+                then = replace(self.merged, store=self.merged.store.until(self.ends[begin]))
                 new_rows = np.maximum(self.ends[begin] - trained, 0)
-                models, trained = [update(models[0], known, new_rows)], self.ends[begin]
+                models, trained = [learn(models[0], then, new_rows)], self.ends[begin]
             if adapt:
                 models += self._adapted(models[0], begin + 1, end)
             model = models[-1]
@@ -140,42 +141,49 @@ class Backtest:
         return model.adapted(self.merged.store, ends, np.maximum(ends - before, 0))
 
     def _segment(
-        self, models: list[Model], begin: int, end: int, step: np.ndarray, alphas
+        self,
+        models: list[Model],
+        begin: int,
+        end: int,
+        step: np.ndarray,
+        alphas: list[float] | None,
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Forecast windows with the same networks; one model a window, or one for all."""
-        model, horizon = models[0], self.model.spec.horizon
-        if step.min() < 1 or step.max() > horizon:
+        if step.min() < 1 or step.max() > self.model.spec.horizon:
             for window in range(begin, end):
-                own = models[min(window - begin, len(models) - 1)]
-                yield window, *self._one(own, window, step, alphas)
+                model = models[min(window - begin, len(models) - 1)]
+                yield window, *self._alone(model, window, step, alphas)
             return
         whole, kept = self._whole(self.cutoffs[begin:end], step)
         dropped = self.merged.lengths - kept
         at_once = max(1, WINDOWS_AT_ONCE // len(kept))
         for first in range(begin, end, at_once):
             part = range(first, min(first + at_once, end))
-            row, series = np.nonzero(self.cutoffs[part.start : part.stop] >= 0)
-            place = self.cutoffs[part.start + row, series] - dropped[series]
-            forecast = model.windows(whole.store, series, place)
-            bounds = np.searchsorted(row, np.arange(len(part) + 1))
+            # A pair for every window and series that has rows by then, ordered by window.
+            place, series = np.nonzero(self.cutoffs[part.start : part.stop] >= 0)
+            cutoff = self.cutoffs[part.start + place, series] - dropped[series]
+            ahead = models[0].ahead(whole.store, series, cutoff)
+            bounds = np.searchsorted(place, np.arange(len(part) + 1))
             alike = [part] if len(models) == 1 else [range(number, number + 1) for number in part]
             for group in alike:
-                own = models[min(group.start - begin, len(models) - 1)]
-                rows = slice(bounds[group.start - first], bounds[group.stop - first])
-                scaled = own.read(forecast.part(rows), alphas)[:, step - 1]
-                values = own.decoded(self.merged, scaled, series[rows], alphas is not None)
+                model = models[min(group.start - begin, len(models) - 1)]
+                pairs = slice(bounds[group.start - first], bounds[group.stop - first])
+                scaled = model.read(ahead.of(pairs), alphas)[:, step - 1]
+                values = model.decoded(self.merged, scaled, series[pairs], alphas is not None)
                 for number in group:
-                    within = slice(*(bounds[number - first : number - first + 2]))
-                    shifted = slice(within.start - rows.start, within.stop - rows.start)
-                    yield number, series[within], values[shifted]
+                    low, high = bounds[number - first : number - first + 2] - pairs.start
+                    own = slice(low, high)
+                    yield number, series[pairs][own], values[own]
 
-    def _one(self, model: Model, window: int, step: np.ndarray, alphas):
-        """Forecast one window at any steps."""
-        seen = self.cutoffs[window]
-        series = np.flatnonzero(seen >= 0)
+    def _alone(
+        self, model: Model, window: int, step: np.ndarray, alphas: list[float] | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Forecast one window at any steps: series, and values (series, step, target[, alpha])."""
+        cutoff = self.cutoffs[window]
+        series = np.flatnonzero(cutoff >= 0)
+        then = replace(self.merged, store=self.merged.store.until(self.ends[window]))
         rows = np.repeat(series, len(step)), np.tile(step, len(series))
-        known = replace(self.merged, store=self.merged.store.until(self.ends[window]))
-        values = model.forecast(known, np.maximum(seen, 0), *rows, self.X, alphas)
+        values = forecast(model, Asked(then, np.maximum(cutoff, 0), *rows, self.X), alphas)
         return series, values.reshape(len(series), len(step), *values.shape[1:])
 
     def _whole(self, cutoffs: np.ndarray, step: np.ndarray) -> tuple[History, np.ndarray]:
@@ -183,89 +191,10 @@ class Backtest:
         lengths, horizon = self.merged.lengths, self.model.spec.horizon
         wanted = np.zeros((len(lengths), horizon), dtype=bool)
         window, series = np.nonzero(cutoffs >= 0)
+        # (window and series, step): how far each forecast row lies behind the last row of y
         beyond = (cutoffs[window, series] - lengths[series])[:, None] + step - 1
-        owner = np.broadcast_to(series[:, None], beyond.shape)
-        wanted[owner[beyond >= 0], beyond[beyond >= 0]] = True
+        of_series = np.broadcast_to(series[:, None], beyond.shape)
+        wanted[of_series[beyond >= 0], beyond[beyond >= 0]] = True
         earliest = np.where(cutoffs < 0, lengths, cutoffs).min(axis=0)
         reach = self.model.spec.reach + int((lengths - earliest).max())
         return self.model.encoder.tail(self.merged, lengths, reach, wanted, self.X)
-
-
-def wide_frame(
-    values: np.ndarray, times: pd.DatetimeIndex | pd.Index, place: np.ndarray, columns: pd.Index
-) -> pd.DataFrame:
-    """Lay forecasts out by time and cutoff, NaN where nothing was forecast.
-
-    Parameters
-    ----------
-    values : numpy.ndarray of shape (cutoff, row, num_targets)
-    times : pandas.Index
-        Of all forecast rows.
-    place : numpy.ndarray of int64, shape (cutoff, row)
-        Row of each forecast in ``times``.
-    columns : pandas.Index
-        One a cutoff and target, target innermost.
-    """
-    num_cutoffs, _, num_targets = values.shape
-    wide = np.full((len(times), num_cutoffs, num_targets), np.nan)
-    wide[place, np.arange(num_cutoffs)[:, None]] = values
-    return pd.DataFrame(wide.reshape(len(times), -1), index=times, columns=columns)
-
-
-def scored(
-    forecasts: Iterable[tuple[pd.DataFrame | pd.Series, float]],
-    y: pd.DataFrame | pd.Series,
-    splits: list[tuple[np.ndarray, np.ndarray]],
-    metrics: Sequence[Any],
-    name: str,
-    return_data: bool,
-) -> pd.DataFrame:
-    """Score forecasts and tabulate them as sktime's ``evaluate`` does.
-
-    Parameters
-    ----------
-    forecasts : iterable of (frame, float)
-        The forecast of each window, and the seconds that training took before it.
-    y : pandas.DataFrame or pandas.Series
-    splits : list of (training rows, test rows)
-    metrics : sequence of sktime metrics
-    name : str
-        What is forecast, as ``evaluate`` names it: "pred", "pred_quantiles" or "pred_interval".
-    return_data : bool
-        Whether the training, test and forecast rows are columns of the table.
-    """
-    table, begin = [], time.perf_counter()
-    for (train, test), (forecast, seconds) in zip(splits, forecasts, strict=True):
-        end = time.perf_counter()
-        y_train, y_test = y.iloc[train], y.iloc[test]
-        row: dict[str, Any] = {
-            f"test_{metric.name}": _score(metric, y_test, forecast, y_train) for metric in metrics
-        }
-        times = y_train.index.get_level_values(-1)
-        row |= {"fit_time": seconds, f"{name}_time": end - begin - seconds}
-        row |= {"len_train_window": times.nunique(), "cutoff": times.max()}
-        data = {"y_train": y_train, "y_test": y_test, f"y_{name}": forecast}
-        table.append(row | data if return_data else row)
-        begin = time.perf_counter()
-    columns = {column: [row[column] for row in table] for column in table[0]}
-    return pd.DataFrame(columns)
-
-
-def _score(metric: Any, y_test, forecast, y_train) -> float:
-    """Score the observed rows that were forecast; NaN where there are none."""
-    observed = y_test.notna() if y_test.ndim == 1 else y_test.notna().all(axis=1)
-    # Splitters count rows, forecasts time: after a gap their rows may differ.
-    actual = y_test[observed & y_test.index.isin(forecast.index)]
-    if not len(actual):
-        return float("nan")
-    return metric(actual, forecast.loc[actual.index], y_train=y_train)
-
-
-def shown(windows: Iterable, number: int) -> Iterator:
-    """Yield windows, and write one line that follows them."""
-    begin = time.perf_counter()
-    for count, window in enumerate(windows, start=1):
-        yield window
-        sys.stdout.write(f"\rwindow {count}/{number}, {time.perf_counter() - begin:.1f} s")
-        sys.stdout.flush()
-    sys.stdout.write("\n")

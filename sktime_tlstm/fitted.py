@@ -1,17 +1,145 @@
-"""Forecasting horizons: sktime's fh as numbers of steps on a timeline."""
+"""Fitted: what a forecaster knows after ``fit``, and how its answers are laid out."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 from sktime.forecasting.base import ForecastingHorizon
 
+from sktime_tlstm.data.history import History
+from sktime_tlstm.data.rows import Rows
 from sktime_tlstm.data.timeline import Timeline
+from sktime_tlstm.forecasting import Asked
+from sktime_tlstm.model import Model
 
-__all__ = ["plain_steps", "relative_steps"]
+__all__ = ["INNER_MTYPES", "Fitted", "Learn", "plain_steps", "relative_steps"]
 
+#: What the forecasters convert data to.
+INNER_MTYPES = ["pd.DataFrame", "pd-multiindex", "pd_multiindex_hier"]
 #: The largest step that can be forecast.
 MAX_STEP = 100_000
+
+#: Trains a copy of a model on a history, given the number of new rows of each series.
+Learn: TypeAlias = Callable[[Model, History, np.ndarray], Model]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model, the rows it has seen, and how the caller's frames are laid out.
+
+    It never changes: an update makes another one.
+
+    Parameters
+    ----------
+    model : Model
+    history : History
+    seen : numpy.ndarray of int64, shape (num_series,)
+        Number of rows of each series before its cutoff.
+    index_names : list
+        Names of the levels of the index of y.
+    has_covariates : bool
+        Whether there was X in ``fit``.
+    """
+
+    model: Model
+    history: History
+    seen: np.ndarray
+    index_names: list
+    has_covariates: bool
+
+    def asked(self, fh: ForecastingHorizon, X: pd.DataFrame | None) -> tuple[Asked, pd.Index]:
+        """Return the rows that fh asks for of every series, and their index.
+
+        Raises
+        ------
+        ValueError
+            If there is X, but was none in ``fit``, or fh is off the grid or too long.
+        """
+        self.check_covariates(X)
+        last = self.history.first + self.seen - 1  # grid row of each last observation
+        step = relative_steps(fh, self.history.timeline, last)  # (num_series, step)
+        series = np.repeat(np.arange(len(last)), step.shape[1])
+        index = self.index(series, (last[:, None] + step).ravel())
+        return Asked(self.history, self.seen, series, step.ravel(), X), index
+
+    def asked_at(self, frame: pd.DataFrame, X: pd.DataFrame | None) -> Asked:
+        """Return the rows of a frame, as steps from the cutoff of their series.
+
+        Raises
+        ------
+        ValueError
+            If a series is unknown, and as `asked` does.
+        """
+        self.check_covariates(X)
+        rows = Rows.parse(frame.index, self.history.timeline)
+        series, within = self.history.locate(rows)
+        if (series < 0).any() and rows.keys is not None:
+            unknown = rows.keys[rows.series()[int(np.argmax(series < 0))]]
+            raise ValueError(
+                f"Got y with the series {unknown!r}, which the forecaster has not seen. Pass "
+                "series seen in fit or update."
+            )
+        step = within - self.seen[series] + 1
+        return Asked(self.history, self.seen, series, step, X)
+
+    def check_covariates(self, X: pd.DataFrame | None) -> None:
+        """Raise a ValueError if there is X, but was none in ``fit``."""
+        if X is not None and not self.has_covariates:
+            raise ValueError(
+                f"Got X with the columns {list(X.columns)}, but the forecaster was fitted without "
+                "X. Pass X to fit as well, or X=None."
+            )
+
+    def index(self, series: np.ndarray, ordinals: np.ndarray) -> pd.Index:
+        """Return the caller's kind of index for rows given by series and grid row."""
+        timeline, keys = self.history.timeline, self.history.keys
+        if keys is None:
+            return timeline.index(ordinals).rename(self.index_names[-1])
+        times = timeline.times(ordinals)
+        of_rows = keys.take(series)
+        levels = [of_rows.get_level_values(level) for level in range(of_rows.nlevels)]
+        return pd.MultiIndex.from_arrays([*levels, times], names=self.index_names)
+
+    def seen_targets(self) -> pd.DataFrame:
+        """Return the targets up to each cutoff, in the layout of ``fit``."""
+        targets = self.model.encoder.observed_targets(self.history, self.seen)
+        series = np.repeat(np.arange(len(targets)), self.seen)
+        within = np.concatenate([np.arange(length) for length in self.seen])
+        index = self.index(series, self.history.first[series] + within)
+        return pd.DataFrame(np.concatenate(targets), index, self.model.encoder.targets)
+
+    def updated(
+        self, y: pd.DataFrame, X: pd.DataFrame | None, adapt: bool, learn: Learn | None
+    ) -> Fitted:
+        """Return what is known with new rows.
+
+        Parameters
+        ----------
+        y, X : pandas.DataFrame
+        adapt : bool
+            Whether the calibration is extended by the errors on the new rows.
+        learn : callable or None
+            Trains a copy of the model on the new rows; None for the model as it is.
+        """
+        self.check_covariates(X)
+        model, before = self.model, self.history
+        history, seen = model.encoder.extend(before, self.seen, y, X, model.spec.horizon)
+        end = np.zeros(len(seen), dtype=np.int64)
+        end[: len(before.first)] = before.first + before.lengths
+        new_rows = np.maximum(history.first + history.lengths - np.maximum(end, history.first), 0)
+        try:
+            if adapt:
+                (model,) = model.adapted(history.store, history.lengths[None], new_rows[None])
+            if learn is not None:
+                model = learn(model, history, new_rows)
+        except BaseException:
+            before.give_back(history)
+            raise
+        return replace(self, model=model, history=history, seen=seen)
 
 
 def relative_steps(fh: ForecastingHorizon, timeline: Timeline, last: np.ndarray) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -14,16 +13,17 @@ import torch
 from torch.utils.data import Dataset, Subset
 
 from sktime_tlstm.calibration import Calibration
+from sktime_tlstm.contract import probe
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import find_timeline, grouped, split_index
 from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
 from sktime_tlstm.data.timeline import Timeline
-from sktime_tlstm.data.windows import WindowSpec, gather
+from sktime_tlstm.data.windows import WindowSpec, cut_windows
 from sktime_tlstm.model import Model
 from sktime_tlstm.net import ForecastNet, build_net, isolated_random_state, renew_callbacks, train
-from sktime_tlstm.nn import DistributionHead, Head, make_head
-from sktime_tlstm.options import resolve_device
+from sktime_tlstm.nn import Head, make_head
+from sktime_tlstm.options import Options, plain, resolve_device
 
 __all__ = ["finetune_model", "fit_model", "update_model"]
 
@@ -50,7 +50,7 @@ FINETUNE_LR = 0.15
 
 
 def fit_model(
-    options: SimpleNamespace,
+    options: Options,
     network: tuple[Callable, dict[str, Any]],
     y: pd.DataFrame,
     X: pd.DataFrame | None,
@@ -61,7 +61,7 @@ def fit_model(
 
     Parameters
     ----------
-    options : SimpleNamespace
+    options : Options
         The forecaster's parameters.
     network : (callable, dict)
         The network's class and keyword arguments.
@@ -96,13 +96,13 @@ def fit_model(
 
 
 def finetune_model(
-    options: SimpleNamespace, model: Model, y: pd.DataFrame, X: pd.DataFrame | None, seed: int
+    options: Options, model: Model, y: pd.DataFrame, X: pd.DataFrame | None, seed: int
 ) -> tuple[Model, History]:
     """Fit a copy of a pretrained model to other series; the scaling of covariates is kept."""
     y, X = grouped(y), None if X is None else grouped(X)
-    encoder = copy.copy(model.encoder)
+    encoder = model.encoder
     if len(y.columns) == len(encoder.targets):
-        encoder.targets = list(y.columns)
+        encoder = encoder.renamed(list(y.columns))
     if X is not None and not (encoder.columns or encoder.static_covariates):
         raise ValueError(
             f"Got X with the columns {list(X.columns)}, but the forecaster was pretrained without "
@@ -123,9 +123,7 @@ def finetune_model(
     return model, history
 
 
-def update_model(
-    options: SimpleNamespace, model: Model, history: History, new_rows: np.ndarray
-) -> Model:
+def update_model(options: Options, model: Model, history: History, new_rows: np.ndarray) -> Model:
     """Train a copy of a model on windows with new rows and on as many old ones.
 
     Parameters
@@ -163,15 +161,13 @@ def _member_seeds(seed: int, number: int) -> list[int]:
     return np.random.SeedSequence(seed).generate_state(number).tolist()
 
 
-def _needs_errors(options: SimpleNamespace, head: Head) -> bool:
+def _needs_errors(options: Options, head: Head) -> bool:
     """Whether intervals need errors on held-out windows."""
-    has_quantiles = hasattr(head, "quantile_at") or isinstance(head, DistributionHead)
-    return options.calibration != "none" or not has_quantiles
+    knows_spread = head.has_quantiles or head.distribution is not None
+    return options.calibration != "none" or not knows_spread
 
 
-def _make_encoder(
-    options: SimpleNamespace, head: Head, timeline: Timeline, longest: int
-) -> FrameEncoder:
+def _make_encoder(options: Options, head: Head, timeline: Timeline, longest: int) -> FrameEncoder:
     scaler = covariate_scaler = options.scaler
     if scaler == "auto":
         covariate_scaler = "robust_arcsinh"
@@ -183,7 +179,7 @@ def _make_encoder(
             "expected 'auto', 'mean' or None. Pass scaler='auto'."
         )
     features = options.time_features
-    if features == "auto":
+    if isinstance(features, str):
         features = timeline.default_time_features(longest)
     return FrameEncoder(
         head.support,
@@ -202,7 +198,7 @@ def _horizon_rule(timeline: Timeline, longest: int) -> int:
 
 
 def _make_spec(
-    options: SimpleNamespace, encoder: FrameEncoder, history: History, horizon: int, longest: int
+    options: Options, encoder: FrameEncoder, history: History, horizon: int, longest: int
 ) -> WindowSpec:
     seasons = history.timeline.seasons()
     context = options.context_length
@@ -210,7 +206,7 @@ def _make_spec(
         usual = CONTEXT_SEASONS * seasons[0] if seasons else PLAIN_CONTEXT
         context = min(max(usual, 2 * horizon), MAX_CONTEXT, max(1, longest - horizon))
     lags = options.target_lags
-    if lags == "auto":
+    if isinstance(lags, str):
         lags = tuple(lag for lag in seasons if lag <= min(longest // 3, MAX_LAG))
     norm = context
     if seasons:
@@ -236,14 +232,14 @@ def _make_spec(
     )
 
 
-def _batch_size(options: SimpleNamespace, history: History, spec: WindowSpec) -> int:
+def _batch_size(options: Options, history: History, spec: WindowSpec) -> int:
     low, _, high = training_cutoffs(history.lengths, spec, 0.0)
     windows = int((high - low).sum())
     return min(options.batch_size, max(MIN_BATCH, windows // MIN_STEPS_PER_EPOCH))
 
 
 def _dataset(
-    options: SimpleNamespace,
+    options: Options,
     history: History,
     spec: WindowSpec,
     low: np.ndarray,
@@ -265,7 +261,7 @@ def _dataset(
 
 
 def _datasets(
-    options: SimpleNamespace, head: Head, history: History, spec: WindowSpec, batch_size: int
+    options: Options, head: Head, history: History, spec: WindowSpec, batch_size: int
 ) -> tuple[WindowDataset, Subset | None]:
     fraction = options.validation_fraction
     if fraction is None:
@@ -285,7 +281,7 @@ def _spread(number: int, most: int) -> np.ndarray:
 
 
 def _build(
-    options: SimpleNamespace,
+    options: Options,
     network: tuple[Callable, dict[str, Any]],
     head: Head,
     spec: WindowSpec,
@@ -295,7 +291,7 @@ def _build(
     module, params = network
     return build_net(
         module,
-        params,
+        plain(params),
         copy.deepcopy(head),
         spec,
         optimizer=options.optimizer,
@@ -317,37 +313,23 @@ def _build(
 
 
 def _probe(net: ForecastNet, module: Callable, history: History, spec: WindowSpec) -> None:
-    """Run the network once before training, to name a broken contract clearly.
-
-    Raises
-    ------
-    TypeError
-        If the network does not take the inputs of the contract, or returns no tensor.
-    ValueError
-        If its output has another shape than (batch, horizon, output_dim).
-    """
-    series = torch.zeros(2, dtype=torch.int64)
+    """Run the network once on a short and on a full context, as `probe` says."""
     store = history.store.to(net.device)
-    batch = gather(store, spec, series, torch.tensor([1, int(store.length[0])]))
-    name = getattr(module, "__name__", repr(module))
-    expected = (2, spec.horizon, spec.num_targets * net.criterion_.num_parameters)
-    try:
-        with isolated_random_state(net.seed):
-            shape = tuple(net.outputs(batch.inputs).shape)
-    except TypeError as error:
-        raise TypeError(
-            f"Got a module {name} that cannot be called as forward(past, future, past_lengths) -> "
-            f"tensor: {error}. See the network contract in the documentation."
-        ) from error
-    if shape != expected:
-        raise ValueError(
-            f"Got an output of shape {shape} from the module {name}, expected {expected}: (batch, "
-            "future_time, output_dim). Return one row for every row of `future`, output_dim wide."
+    series = torch.zeros(2, dtype=torch.int64)
+    batch = cut_windows(store, spec, series, torch.tensor([1, int(store.length[0])]))
+    with isolated_random_state(net.seed, net.compile):
+        # not `outputs`: in inference mode torch hides autocast from what watches random numbers
+        probe(
+            module,
+            lambda inputs: net.evaluation_step((inputs, None)),
+            batch.inputs,
+            spec,
+            net.criterion_,
         )
 
 
 def _train(
-    options: SimpleNamespace,
+    options: Options,
     net: ForecastNet,
     dataset: WindowDataset,
     validation: Dataset | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,19 +13,14 @@ from sktime.datatypes import convert_to
 from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
 
 from sktime_tlstm import backtest, families
-from sktime_tlstm.backtest import INNER_MTYPES
-from sktime_tlstm.data.history import History
-from sktime_tlstm.data.rows import Rows, grouped, portable
+from sktime_tlstm.data.rows import grouped, portable
 from sktime_tlstm.data.timeline import Timeline
-from sktime_tlstm.fitted import relative_steps
+from sktime_tlstm.fitted import INNER_MTYPES, Fitted, Learn, relative_steps
 from sktime_tlstm.fitting import finetune_model, fit_model, update_model
-from sktime_tlstm.model import Model
-from sktime_tlstm.options import check_parameters
+from sktime_tlstm.forecasting import forecast, parametric, sample
+from sktime_tlstm.options import Options, check_parameters
 
 __all__ = ["SkorchForecaster"]
-
-#: The first arguments of `Model.forecast`: history, rows seen, series, step, X.
-ForecastRows = tuple[History, np.ndarray, np.ndarray, np.ndarray, Any]
 
 #: Number of quantiles that variances and distributions are computed from.
 DISTRIBUTION_LEVELS = 200
@@ -34,20 +29,22 @@ DISTRIBUTION_LEVELS = 200
 def _restoring(method: Callable) -> Callable:
     """Make a method of BaseForecaster leave the forecaster as it was if it fails.
 
-    sktime moves the cutoff and fh and replaces metadata before it calls the private methods.
-    Those only ever replace fitted attributes, so that restoring the old references is enough.
+    sktime moves the cutoff and fh and replaces metadata before it calls the private methods; what
+    is fitted is one frozen object. So putting back the references that differ is enough, and no
+    other thread ever meets an empty forecaster.
     """
 
     @functools.wraps(method)
     def restoring(self, *args, **kwargs):
         before = {**self.__dict__, "_converter_store_y": dict(self._converter_store_y)}
-        told = hasattr(self, "_history") or hasattr(self, "pretrained_model_")
+        told = hasattr(self, "_fitted") or hasattr(self, "pretrained_model_")
         args = [portable(data, told) for data in args]
         kwargs = {name: portable(data, told) for name, data in kwargs.items()}
         try:
             return method(self, *args, **kwargs)
         except BaseException:
-            self.__dict__.clear()
+            for name in self.__dict__.keys() - before.keys():
+                del self.__dict__[name]
             self.__dict__.update(before)
             raise
 
@@ -288,17 +285,14 @@ class SkorchForecaster(BaseForecaster):
         else:
             largest_step = functools.partial(self._largest_step, fh)
             model, history = fit_model(options, self._network(), y, X, largest_step, seed)
-        self._index_names, self._has_covariates = list(y.index.names), X is not None
-        self._history, self._rows_seen = history, history.lengths.copy()
-        self._keep(model)
+        self._keep(Fitted(model, history, history.lengths, list(y.index.names), X is not None))
         return self
 
-    def _checked_options(self) -> SimpleNamespace:
+    def _checked_options(self) -> Options:
         """Return all parameters, checked."""
         names = [*SkorchForecaster.get_param_names(), *self.get_param_names()]
         parameters = {name: getattr(self, name) for name in names if hasattr(self, name)}
-        check_parameters(parameters)
-        return SimpleNamespace(**parameters)
+        return Options.checked(parameters)
 
     def _draw_seed(self) -> int:
         if self.random_state is None:
@@ -315,9 +309,10 @@ class SkorchForecaster(BaseForecaster):
         last = np.zeros(1, np.int64) if self.cutoff is None else timeline.ordinals(self.cutoff)
         return max(1, int(relative_steps(fh, timeline, last).max()))
 
-    def _keep(self, model: Model) -> None:
-        """Set the fitted attributes that come from a model."""
-        self._model = model
+    def _keep(self, fitted: Fitted) -> None:
+        """Set the fitted attributes."""
+        model = fitted.model
+        self._fitted = fitted
         self.members_ = model.members
         self.net_ = model.members[0]
         self.context_length_ = model.spec.context_length
@@ -338,7 +333,7 @@ class SkorchForecaster(BaseForecaster):
         if not hasattr(self, "pretrained_model_"):
             return self._pretrain(y, X, fh)
         options = self._checked_options()
-        options.finetune_epochs = options.max_epochs
+        options = replace(options, finetune_epochs=options.max_epochs)
         seed = self._draw_seed()
         self.pretrained_model_, _ = finetune_model(options, self.pretrained_model_, y, X, seed)
         return self
@@ -346,28 +341,32 @@ class SkorchForecaster(BaseForecaster):
     # Forecasting.
 
     def _predict(self, fh: ForecastingHorizon, X) -> pd.DataFrame:
-        index, values = self._forecast(fh, X, None)
-        return pd.DataFrame(values, index=index, columns=self._model.encoder.targets)
+        asked, index = self._fitted.asked(fh, X)
+        values = forecast(self._fitted.model, asked)
+        return pd.DataFrame(values, index=index, columns=self._fitted.model.encoder.targets)
 
     def _predict_quantiles(self, fh: ForecastingHorizon, X, alpha: list[float]) -> pd.DataFrame:
-        index, values = self._forecast(fh, X, [float(level) for level in alpha])
+        asked, index = self._fitted.asked(fh, X)
+        values = forecast(self._fitted.model, asked, [float(level) for level in alpha])
         columns = self._get_columns("predict_quantiles", alpha=alpha)
         return pd.DataFrame(values.reshape(len(index), -1), index=index, columns=columns)
 
     def _predict_var(self, fh: ForecastingHorizon, X, cov=False) -> pd.DataFrame:
-        rows, index = self._rows_of(fh, X)
-        if self._model.is_parametric(rows[3]):
-            values = families.variance(*self._model.parameters(*rows))
+        asked, index = self._fitted.asked(fh, X)
+        exact = parametric(self._fitted.model, asked)
+        if exact is None:
+            values = forecast(self._fitted.model, asked, _distribution_levels()).var(axis=-1)
         else:
-            values = self._model.forecast(*rows, _distribution_levels()).var(axis=-1)
+            values = exact.variance()
         return pd.DataFrame(values, index=index, columns=self._get_varnames())
 
     def _predict_proba(self, fh: ForecastingHorizon, X, marginal=True):
+        asked, index = self._fitted.asked(fh, X)
         columns = pd.Index(self._get_varnames())
-        rows, index = self._rows_of(fh, X)
-        if self._model.is_parametric(rows[3]):
-            return families.parametric(*self._model.parameters(*rows), index, columns)
-        values = self._model.forecast(*rows, _distribution_levels())
+        exact = parametric(self._fitted.model, asked)
+        if exact is not None:
+            return exact.skpro(index, columns)
+        values = forecast(self._fitted.model, asked, _distribution_levels())
         return families.empirical(values, index, columns)
 
     @_restoring
@@ -399,42 +398,11 @@ class SkorchForecaster(BaseForecaster):
         number = self.num_samples if num_samples is None else num_samples
         check_parameters({"num_samples": number})
         fh, X = self._check_fh(fh, pred_int=True), self._check_X(X)
-        rows, index = self._rows_of(fh, X)
-        values = self._model.samples(*rows, number)
-        values = np.moveaxis(values, 0, -1)
-        return families.stacked(values, index, self._model.encoder.targets)
-
-    def _forecast(
-        self, fh: ForecastingHorizon, X, alphas: list[float] | None
-    ) -> tuple[pd.Index, np.ndarray]:
-        """Return the index of fh for every series, and its forecasts (row, target[, alpha])."""
-        rows, index = self._rows_of(fh, X)
-        return index, self._model.forecast(*rows, alphas)
-
-    def _rows_of(self, fh: ForecastingHorizon, X) -> tuple[ForecastRows, pd.Index]:
-        """Return the rows that fh asks for, as `Model.forecast` takes them, and their index."""
-        self._refuse_new_covariates(X)
-        last = self._history.first + self._rows_seen - 1  # grid row of each last observation
-        step = relative_steps(fh, self._history.timeline, last)
-        series = np.repeat(np.arange(len(last)), step.shape[1])
-        rows = (self._history, self._rows_seen, series, step.ravel(), X)
-        return rows, self._index(self._history, series, (last[:, None] + step).ravel())
-
-    def _refuse_new_covariates(self, X) -> None:
-        if X is not None and not self._has_covariates:
-            raise ValueError(
-                f"Got X with the columns {list(X.columns)}, but the forecaster was fitted without "
-                "X. Pass X to fit as well, or X=None."
-            )
-
-    def _index(self, history: History, series: np.ndarray, ordinals: np.ndarray) -> pd.Index:
-        """Return the caller's kind of index for rows given by series and grid row."""
-        if history.keys is None:
-            return history.timeline.index(ordinals).rename(self._index_names[-1])
-        times = history.timeline.times(ordinals)
-        keys = history.keys.take(series)
-        levels = [keys.get_level_values(level) for level in range(keys.nlevels)]
-        return pd.MultiIndex.from_arrays([*levels, times], names=self._index_names)
+        asked, index = self._fitted.asked(fh, X)
+        values = sample(self._fitted.model, asked, number)
+        # (sample, row, target) -> (row, target, sample)
+        targets = self._fitted.model.encoder.targets
+        return families.stacked(np.moveaxis(values, 0, -1), index, targets)
 
     def predict_residuals(self, y=None, X=None):
         """Return ``y - forecast`` at the rows of y, in-sample rows one step ahead.
@@ -453,19 +421,11 @@ class SkorchForecaster(BaseForecaster):
         self.check_is_fitted()
         if isinstance(y, np.ndarray):
             return super().predict_residuals(y, X)
-        frame = self._seen_targets() if y is None else convert_to(y, INNER_MTYPES)
+        fitted = self._fitted
+        frame = fitted.seen_targets() if y is None else convert_to(y, INNER_MTYPES)
         X = None if X is None else convert_to(X, INNER_MTYPES)
-        self._refuse_new_covariates(X)
-        observed = self._model.encoder.target_values(frame)
-        rows = Rows.parse(frame.index, self._history.timeline)
-        series, within = self._history.locate(rows)
-        if (series < 0).any():
-            raise ValueError(
-                f"Got y with the series {rows.keys[rows.series()[int(np.argmax(series < 0))]]!r}, "
-                "which the forecaster has not seen. Pass series seen in fit or update."
-            )
-        step = within - self._rows_seen[series] + 1
-        values = self._model.forecast(self._history, self._rows_seen, series, step, X)
+        observed = fitted.model.encoder.target_values(frame)
+        values = forecast(fitted.model, fitted.asked_at(frame, X))
         residuals = pd.DataFrame(observed - values, frame.index, frame.columns)
         if isinstance(y, pd.Series):
             return residuals.iloc[:, 0].rename(y.name)
@@ -474,40 +434,24 @@ class SkorchForecaster(BaseForecaster):
             return convert_to(residuals, mtype, store=names, store_behaviour="freeze")
         return residuals
 
-    def _seen_targets(self) -> pd.DataFrame:
-        targets = self._model.encoder.observed_targets(self._history, self._rows_seen)
-        series = np.repeat(np.arange(len(targets)), self._rows_seen)
-        within = np.concatenate([np.arange(length) for length in self._rows_seen])
-        index = self._index(self._history, series, self._history.first[series] + within)
-        return pd.DataFrame(np.concatenate(targets), index, self._model.encoder.targets)
-
     # Updating.
 
     def _update(self, y: pd.DataFrame, X=None, update_params=True) -> SkorchForecaster:
-        self._refuse_new_covariates(X)
-        model, before = self._model, self._history
-        history, seen = model.encoder.extend(before, self._rows_seen, y, X, model.spec.horizon)
-        end = np.zeros(len(seen), dtype=np.int64)
-        end[: len(before.first)] = before.first + before.lengths
-        new_rows = np.maximum(history.first + history.lengths - np.maximum(end, history.first), 0)
-        try:
-            if self.calibration == "adaptive":
-                (model,) = model.adapted(history.store, history.lengths[None], new_rows[None])
-            if update_params:
-                model = update_model(self._checked_options(), model, history, new_rows)
-        except BaseException:
-            before.give_back(history)
-            raise
-        self._keep(model)
-        self._history, self._rows_seen = history, seen
+        learn = self._learn() if update_params else None
+        self._keep(self._fitted.updated(y, X, self.calibration == "adaptive", learn))
         return self
+
+    def _learn(self) -> Learn:
+        """Return the function that trains a copy of a model on new rows."""
+        return functools.partial(update_model, self._checked_options())
 
     def _predict_moving_cutoff(self, y, cv, X=None, update_params=True, reset_forecaster=True):
         """Forecast from all cutoffs at once, where that equals sktime's loop over updates."""
         y = grouped(y)
         if reset_forecaster and not update_params:
-            self._refuse_new_covariates(X)
-            forecasts = backtest.moving_cutoffs(self, y, cv, X)
+            self._fitted.check_covariates(X)
+            layout = backtest.Layout(self._y_metadata["mtype"], self._converter_store_y)
+            forecasts = backtest.moving_cutoffs(self._fitted, layout, y, cv, X)
             if forecasts is not None:
                 return forecasts
         return super()._predict_moving_cutoff(y, cv, X, update_params, reset_forecaster)
@@ -567,11 +511,21 @@ class SkorchForecaster(BaseForecaster):
         """
         self.check_is_fitted()
         check_parameters({"update_every": update_every})
-        frame, X = (None if z is None else grouped(convert_to(z, INNER_MTYPES)) for z in (y, X))
-        self._refuse_new_covariates(X)
-        asked = backtest.asked_for(self, method, alpha, coverage, scoring)
-        observed = y if isinstance(y, pd.Series) else frame
-        return backtest.backtest(self, observed, frame, X, cv, asked, update_every, return_data)
+        y = y if isinstance(y, pd.Series) else grouped(convert_to(y, INNER_MTYPES))
+        X = None if X is None else grouped(convert_to(X, INNER_MTYPES))
+        self._fitted.check_covariates(X)
+        return backtest.backtest(
+            self._fitted,
+            y,
+            X,
+            cv,
+            backtest.wanted(method, alpha, coverage, scoring, self._get_columns),
+            self.calibration == "adaptive",
+            self._learn(),
+            update_every,
+            return_data,
+            bool(self.verbose),
+        )
 
     @classmethod
     def get_test_params(cls, parameter_set="default"):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, cast
 
 import torch
@@ -16,10 +14,12 @@ from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRSc
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from sktime_tlstm.contract import construct, embedded, takes, unwrapped, widths
+from sktime_tlstm.contract import construct, one_tensor, prepare, takes, unwrapped
 from sktime_tlstm.data.sampling import WindowDataset, WindowSampler
 from sktime_tlstm.data.windows import WindowSpec
 from sktime_tlstm.nn import Head
+from sktime_tlstm.nn.randomness import OwnRandomness, active_randomness, seeded_globally
+from sktime_tlstm.progress import ProgressLine
 
 __all__ = [
     "LR_SCHEDULES",
@@ -99,12 +99,15 @@ class ForecastNet(NeuralNet):
 
     def initialize(self) -> ForecastNet:
         """Initialise all parts under the net's own seed."""
-        with isolated_random_state(self.seed):
+        with isolated_random_state(self.seed, self.compile):
             return super().initialize()
 
     def initialize_module(self) -> ForecastNet:
         """Build the network, naming a broken contract clearly."""
-        self.module_ = construct(self.module, **self.get_params_for("module"))
+        network = construct(self.module, **self.get_params_for("module"))
+        # asked here once, and not at every step
+        self.shows_target_ = takes(unwrapped(network).forward, "target")
+        self.module_ = network
         return self
 
     def initialize_criterion(self) -> ForecastNet:
@@ -128,7 +131,7 @@ class ForecastNet(NeuralNet):
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Train on a batch, whose targets are shown to networks that take them."""
         inputs, target = batch
-        if takes(unwrapped(self.module_).forward, "target"):
+        if self.shows_target_:
             scaled = target[0] if isinstance(target, tuple) else target
             inputs = {**inputs, "target": scaled}
         return super().train_step_single((inputs, target), **fit_params)
@@ -139,9 +142,7 @@ class ForecastNet(NeuralNet):
         kind = torch.device(self.device).type
         with torch.autocast(kind, dtype=torch.bfloat16) if mixed else nullcontext():
             output = super().infer(x, **fit_params)
-        if not isinstance(output, Tensor):
-            raise TypeError(f"it returned a {type(output).__name__}, expected one tensor")
-        return output.float()
+        return one_tensor(output)
 
     def get_loss(self, y_pred, y_true, X=None, training=False) -> Tensor:
         """Return the head's loss; in training with the network's ``auxiliary_loss``, if any."""
@@ -163,7 +164,7 @@ class ForecastNet(NeuralNet):
         if iterator is None:
             return
         losses, sizes = [], []
-        for batch in iterator:
+        for batch in full_speed_if_nothing_is_drawn(iter(iterator)):
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             losses.append(step["loss"].detach())
@@ -204,12 +205,12 @@ class Schedule(LRScheduler):
         return {**vars(self), "lr_scheduler_": None}
 
 
-class ProgressLine(Callback):
-    """Writes one line that follows the training, overwritten after every epoch."""
+class TrainingProgress(Callback):
+    """Shows epoch and losses on one line."""
 
     def on_train_begin(self, net, **kwargs):
-        """Note the time and how many epochs there were before."""
-        self.start_, self.before_ = time.perf_counter(), len(net.history)
+        """Begin the line, and note how many epochs there were before."""
+        self.line_, self.before_ = ProgressLine(), len(net.history)
 
     def on_epoch_end(self, net, **kwargs):
         """Rewrite the line."""
@@ -217,14 +218,11 @@ class ProgressLine(Callback):
         losses = [
             f"{name} {last[name]:.4f}" for name in ("train_loss", "valid_loss") if name in last
         ]
-        seconds = time.perf_counter() - self.start_
-        epoch = f"epoch {len(net.history) - self.before_}/{net.max_epochs}"
-        sys.stdout.write("\r" + ", ".join([epoch, *losses, f"{seconds:.1f} s"]))
-        sys.stdout.flush()
+        self.line_.show(f"epoch {len(net.history) - self.before_}/{net.max_epochs}", *losses)
 
     def on_train_end(self, net, **kwargs):
         """End the line."""
-        sys.stdout.write("\n")
+        self.line_.end()
 
 
 def build_net(
@@ -238,8 +236,8 @@ def build_net(
     gradient_clip: float | None,
     lr_schedule: str | None,
     patience: int | None,
-    callbacks: list | None,
-    net_params: dict[str, Any] | None,
+    callbacks: Sequence[Any] | None,
+    net_params: Mapping[str, Any] | None,
     verbose: int,
     **kwargs: Any,
 ) -> ForecastNet:
@@ -254,13 +252,10 @@ def build_net(
     )
     own.append(("early_stopping", stop))
     if verbose == 1:
-        own.append(("progress", ProgressLine()))
-    own_widths = widths(module, spec, head)
-    if spec.codes:
-        module_params = {**module_params, "network": module, "spec": spec}
-        module = embedded
+        own.append(("progress", TrainingProgress()))
+    built, arguments = prepare(module, module_params, spec, head)
     options = {
-        "module": module,
+        "module": built,
         "criterion": head,
         "optimizer": OPTIMIZERS[optimizer],
         "optimizer__weight_decay": weight_decay,
@@ -268,14 +263,14 @@ def build_net(
         "verbose": int(verbose > 1),
         "iterator_train__collate_fn": _whole_batch,
         "iterator_valid__collate_fn": _whole_batch,
-        **{f"module__{name}": value for name, value in {**module_params, **own_widths}.items()},
+        **{f"module__{name}": value for name, value in arguments.items()},
         **kwargs,
         **(net_params or {}),
     }
     return ForecastNet(**options).initialize()
 
 
-def renew_callbacks(net: ForecastNet, callbacks: list | None) -> None:
+def renew_callbacks(net: ForecastNet, callbacks: Sequence[Any] | None) -> None:
     """Put fresh copies of a user's callbacks in the place of those that a net was built with."""
     own = [part for part in net.callbacks if isinstance(part, tuple) and part[0] in OWN_CALLBACKS]
     net.callbacks = [*own, *copy.deepcopy(callbacks or [])]
@@ -309,7 +304,7 @@ def train(
             f"Got no whole batch from {dataset.windows_per_epoch} windows with batches of "
             f"{net.batch_size} and drop_last. Pass a smaller batch_size, or no drop_last."
         )
-    with isolated_random_state(seed):
+    with isolated_random_state(seed, net.compile):
         schedule = _schedule(lr_schedule, lr, steps)
         net.set_params(max_epochs=epochs, lr=lr, seed=seed, callbacks__lr_schedule=schedule)
         net.partial_fit((dataset, validation))
@@ -328,10 +323,27 @@ def _silent(*args: Any, **kwargs: Any) -> None:
     """Print nothing."""
 
 
-@contextmanager
-def isolated_random_state(seed: int) -> Iterator[None]:
-    """Seed torch within the block; leave its global random state as it was."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
+def full_speed_if_nothing_is_drawn(batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield the batches of an epoch, and watch for random numbers only while there are some.
+
+    The first batch tells: if its step draws nothing, no operation of the others passes through
+    `OwnRandomness`.
+    """
+    randomness = active_randomness()
+    if randomness is None:
+        yield from batches
+        return
+    randomness.has_drawn = False
+    with ExitStack() as stack:
+        for number, batch in enumerate(batches):
+            yield batch
+            if number == 0 and not randomness.has_drawn:
+                stack.enter_context(randomness.suspended())
+
+
+def isolated_random_state(seed: int, compiled: bool = False) -> AbstractContextManager[Any]:
+    """Let torch draw from a seed within the block; its global random state stays as it is.
+
+    Compiled networks draw from the global state alone: it is put back, one thread at a time.
+    """
+    return seeded_globally(seed) if compiled else OwnRandomness(seed)

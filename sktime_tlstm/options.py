@@ -1,11 +1,11 @@
-"""Constraints on the forecasters' parameters, and the one function that words their errors."""
+"""The forecasters' options: their types, their constraints, and the words of their errors."""
 
 from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,84 @@ from sktime_tlstm.nn.feedforward import FEEDFORWARDS, check_feedforward
 from sktime_tlstm.nn.heads import LOSSES
 from sktime_tlstm.nn.normalization import NORMS
 
-__all__ = ["check_parameters", "resolve_device"]
+__all__ = ["Options", "check_parameters", "plain", "resolve_device"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a forecaster is asked to do, checked, in Python's own numbers.
+
+    One field for each parameter that both forecasters share, but for the network and its
+    parameters, which travel beside (they are the network's own business), and ``random_state``,
+    which is drawn from once a fit. There are no defaults: those stand in the forecasters'
+    signatures. Built by `Options.checked`.
+    """
+
+    context_length: int | None
+    prediction_length: int | None
+    window_sampling: str
+    max_windows_per_epoch: int
+    past_covariates: Sequence[Hashable] | None
+    static_covariates: Sequence[Hashable] | None
+    series_embedding: bool
+    time_features: str | Sequence[str]
+    target_lags: str | Sequence[int]
+    scaler: str | None
+    window_norm: str | None
+    loss: str | Head
+    quantiles: Sequence[float] | None
+    calibration: str
+    num_samples: int
+    max_epochs: int
+    batch_size: int
+    lr: float
+    optimizer: str
+    weight_decay: float
+    gradient_clip: float | None
+    lr_schedule: str | None
+    validation_fraction: float | None
+    patience: int | None
+    finetune_epochs: int
+    update_epochs: int
+    num_members: int
+    callbacks: Sequence[Any] | None
+    net_params: Mapping[str, Any] | None
+    device: str
+    precision: str
+    compile: bool
+    verbose: int
+
+    @classmethod
+    def checked(cls, parameters: Mapping[str, Any]) -> Options:
+        """Check all parameters of a forecaster, and return those that are options.
+
+        Parameters
+        ----------
+        parameters : mapping of str to object
+            Every parameter of the forecaster, the network's included.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `check_parameters`.
+        """
+        check_parameters(parameters)
+        return cls(**{field.name: plain(parameters[field.name]) for field in fields(cls)})
+
+
+def plain(value: Any) -> Any:
+    """Return a value with Python's numbers in the place of numpy's, also within containers.
+
+    A grid search over ``np.array([4, 8])`` hands out numpy's numbers, which torch and skorch
+    refuse in many places.
+    """
+    if isinstance(value, (np.number, np.bool_, np.str_)):
+        return value.item()
+    if type(value) is dict:
+        return {key: plain(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    return value
 
 
 @dataclass(frozen=True)
@@ -42,7 +119,8 @@ class Constraint:
 
 
 def _is_integer(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    # numpy counts its durations among the integers
+    return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64))
 
 
 def _is_real(value: Any) -> bool:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sktime_tlstm import TransformerLSTMForecaster, fitting
-from sktime_tlstm.calibration import MIN_ERRORS, Calibration
+from sktime_tlstm.calibration import MIN_ERRORS, Calibration, quantiles
 from sktime_tlstm.fitting import CALIBRATION_WINDOWS
 
 LEVELS = np.array(Calibration.levels)
@@ -47,7 +47,7 @@ def series(rows=300, seed=0):
 
 
 def errors_of(forecaster):
-    return forecaster._model.calibration.errors
+    return forecaster._fitted.model.calibration.errors
 
 
 # The corrections.
@@ -124,13 +124,19 @@ def test_extending_by_more_than_the_capacity_keeps_the_latest():
     assert longer.errors[:, 0, 0, 0].tolist() == [3, 4]
 
 
+def uncorrected(model, forecast, levels):
+    """Return the networks' own quantiles (window, step, target, level), normalised."""
+    level = torch.tensor(levels, dtype=torch.float64)
+    return quantiles(model.head, forecast.parameters, level, forecast.unit, None)
+
+
 # In fit.
 
 
 def test_errors_come_from_windows_held_out_of_training():
     y = series()
     forecaster = tiny(calibration="conformal").fit(y, fh=[1, 2, 3])
-    model, history = forecaster._model, forecaster._history
+    model, history = forecaster._fitted.model, forecaster._fitted.history
     cutoff = np.arange(298 - 30, 298)  # 291 cutoffs with a whole context: the last tenth
     expected = model.errors(history.store, np.zeros_like(cutoff), cutoff)
     np.testing.assert_allclose(errors_of(forecaster), expected, rtol=1e-5, atol=1e-6)
@@ -139,7 +145,7 @@ def test_errors_come_from_windows_held_out_of_training():
 def test_many_held_out_windows_are_spread_evenly():
     y = series(1500)
     forecaster = tiny(calibration="conformal", validation_fraction=0.5).fit(y, fh=[1, 2, 3])
-    model, history = forecaster._model, forecaster._history
+    model, history = forecaster._fitted.model, forecaster._fitted.history
     cutoff = np.linspace(1498 - 746, 1497, CALIBRATION_WINDOWS).astype(np.int64)
     expected = model.errors(history.store, np.zeros_like(cutoff), cutoff)
     np.testing.assert_allclose(errors_of(forecaster), expected, rtol=1e-5, atol=1e-6)
@@ -151,11 +157,11 @@ def test_a_panel_of_many_series_is_calibrated_by_all_of_them():
     index = pd.MultiIndex.from_product([range(number), range(8)], names=["key", "time"])
     y = pd.DataFrame({"y": rng.normal(size=len(index))}, index)
     forecaster = tiny(calibration="adaptive", context_length=2).fit(y, fh=[1])
-    assert forecaster._model.calibration.capacity == number
+    assert forecaster._fitted.model.calibration.capacity == number
     index = pd.MultiIndex.from_product([range(number), [8, 9, 10]], names=["key", "time"])
     new = pd.DataFrame({"y": rng.normal(size=len(index))}, index)
     forecaster.update(new, update_params=False)
-    model, store = forecaster._model, forecaster._history.store
+    model, store = forecaster._fitted.model, forecaster._fitted.history.store
     # the last window of every series, and no other
     expected = model.errors(store, np.arange(number), np.full(number, 10))
     np.testing.assert_allclose(errors_of(forecaster), expected, rtol=1e-5, atol=1e-6)
@@ -165,10 +171,10 @@ def test_a_panel_of_many_series_is_calibrated_by_all_of_them():
 def test_a_calibrated_forecast_is_the_networks_plus_the_corrections(loss):
     y = series().round()
     forecaster = tiny(loss=loss, scaler="mean", calibration="conformal").fit(y, fh=[1, 2, 3])
-    model, history = forecaster._model, forecaster._history
-    forecast = model.windows(history.store, np.zeros(1, np.int64), np.array([len(y)]))
-    own = model._normalised(forecast, torch.tensor(LEVELS))
-    table = np.sort((own + model.calibration.corrections).numpy()[0, :, 0], axis=-1)
+    model, history = forecaster._fitted.model, forecaster._fitted.history
+    forecast = model.ahead(history.store, np.zeros(1, np.int64), np.array([len(y)]))
+    plain = uncorrected(model, forecast, LEVELS)
+    table = np.sort((plain + model.calibration.corrections).numpy()[0, :, 0], axis=-1)
     expected = history.scale[0, 0] * (
         forecast.loc.double().numpy() + forecast.scale.double().numpy() * table
     )
@@ -180,9 +186,9 @@ def test_a_calibrated_forecast_is_the_networks_plus_the_corrections(loss):
 
 def test_calibration_none_has_no_corrections_unless_the_loss_is_a_point():
     y = series(100)
-    assert tiny().fit(y, fh=[1])._model.calibration is None
-    assert tiny(loss="normal").fit(y, fh=[1])._model.calibration is None
-    assert tiny(loss="mse").fit(y, fh=[1])._model.calibration is not None
+    assert tiny().fit(y, fh=[1])._fitted.model.calibration is None
+    assert tiny(loss="normal").fit(y, fh=[1])._fitted.model.calibration is None
+    assert tiny(loss="mse").fit(y, fh=[1])._fitted.model.calibration is not None
 
 
 def test_calibration_brings_coverage_to_its_level():
@@ -206,9 +212,9 @@ def test_calibration_brings_coverage_to_its_level():
 def test_conformal_stays_as_it_is_in_update():
     y = series()
     forecaster = tiny(calibration="conformal").fit(y[:280], fh=[1, 2, 3])
-    before = forecaster._model.calibration
+    before = forecaster._fitted.model.calibration
     forecaster.update(y[280:], update_params=False)
-    assert forecaster._model.calibration is before
+    assert forecaster._fitted.model.calibration is before
 
 
 @pytest.mark.parametrize(
@@ -219,14 +225,14 @@ def test_adaptive_learns_the_windows_that_end_with_the_new_rows(rows, cutoffs):
     forecaster = tiny(calibration="adaptive").fit(y[:280], fh=[1, 2, 3])
     before = errors_of(forecaster)
     forecaster.update(y[280 : 280 + rows], update_params=False)
-    model, history = forecaster._model, forecaster._history
+    model, history = forecaster._fitted.model, forecaster._fitted.history
     new = model.errors(history.store, np.zeros(len(cutoffs), np.int64), np.array(cutoffs))
     both = np.concatenate([before, new])[-CALIBRATION_WINDOWS:]
     np.testing.assert_allclose(errors_of(forecaster), both, rtol=1e-5, atol=1e-6)
     # by hand: the first error of the last window at the median, in units of its window
-    forecast = model.windows(history.store, np.zeros(1, np.int64), np.array(cutoffs[-1:]))
+    forecast = model.ahead(history.store, np.zeros(1, np.int64), np.array(cutoffs[-1:]))
     truth = float(history.store.values[cutoffs[-1], 0])
-    median = float(model._normalised(forecast, torch.tensor([0.5]))[0, 0, 0, 0])
+    median = float(uncorrected(model, forecast, [0.5])[0, 0, 0, 0])
     expected = (truth - float(forecast.loc[0, 0])) / float(forecast.scale[0, 0]) - median
     assert both[-1, 0, 0, 11] == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
@@ -238,7 +244,7 @@ def test_updates_row_by_row_learn_a_window_each():
     for row in range(280, 285):
         forecaster.update(y[row : row + 1], update_params=False)
     cutoffs = np.arange(278, 283)
-    model, history = forecaster._model, forecaster._history
+    model, history = forecaster._fitted.model, forecaster._fitted.history
     new = model.errors(history.store, np.zeros(5, np.int64), cutoffs)
     np.testing.assert_allclose(errors_of(forecaster)[-5:], new, rtol=1e-5, atol=1e-6)
     assert len(errors_of(forecaster)) == min(number + 5, CALIBRATION_WINDOWS)
@@ -281,7 +287,7 @@ def test_adaptive_intervals_widen_after_a_change_and_conformal_ones_do_not():
 def test_a_failed_update_leaves_the_calibration_alone(update_params, monkeypatch):
     y = series()
     forecaster = tiny(calibration="adaptive").fit(y[:280], fh=[1, 2, 3])
-    before, expected = forecaster._model, forecaster.predict_quantiles(alpha=[0.05, 0.9])
+    before, expected = forecaster._fitted.model, forecaster.predict_quantiles(alpha=[0.05, 0.9])
     errors = copy.deepcopy(errors_of(forecaster))
 
     def fail(*args):
@@ -297,7 +303,7 @@ def test_a_failed_update_leaves_the_calibration_alone(update_params, monkeypatch
             patch.setattr(fitting, "_train", fail)
             with pytest.raises(RuntimeError, match="out of memory"):
                 forecaster.update(y[280:], update_params=True)
-    assert forecaster._model is before
+    assert forecaster._fitted.model is before
     np.testing.assert_array_equal(errors_of(forecaster), errors)
     pd.testing.assert_frame_equal(forecaster.predict_quantiles(alpha=[0.05, 0.9]), expected)
     forecaster.update(y[280:], update_params=update_params)  # and goes on
@@ -311,7 +317,7 @@ def test_calibration_of_pretraining_goes_on_in_fit():
     y = series(60, seed=7)
     forecaster.fit(y[:50])
     known = errors_of(forecaster)
-    assert forecaster.pretrained_model_.calibration is forecaster._model.calibration
+    assert forecaster.pretrained_model_.calibration is forecaster._fitted.model.calibration
     forecaster.update(y[50:], update_params=False)
     assert not np.array_equal(errors_of(forecaster)[-4:], known[-4:])
     np.testing.assert_array_equal(forecaster.pretrained_model_.calibration.errors, known)

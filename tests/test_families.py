@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy import integrate
+from scipy import integrate, stats
 
-from sktime_tlstm import families
+from sktime_tlstm import TransformerLSTMForecaster, families
 from sktime_tlstm.nn import FAMILIES
 
 COUNTS = [name for name, family in FAMILIES.items() if family.support == "count"]
@@ -41,17 +41,17 @@ def in_torch(name, parameters, unit):
 
 def skpro(name):
     parameters, loc, scale = cases(name)
-    return families.parametric(name, parameters, loc, scale, INDEX, COLUMNS)
+    return families.Parametric(name, parameters, loc, scale).skpro(INDEX, COLUMNS)
 
 
 def test_every_family_is_known_to_scipy_and_skpro():
-    assert set(families.SCIPY) == set(families.SKPRO) == set(FAMILIES)
+    assert set(families.READINGS) == set(FAMILIES)
 
 
 @FAMILY
 def test_scipy_has_the_likelihood_that_torch_trains(name):
     parameters, _, unit = cases(name)
-    ours = families.SCIPY[name](parameters, unit)
+    ours = families.READINGS[name].scipy(parameters, unit)
     value = np.round(ours.ppf(0.7)) if name in COUNTS else ours.ppf(0.7)
     log_density = ours.logpmf(value) if name in COUNTS else ours.logpdf(value)
     theirs = in_torch(name, parameters, unit).log_prob(torch.tensor(value))
@@ -63,7 +63,9 @@ def test_means_agree_with_torch_and_scipy(name):
     parameters, _, unit = cases(name)
     mean = FAMILIES[name].mean(torch.tensor(parameters)).numpy()
     factor = unit if name in COUNTS else 1.0
-    np.testing.assert_allclose(families.SCIPY[name](parameters, unit).mean(), factor * mean)
+    np.testing.assert_allclose(
+        families.READINGS[name].scipy(parameters, unit).mean(), factor * mean
+    )
     np.testing.assert_allclose(in_torch(name, parameters, unit).mean, factor * mean)
 
 
@@ -73,7 +75,7 @@ def test_quantiles_have_their_share_below(name):
     found = families.quantile(name, parameters[..., None, :], ALPHAS, np.ones(()))
     assert found.shape == (3, 2, len(ALPHAS))
     assert (np.diff(found) > 0).all()
-    density = families.SCIPY[name](parameters[0, 0], np.ones(())).pdf
+    density = families.READINGS[name].scipy(parameters[0, 0], np.ones(())).pdf
     middle = found[0, 0]
     for low, high, share in zip(middle, middle[1:], np.diff(ALPHAS), strict=False):
         assert integrate.quad(density, low, high)[0] == pytest.approx(share, rel=1e-6)
@@ -97,7 +99,7 @@ def test_the_variance_is_that_of_torch_in_units_of_y(name):
     parameters, loc, scale = cases(name)
     theirs = in_torch(name, parameters, scale).variance.numpy()
     factor = 1.0 if name in COUNTS else scale**2
-    found = families.variance(name, parameters, loc, scale)
+    found = families.Parametric(name, parameters, loc, scale).variance()
     np.testing.assert_allclose(found, factor * theirs, rtol=1e-9)
 
 
@@ -111,7 +113,7 @@ def test_skpro_distributions_agree_with_scipy_quantiles_and_with_the_variance(na
     expected = loc[..., None] + scale[..., None] * scaled
     quantiles = found.quantile(list(ALPHAS)).to_numpy().reshape(3, 2, len(ALPHAS))
     np.testing.assert_allclose(quantiles, expected, rtol=1e-6, atol=1e-9)
-    variance = families.variance(name, parameters, loc, scale)
+    variance = families.Parametric(name, parameters, loc, scale).variance()
     np.testing.assert_allclose(found.var(), variance, rtol=1e-6)
     mean = FAMILIES[name].mean(torch.tensor(parameters)).numpy()
     np.testing.assert_allclose(found.mean(), loc + scale * mean, rtol=1e-6)
@@ -120,7 +122,7 @@ def test_skpro_distributions_agree_with_scipy_quantiles_and_with_the_variance(na
 @FAMILY
 def test_skpro_distributions_have_the_likelihood_of_y(name):
     parameters, loc, scale = cases(name)
-    ours = families.SCIPY[name](parameters, scale)
+    ours = families.READINGS[name].scipy(parameters, scale)
     found = skpro(name)
     if name in COUNTS:
         count = ours.ppf(0.7)
@@ -136,7 +138,9 @@ def test_skpro_distributions_have_the_likelihood_of_y(name):
 def test_the_negative_binomial_is_overdispersed_as_documented():
     parameters = np.array([[[0.6, 0.5]]])
     # mean 5 * 0.6 = 3, variance 3 + 0.5 * 9
-    variance = families.variance("negative_binomial", parameters, np.zeros(1), np.array([5.0]))
+    variance = families.Parametric(
+        "negative_binomial", parameters, np.zeros(1), np.array([5.0])
+    ).variance()
     assert variance.item() == pytest.approx(7.5)
 
 
@@ -160,3 +164,33 @@ def test_empirical_distributions_have_the_moments_of_their_values():
     np.testing.assert_allclose(found.mean(), values.mean(axis=-1))
     np.testing.assert_allclose(found.var(), values.var(axis=-1))
     np.testing.assert_allclose(found.quantile([0.5]), np.median(values, axis=-1))
+
+
+@pytest.mark.parametrize("mean", [3e8, 4e10, 7e13, 2e17])
+def test_quantiles_of_large_counts_are_finite_and_right(mean):
+    levels = np.array([1e-4, 0.05, 0.5, 0.95, 1 - 1e-4])
+    found = families.quantile("poisson", np.array([[mean]]), levels, np.ones(()))
+    deviations = (found - mean) / np.sqrt(mean)
+    np.testing.assert_allclose(deviations, stats.norm.ppf(levels), atol=3e-3)
+
+
+def test_quantiles_of_counts_do_not_jump_where_they_become_an_expansion():
+    below, above = families.LARGE_MEAN * (1 - 1e-12), families.LARGE_MEAN * (1 + 1e-12)
+    levels = np.array([0.01, 0.3, 0.7, 0.99])
+    both = [
+        families.quantile("poisson", np.array([[mean]]), levels, np.ones(()))
+        for mean in (below, above)
+    ]
+    np.testing.assert_allclose(both[0], both[1], atol=3)
+
+
+@pytest.mark.parametrize("loss", sorted(COUNTS))
+def test_forecasts_of_large_counts_are_finite(loss):
+    rng = np.random.default_rng(0)
+    y = pd.Series(np.round(3e11 * (1 + 0.2 * rng.random(60))))
+    tiny = {"d_model": 4, "num_heads": 2, "max_epochs": 1, "max_windows_per_epoch": 16}
+    forecaster = TransformerLSTMForecaster(**tiny, loss=loss, num_samples=5, random_state=0)
+    forecaster.fit(y, fh=[1, 2])
+    assert np.isfinite(forecaster.predict_interval(coverage=0.9)).all(axis=None)
+    assert np.isfinite(forecaster.predict_samples(fh=[1, 2, 5])).all(axis=None)
+    assert forecaster.predict().between(1e11, 1e12).all()

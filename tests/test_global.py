@@ -13,7 +13,7 @@ from sktime.transformations.hierarchical.aggregate import Aggregator
 from torch import nn
 
 from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
-from sktime_tlstm import model as rolling
+from sktime_tlstm import model as models
 from sktime_tlstm.net import ForecastNet
 from sktime_tlstm.nn import EmbeddedNetwork
 
@@ -54,6 +54,10 @@ class Told(Plain):
 
 def tiny(**parameters):
     return TransformerLSTMForecaster(**{**TINY, "d_model": 4, "num_heads": 2, **parameters})
+
+
+def traits_of(forecaster):
+    return forecaster._fitted.history.store.traits
 
 
 def told(**parameters):
@@ -121,10 +125,14 @@ def test_numeric_and_boolean_statics_reach_the_network_scaled(dtype):
     y = panel({"a": ROWS, "b": ROWS, "c": ROWS})
     X = by_series(y, size={"a": 0, "b": 1, "c": 1}).astype(dtype)
     forecaster = told(static_covariates=["size"]).fit(y, X=X, fh=FH)
-    assert forecaster._history.store.static.tolist() == [[0.0], [1.0], [1.0]]  # as binary ones are
+    assert traits_of(forecaster).static.tolist() == [
+        [0.0],
+        [1.0],
+        [1.0],
+    ]  # as binary ones are
     assert forecaster.net_.module_.static.in_features == 1
-    assert forecaster._model.encoder.columns == []
-    assert forecaster._model.spec.num_numeric == 0
+    assert forecaster._fitted.model.encoder.columns == []
+    assert forecaster._fitted.model.spec.num_numeric == 0
 
 
 def test_numeric_statics_are_scaled_over_series_not_rows():
@@ -134,7 +142,7 @@ def test_numeric_statics_are_scaled_over_series_not_rows():
     mean, deviation = 5.0, np.std([2.0, 4.0, 9.0])
     low, high = np.quantile([2.0, 4.0, 9.0], [0.005, 0.995])
     expected = (np.clip([2.0, 4.0, 9.0], low, high) - mean) / deviation
-    np.testing.assert_allclose(forecaster._history.store.static[:, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(traits_of(forecaster).static[:, 0], expected, rtol=1e-6)
 
 
 def test_categorical_statics_are_embedded_one_vector_a_series():
@@ -143,7 +151,11 @@ def test_categorical_statics_are_embedded_one_vector_a_series():
         y, size={"a": 0.0, "b": 1.0, "c": 1.0}, kind={"a": "shop", "b": "mall", "c": "shop"}
     )
     forecaster = told(static_covariates=["kind", "size"]).fit(y, X=X, fh=FH)
-    assert forecaster._history.store.static.tolist() == [[0.0, 1.0], [1.0, 2.0], [1.0, 1.0]]
+    assert traits_of(forecaster).static.tolist() == [
+        [0.0, 1.0],
+        [1.0, 2.0],
+        [1.0, 1.0],
+    ]
     module = forecaster.net_.module_
     assert isinstance(module, EmbeddedNetwork)
     assert module.embedding.cardinalities == (2,)
@@ -165,12 +177,12 @@ def test_missing_statics_are_the_mean_and_the_reserved_code():
     X.iloc[: ROWS - 1, 0] = np.nan  # one row of a series is enough
     X.iloc[1:ROWS, 1] = None
     forecaster = told(static_covariates=["size", "kind"], scaler="standard")
-    static = forecaster.fit(y, X=X, fh=FH)._history.store.static
+    static = traits_of(forecaster.fit(y, X=X, fh=FH)).static
     np.testing.assert_allclose(static[:, 0], [-0.99, 0.99, 0.0], atol=1e-6)  # outer quantiles
     assert static[:, 1].tolist() == [1.0, 0.0, 2.0]
     empty = X[["size"]].assign(size=np.nan)
     nothing = told(static_covariates=["size"]).fit(y, X=empty, fh=FH)
-    assert nothing._history.store.static.tolist() == [[0.0]] * 3
+    assert traits_of(nothing).static.tolist() == [[0.0]] * 3
     assert np.isfinite(nothing.predict()).all(axis=None)
 
 
@@ -227,7 +239,7 @@ def test_static_covariates_are_needed_for_new_series_alone():
         forecaster.update(new, X=more[["heat"]], update_params=False)
     assert forecaster.predict().equals(whole.predict())
     forecaster.update(new, X=more, update_params=False)
-    assert forecaster._history.store.static.ravel().tolist() == [1.0, 0.0, 1.0]
+    assert traits_of(forecaster).static.ravel().tolist() == [1.0, 0.0, 1.0]
     assert np.isfinite(forecaster.predict()).all(axis=None)
 
 
@@ -242,14 +254,14 @@ def test_where_all_covariates_are_static_updates_need_x_for_new_series_alone():
     with pytest.raises(ValueError, match="without a row of series 'c'"):
         forecaster.update(new, X=by_series(absent, size={"d": 1.0}), update_params=False)
     forecaster.update(new, X=by_series(new, size={"c": 1.0}), update_params=True)
-    assert forecaster._history.store.static.ravel().tolist() == [1.0, 0.0, 1.0]
+    assert traits_of(forecaster).static.ravel().tolist() == [1.0, 0.0, 1.0]
 
 
 def test_a_single_series_may_have_static_covariates():
     y = series()
     X = pd.DataFrame({"size": 3.0, "kind": "shop"}, y.index)
     forecaster = told(static_covariates=["size", "kind"]).fit(y, X=X, fh=FH)
-    assert forecaster._history.store.static.shape == (1, 2)
+    assert traits_of(forecaster).static.shape == (1, 2)
     assert np.isfinite(forecaster.predict(fh=[-3, 1, 9])).all()
     forecaster.update(series(ROWS + 2)[ROWS:], update_params=True)
     assert np.isfinite(forecaster.predict()).all()
@@ -261,7 +273,7 @@ def test_rows_of_x_beyond_y_change_no_static_covariate():
     names = ["size", "kind"]
     longer = told(static_covariates=names).fit(short, X=X, fh=FH)
     exact = told(static_covariates=names).fit(short, X=X.loc[short.index], fh=FH)
-    assert torch.equal(longer._history.store.static, exact._history.store.static)
+    assert torch.equal(traits_of(longer).static, traits_of(exact).static)
     assert longer.predict().equals(exact.predict())
 
 
@@ -272,8 +284,8 @@ def test_static_covariates_that_were_pretrained_with_fit_other_series():
     own = by_series(y, size={"p": 3.0, "q": 5.0}, kind={"p": "y", "q": "unknown"})
     forecaster = pretrained.clone().fit(y, X=own, fh=FH)
     scaled = pretrained.pretrained_model_.encoder.static_scaling["size"](np.array([3.0, 5.0]))
-    np.testing.assert_allclose(forecaster._history.store.static[:, 0], scaled, rtol=1e-6)
-    assert forecaster._history.store.static[:, 1].tolist() == [2.0, 0.0]
+    np.testing.assert_allclose(traits_of(forecaster).static[:, 0], scaled, rtol=1e-6)
+    assert traits_of(forecaster).static[:, 1].tolist() == [2.0, 0.0]
     with pytest.raises(ValueError, match="size"):
         pretrained.clone().fit(y, fh=FH)
 
@@ -310,7 +322,7 @@ def test_a_new_series_has_the_neutral_vector_and_is_forecast():
     forecaster = tiny(series_embedding=True).fit(PAIR, fh=FH)
     old = forecaster.predict()
     forecaster.update(panel({"new": 20}, seed=7), update_params=False)
-    assert forecaster._history.store.identity.tolist() == [1.0, 2.0, 0.0]
+    assert traits_of(forecaster).identity.tolist() == [1.0, 2.0, 0.0]
     close(forecaster.predict().loc[["a", "b"]], old)
     assert np.isfinite(forecaster.predict_interval(fh=[-3, 1, 9])).all(axis=None)
     table = forecaster.net_.module_.embedding.tables[0].weight
@@ -320,18 +332,18 @@ def test_a_new_series_has_the_neutral_vector_and_is_forecast():
     assert forecaster.predict().loc["new"].equals(before.loc["new"])
     assert not forecaster.predict().loc["a"].equals(before.loc["a"])
     forecaster.update(panel({"newer": 20}, seed=8), update_params=True)
-    assert forecaster._history.store.identity.tolist() == [1.0, 2.0, 0.0, 0.0]
+    assert traits_of(forecaster).identity.tolist() == [1.0, 2.0, 0.0, 0.0]
 
 
 def test_every_node_of_a_hierarchy_has_its_own_vector():
     y = Aggregator().fit_transform(hierarchy())
     forecaster = tiny(series_embedding=True).fit(y, fh=FH)
-    number = len(forecaster._history.keys)
+    number = len(forecaster._fitted.history.keys)
     assert number == 7
-    assert forecaster._history.store.identity.tolist() == list(range(1, 8))
+    assert traits_of(forecaster).identity.tolist() == list(range(1, 8))
     assert forecaster.net_.module_.embedding.cardinalities == (7,)
     forecaster.update(hierarchy(ROWS + 2).groupby(level=[0, 1]).tail(2), update_params=False)
-    assert forecaster._history.store.identity.tolist() == list(range(1, 8))
+    assert traits_of(forecaster).identity.tolist() == list(range(1, 8))
     assert len(forecaster.predict()) == 7 * len(FH)
 
 
@@ -340,22 +352,22 @@ def test_after_pretraining_known_series_keep_their_vectors():
     pretrained = tiny(series_embedding=True, finetune_epochs=0).pretrain(y, fh=FH)
     some = panel({"b": 20, "other": 30, "a": 7}, seed=4)
     forecaster = pretrained.clone().fit(some, fh=FH)
-    assert forecaster._history.store.identity.tolist() == [2.0, 0.0, 1.0]
+    assert traits_of(forecaster).identity.tolist() == [2.0, 0.0, 1.0]
     single = pretrained.clone().fit(series(), fh=FH)
-    assert single._history.store.identity.tolist() == [0.0]
+    assert traits_of(single).identity.tolist() == [0.0]
     deeper = pretrained.clone().fit(hierarchy().rename(columns={"sales": "y"}), fh=FH)
-    assert deeper._history.store.identity.tolist() == [0.0] * 4
+    assert traits_of(deeper).identity.tolist() == [0.0] * 4
     for fitted in (forecaster, single, deeper):
         assert np.isfinite(fitted.predict()).all(axis=None)
 
 
 def test_an_embedding_does_a_single_series_no_harm():
     forecaster = tiny(series_embedding=True).fit(series(), fh=FH)
-    assert forecaster._history.store.identity.tolist() == [1.0]
+    assert traits_of(forecaster).identity.tolist() == [1.0]
     assert forecaster.net_.module_.embedding.cardinalities == (1,)
     assert np.isfinite(forecaster.predict(fh=[-3, 1, 9])).all()
     forecaster.update(series(ROWS + 2)[ROWS:], update_params=True)
-    assert forecaster._history.store.identity.tolist() == [1.0]
+    assert traits_of(forecaster).identity.tolist() == [1.0]
 
 
 # Many series in one pass.
@@ -375,7 +387,7 @@ def count_passes(monkeypatch):
 
 def test_a_panel_is_forecast_in_one_pass_and_the_past_in_full_ones(monkeypatch):
     y = panel({f"s{number}": 40 + number for number in range(7)})
-    monkeypatch.setattr(rolling, "WINDOWS_PER_PASS", {"cpu": 100})
+    monkeypatch.setattr(models, "WINDOWS_PER_PASS", {"cpu": 100})
     forecaster = tiny(device="cpu").fit(y, fh=FH)
     passes = count_passes(monkeypatch)
     assert len(y) == 301
@@ -410,8 +422,8 @@ def test_a_series_is_forecast_alone_as_among_others(embedding, monkeypatch):
         "residuals": forecaster.predict_residuals,
     }
     together = {name: answer() for name, answer in answers.items()}
-    monkeypatch.setattr(rolling, "WINDOWS_PER_PASS", {"cpu": 1})
-    monkeypatch.setattr(rolling, "SAMPLE_BUDGET", 1)
+    monkeypatch.setattr(models, "WINDOWS_PER_PASS", {"cpu": 1})
+    monkeypatch.setattr(models, "SAMPLE_BUDGET", 1)
     passes = count_passes(monkeypatch)
     for name, answer in answers.items():
         np.testing.assert_allclose(answer(), together[name], rtol=1e-4, atol=1e-4, err_msg=name)
@@ -599,13 +611,13 @@ def test_late_rows_are_merged_before_training():
     y = panel({"a": ROWS, "b": ROWS})
     early = y.groupby(level=0, group_keys=False).head(ROWS - 5)
     forecaster = tiny().fit(early, fh=FH)
-    scaling = forecaster._history.loc.copy(), forecaster._history.scale.copy()
+    scaling = forecaster._fitted.history.loc.copy(), forecaster._fitted.history.scale.copy()
     before = weights(forecaster.net_)
     revised = y.groupby(level=0, group_keys=False).tail(9) + 3.0  # four rows old, five new
     forecaster.update(revised, update_params=True)
     assert changed(before, weights(forecaster.net_))
-    np.testing.assert_array_equal(forecaster._history.loc, scaling[0])
-    np.testing.assert_array_equal(forecaster._history.scale, scaling[1])
+    np.testing.assert_array_equal(forecaster._fitted.history.loc, scaling[0])
+    np.testing.assert_array_equal(forecaster._fitted.history.scale, scaling[1])
     seen = forecaster.predict_residuals() + forecaster.predict(fh=range(1 - ROWS, 1))
     np.testing.assert_allclose(seen, revised.combine_first(y), rtol=1e-5)
 

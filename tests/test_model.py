@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from sktime_tlstm import model as rolling
+from sktime_tlstm import forecasting
+from sktime_tlstm import model as models
 from sktime_tlstm.calibration import MIN_ERRORS, Calibration
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.sampling import WindowDataset
-from sktime_tlstm.data.windows import WindowSpec, gather
+from sktime_tlstm.data.windows import WindowSpec, cut_windows
+from sktime_tlstm.forecasting import Asked, forecast, sample
 from sktime_tlstm.model import Model
 from sktime_tlstm.net import build_net
 from sktime_tlstm.nn import AttentionLSTM, PointHead, QuantileHead
@@ -114,11 +116,20 @@ class World:
         series = np.repeat(np.arange(len(LENGTHS)), len(steps))
         return series, np.tile(steps, len(LENGTHS))
 
+    def asked(self, series, step, X):
+        return Asked(self.history, self.cutoff, series, step, X)
+
+    def paths(self, num_future, num_samples):
+        """Draw paths of every series: (sample, series, step, target)."""
+        rows = self.rows(range(1, num_future + 1))
+        paths = sample(self.model, self.asked(*rows, self.X), num_samples)
+        return paths.reshape(num_samples, len(LENGTHS), num_future, -1)
+
     def forecast(self, steps, alphas=None, X=None):
         """Forecast steps of every series: (series, step, target[, alpha])."""
         X = self.X if X is None else X
         series, step = self.rows(steps)
-        values = self.model.forecast(self.history, self.cutoff, series, step, X, alphas)
+        values = forecast(self.model, self.asked(series, step, X), alphas)
         return values.reshape(len(LENGTHS), len(steps), *values.shape[1:])
 
     def whole(self):
@@ -140,7 +151,7 @@ def make_net(head, module=Mixer, spec=SPEC, seed=0):
 
 def parameters_of(net, store, series, cutoff):
     """Return the head's parameters of one window, and its location and scale."""
-    batch = gather(store, SPEC, torch.tensor([series]), torch.tensor([cutoff]))
+    batch = cut_windows(store, SPEC, torch.tensor([series]), torch.tensor([cutoff]))
     parameters = net.criterion_.unpack(net.outputs(batch.inputs))[0]  # (time, target, parameter)
     return parameters, batch.loc, batch.scale
 
@@ -211,11 +222,10 @@ def test_rows_come_in_the_order_asked_for(alphas):
     world = World()
     series = np.array([1, 0, 2, 1, 0, 1, 0])
     step = np.array([4, -2, 13, -7, 1, 4, 9])
-    found = world.model.forecast(world.history, world.cutoff, series, step, world.X, alphas)
+    found = forecast(world.model, world.asked(series, step, world.X), alphas)
     for row in range(len(step)):
-        alone = world.model.forecast(
-            world.history, world.cutoff, series[row:][:1], step[row:][:1], world.X, alphas
-        )
+        alone = world.asked(series[row:][:1], step[row:][:1], world.X)
+        alone = forecast(world.model, alone, alphas)
         np.testing.assert_allclose(found[row], alone[0], rtol=1e-6)
 
 
@@ -239,7 +249,7 @@ def test_earlier_cutoffs_see_no_later_rows(alphas):
 def test_in_sample_steps_are_one_step_windows(head):
     world = World(head)
     series, step = np.array([0, 0, 0, 1, 0, 2]), np.array([0, -1, -4, -22, -30, -1])
-    found = world.model.forecast(world.history, world.cutoff, series, step, None)
+    found = forecast(world.model, world.asked(series, step, None))
     for row in range(len(step)):
         cutoff = int(world.cutoff[series[row]] + step[row] - 1)
         parameters, loc, scale = parameters_of(
@@ -253,7 +263,7 @@ def test_in_sample_steps_are_one_step_windows(head):
 def test_a_step_before_the_first_observation_is_an_error():
     world = World()
     with pytest.raises(ValueError, match="the step -2, before the first of the 2 observations"):
-        world.model.forecast(world.history, world.cutoff, np.array([2]), np.array([-2]), None)
+        forecast(world.model, world.asked(np.array([2]), np.array([-2]), None))
 
 
 # Beyond the horizon.
@@ -283,23 +293,15 @@ def test_points_beyond_the_horizon_come_from_a_loop_over_blocks(head):
 @EVERY_HEAD
 def test_the_quantiles_of_sample_paths_agree_with_those_of_the_first_block(head):
     world = World(head, num_samples=4001)
-    wanted = np.ones((len(LENGTHS), 2 * HORIZON), dtype=bool)
-    tail, kept = world.encoder.tail(world.history, world.cutoff, SPEC.reach, wanted, world.X)
-    paths = world.model.sample(tail.store, np.arange(3), kept, 2 * HORIZON, 4001)
-    assert paths.shape == (4001, 3, 2 * HORIZON, 2)
-    direct = world.model.windows(tail.store, np.arange(3), kept)
-    levels = [0.1, 0.3, 0.5, 0.8]
-    expected = world.model.quantile(direct, torch.tensor(levels)).numpy()
+    paths, levels = world.paths(2 * HORIZON, 4001), [0.1, 0.3, 0.5, 0.8]
     found = np.moveaxis(np.quantile(paths[:, :, :HORIZON], levels, axis=0), 0, -1)
-    np.testing.assert_allclose(found, expected, atol=5e-3)
+    expected = world.forecast(range(1, HORIZON + 1), levels)
+    np.testing.assert_allclose(found, expected, rtol=5e-3, atol=5e-2)  # y deviates by 7
 
 
 def test_a_path_follows_one_level_within_a_block():
     world = World(num_samples=11)
-    wanted = np.ones((len(LENGTHS), HORIZON), dtype=bool)
-    tail, kept = world.encoder.tail(world.history, world.cutoff, SPEC.reach, wanted, world.X)
-    paths = world.model.sample(tail.store, np.arange(3), kept, HORIZON, 11)
-    order = paths.argsort(axis=0)  # (sample, series, step, target)
+    order = world.paths(HORIZON, 11).argsort(axis=0)  # (sample, series, step, target)
     assert (order == order[:, :, :1, :1]).all()
     assert (order[:, 0] != order[:, 1]).any()  # series are independent
 
@@ -307,11 +309,7 @@ def test_a_path_follows_one_level_within_a_block():
 def test_beyond_the_horizon_quantiles_are_those_of_sample_paths():
     world = World(num_samples=101)
     found = world.forecast(list(range(1, 13)), ALPHAS)
-    wanted = np.ones((len(LENGTHS), 15), dtype=bool)
-    tail, kept = world.encoder.tail(world.history, world.cutoff, SPEC.reach, wanted, world.X)
-    paths = world.model.sample(tail.store, np.arange(3), kept, 15, 101)[:, :, :12]
-    scaled = np.moveaxis(np.quantile(paths, ALPHAS, axis=0), 0, -1)
-    direct = world.encoder.decode(world.history, scaled, np.arange(3))
+    direct = np.moveaxis(np.quantile(world.paths(12, 101), ALPHAS, axis=0), 0, -1)
     np.testing.assert_allclose(found[:, HORIZON:], direct[:, HORIZON:], rtol=1e-4)
     first = slice(0, HORIZON)  # the first block is read off directly
     assert not np.allclose(found[:, first], direct[:, first], rtol=1e-4)
@@ -329,7 +327,7 @@ def random_walk(num_samples, seed=3):
 
 def test_the_spread_of_a_random_walk_grows_with_the_root_of_time():
     model, history = random_walk(4001)
-    paths = model.sample(*tail_of(model, history, 16), 16, 4001)[:, 0, :, 0]
+    paths = paths_of(model, history, 16, 4001)
     spread = paths.std(axis=0)
     np.testing.assert_allclose(spread[[3, 8, 15]] / spread[0], [2, 3, 4], rtol=0.06)
     np.testing.assert_allclose(paths.mean(axis=0), 7.0, atol=0.2)
@@ -337,17 +335,18 @@ def test_the_spread_of_a_random_walk_grows_with_the_root_of_time():
     assert abs(np.corrcoef(steps.T) - np.eye(15)).max() < 0.07  # levels are drawn afresh
 
 
-def tail_of(model, history, num_future):
-    wanted = np.zeros((1, num_future), dtype=bool)
-    tail, kept = model.encoder.tail(history, history.lengths, model.spec.reach, wanted, None)
-    return tail.store, np.arange(1), kept
+def paths_of(model, history, num_future, num_samples):
+    """Draw paths (sample, step) of the only target of a single series."""
+    step = np.arange(1, num_future + 1)
+    asked = Asked(history, history.lengths, np.zeros_like(step), step, None)
+    return sample(model, asked, num_samples)[..., 0]
 
 
 def test_paths_are_repeatable_and_differ_between_seeds():
     stores = []
     for seed in (3, 3, 5):
         model, history = random_walk(13, seed)
-        stores.append(model.sample(*tail_of(model, history, 7), 7, 13))
+        stores.append(paths_of(model, history, 7, 13))
     np.testing.assert_array_equal(stores[0], stores[1])
     assert not np.array_equal(stores[0], stores[2])
 
@@ -361,9 +360,9 @@ def test_forecasting_leaves_the_global_random_state_alone():
 def test_the_size_of_passes_and_groups_changes_nothing(monkeypatch, alphas):
     world = World()
     found = world.forecast([-1, 0, 1, 4, 12], alphas)
-    monkeypatch.setattr(rolling, "WINDOWS_PER_PASS", {"cpu": 2})
-    monkeypatch.setattr(rolling, "SAMPLE_BUDGET", 1)
-    monkeypatch.setattr(rolling, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(models, "WINDOWS_PER_PASS", {"cpu": 2})
+    monkeypatch.setattr(models, "SAMPLE_BUDGET", 1)
+    monkeypatch.setattr(forecasting, "ROWS_AT_ONCE", 1)
     np.testing.assert_allclose(world.forecast([-1, 0, 1, 4, 12], alphas), found, rtol=1e-6)
 
 
@@ -478,7 +477,7 @@ def test_corrections_come_from_the_windows_asked_for_in_any_number_of_passes(mon
     table = corrections(model, dataset, indices)
     errors = y[indices, 1]
     np.testing.assert_allclose(table[0, 1], conformal(errors), rtol=1e-6)
-    monkeypatch.setattr(rolling, "WINDOWS_PER_PASS", {"cpu": 5})
+    monkeypatch.setattr(models, "WINDOWS_PER_PASS", {"cpu": 5})
     torch.testing.assert_close(corrections(model, dataset, indices), table)
 
 
@@ -495,3 +494,28 @@ def test_corrections_of_an_ensemble_are_those_of_its_mean():
 def test_a_trained_network_of_the_package_forecasts_too():
     world = World(module=AttentionLSTM)
     assert world.forecast([-1, 1, 12], ALPHAS).shape == (3, 3, 2, len(ALPHAS))
+
+
+def test_in_sample_draws_do_not_depend_on_the_other_rows_asked_for():
+    world = World()
+    series, step = np.array([1, 0, 1, 0]), np.array([-3, 0, -8, -11])
+    together = sample(world.model, world.asked(series, step, None), 13)
+    for row in range(len(step)):
+        asked = world.asked(series[row : row + 1], step[row : row + 1], None)
+        alone = sample(world.model, asked, 13)
+        np.testing.assert_allclose(together[:, row], alone[:, 0], rtol=1e-6)
+    order = together[..., 0].argsort(axis=0)
+    assert (order[:, 0] != order[:, 1]).any()  # rows are independent
+
+
+@pytest.mark.parametrize("support", ["positive", "count"])
+def test_corrected_quantiles_of_counts_and_positive_values_are_never_below_zero(support):
+    world = World()
+    world.model.members[0].criterion_.support = support
+    values = np.array([[[[-3.4, 0.2], [2.6, 7.0]]]])  # (window, step, target, alpha)
+    world.model.encoder.decode = lambda history, scaled, series: scaled
+    found = world.model.decoded(world.history, values, np.zeros(1, np.int64), True)
+    whole = [[0.0, 0.0], [3.0, 7.0]]
+    assert found[0, 0].tolist() == (whole if support == "count" else [[0.0, 0.2], [2.6, 7.0]])
+    plain = world.model.decoded(world.history, values, np.zeros(1, np.int64), False)
+    np.testing.assert_array_equal(plain, values)  # points are not quantiles

@@ -12,8 +12,9 @@ from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import Subset
 
+from sktime_tlstm import net as net_module
 from sktime_tlstm.contract import takes, unwrapped
-from sktime_tlstm.data.history import SeriesStore
+from sktime_tlstm.data.history import SeriesStore, Traits
 from sktime_tlstm.data.sampling import WindowDataset
 from sktime_tlstm.data.windows import WindowSpec
 from sktime_tlstm.net import OPTIMIZERS, build_net, train
@@ -74,11 +75,13 @@ def make_data(rows=97, low=7, high=60, windows_per_epoch=WINDOWS):
         start=torch.tensor([0]),
         length=torch.tensor([rows]),
         calendar_start=torch.tensor([0]),
-        level=torch.zeros(1, 2),
-        spread=torch.ones(1, 2),
-        unit=torch.ones(1, 2),
-        static=torch.zeros(1, 0),
-        identity=torch.ones(1),
+        traits=Traits(
+            level=torch.zeros(1, 2),
+            spread=torch.ones(1, 2),
+            unit=torch.ones(1, 2),
+            static=torch.zeros(1, 0),
+            identity=torch.ones(1),
+        ),
     )
     ends = [np.array([value]) for value in (low, high)]
     training = WindowDataset(store, SPEC, *ends, windows_per_epoch=windows_per_epoch)
@@ -592,6 +595,18 @@ def test_targets_that_are_counts_are_shown_without_their_unit():
     data.store.values.abs_().mul_(7).round_()
     fit(make_net(Pupil, head=make_head("poisson", None), spec=spec), data, epochs=1)
     assert all(target.shape == (len(target), 3, 2) for _, target in Pupil.shown)
+
+
+def test_whether_a_network_takes_targets_is_asked_once_and_not_at_every_step(monkeypatch):
+    asked = []
+    monkeypatch.setattr(net_module, "takes", lambda *args: asked.append(args) or takes(*args))
+    net = make_net(Pupil)
+    fit(net, epochs=3)
+    assert [name for _, name in asked] == ["target"]
+    for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        Pupil.shown = []
+        fit(twin, epochs=1)
+        assert all(target is not None for _, target in Pupil.shown)
 
 
 def test_networks_that_do_not_take_targets_are_not_shown_any():

@@ -1,15 +1,17 @@
+import dataclasses
 import inspect
 import math
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from skorch.callbacks import Callback
 
 from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
-from sktime_tlstm.nn import AttentionLSTM, PointHead
-from sktime_tlstm.options import CONSTRAINTS, check_parameters, resolve_device
+from sktime_tlstm.nn import AttentionLSTM, PointHead, TransformerLSTM
+from sktime_tlstm.options import CONSTRAINTS, Options, check_parameters, plain, resolve_device
 
 FORECASTERS = [SkorchForecaster, TransformerLSTMForecaster]
 NAN, INF = math.nan, math.inf
@@ -38,7 +40,7 @@ CASES = {
         [0.5, "0.1", ("a", "b")],
     ),
     "calibration": (["none", "conformal", "adaptive"], ["split"], [None, True]),
-    "num_samples": ([2, 200], [1, 0], [None, 2.0]),
+    "num_samples": ([2, 200], [1, 0], [None, 2.0, np.timedelta64(7)]),
     "max_epochs": ([1, 10], [0], [None, 1.5]),
     "batch_size": ([1, 64], [0, -1], [None, "64"]),
     "lr": ([1e-9, 1, 2e-3, np.float32(0.1)], [0, -1.0, NAN, INF], [None, "fast", True]),
@@ -224,6 +226,152 @@ def test_all_broken_relations_are_named_at_once_but_only_of_right_parameters():
     assert [line.split("=")[0] for line in lines] == ["Got d_model", "Got experts_per_token"]
     with pytest.raises(TypeError, match=r"^Got num_heads='2', expected an integer[^\n]*$"):
         check_parameters({**broken, "num_heads": "2"})
+
+
+# Options.
+
+
+def test_options_are_the_shared_parameters_but_for_network_and_random_state():
+    shared = set(inspect.signature(SkorchForecaster).parameters)
+    assert {field.name for field in dataclasses.fields(Options)} == shared - {
+        "module",
+        "module_params",
+        "random_state",
+    }
+
+
+@pytest.mark.parametrize("forecaster", FORECASTERS)
+def test_options_hold_the_parameters_and_cannot_be_written_to(forecaster):
+    parameters = {**forecaster(None).get_params(), "module": AttentionLSTM, "lr": 0.013}
+    options = Options.checked(parameters)
+    for field in dataclasses.fields(options):
+        assert getattr(options, field.name) == parameters[field.name]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options.finetune_epochs = 11
+
+
+def test_options_are_refused_for_any_parameter_at_fault_the_networks_included():
+    parameters = TransformerLSTMForecaster(d_model=9, num_heads=6).get_params()
+    with pytest.raises(ValueError, match="Got d_model=9 with num_heads=6"):
+        Options.checked(parameters)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.int16(7), 7),
+        (np.uint64(2**40), 2**40),
+        (np.float32(0.5), 0.5),
+        (np.bool_(True), True),
+        (np.str_("mse"), "mse"),
+        ([np.int64(3), "a", None], [3, "a", None]),
+        ((np.float64(0.25), 0.75), (0.25, 0.75)),
+        ({"width": np.int8(5), "sizes": [(np.int32(2),)]}, {"width": 5, "sizes": [(2,)]}),
+    ],
+    ids=repr,
+)
+def test_numbers_of_numpy_become_pythons_within_containers_too(value, expected):
+    def kinds(item):
+        if isinstance(item, dict):
+            return {key: kinds(own) for key, own in item.items()}
+        return [*map(kinds, item)] if isinstance(item, (list, tuple)) else type(item)
+
+    found = plain(value)
+    assert found == expected
+    assert type(found) is type(expected)
+    assert kinds(found) == kinds(expected)
+
+
+def test_what_is_no_number_is_the_same_object():
+    values = [PointHead("mae"), AttentionLSTM, Callback(), np.arange(3), None, "auto"]
+    assert all(plain(value) is value for value in values)
+    assert all(one is other for one, other in zip(plain(values), values, strict=True))
+
+
+def numpys(value):
+    """Return a value with numpy's numbers in the place of Python's, also within containers."""
+    if isinstance(value, dict):
+        return {key: numpys(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(numpys, value))
+    for kind, own in ((bool, np.bool_), (int, np.int64), (float, np.float64), (str, np.str_)):
+        if type(value) is kind:
+            return own(value)
+    return value
+
+
+# Every parameter that is a number, a text or holds some, with a value unlike its default.
+NUMBERS = {
+    "context_length": 6,
+    "prediction_length": 3,
+    "max_windows_per_epoch": 20,
+    "series_embedding": True,
+    "past_covariates": ["a"],
+    "static_covariates": ["b"],
+    "time_features": ("weekend",),
+    "target_lags": (2, 5),
+    "scaler": "standard",
+    "loss": "quantile",
+    "quantiles": (0.2, 0.5, 0.9),
+    "calibration": "conformal",
+    "num_samples": 6,
+    "max_epochs": 2,
+    "batch_size": 9,
+    "lr": 0.02,
+    "weight_decay": 0.25,
+    "gradient_clip": 0.5,
+    "validation_fraction": 0.25,
+    "patience": 2,
+    "finetune_epochs": 2,
+    "update_epochs": 2,
+    "num_members": 2,
+    "net_params": {"iterator_valid__batch_size": 7},
+    "compile": False,
+    "random_state": 3,
+    "verbose": 0,
+}
+NETWORK = {
+    "d_model": 6,
+    "num_layers": 2,
+    "num_transformer_blocks": 2,
+    "num_heads": 3,
+    "dropout": 0.25,
+    "causal_attention": True,
+    "norm_first": True,
+    "feedforward": "moe",
+    "dim_feedforward": 5,
+    "num_experts": 3,
+    "experts_per_token": 1,
+    "capacity_factor": 1.5,
+    "share_layers": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("forecaster", "parameters"),
+    [
+        (TransformerLSTMForecaster, {**NUMBERS, **NETWORK}),
+        (SkorchForecaster, {**NUMBERS, "module": TransformerLSTM, "module_params": NETWORK}),
+    ],
+    ids=["flat", "module_params"],
+)
+def test_numbers_of_numpy_forecast_as_pythons_do(forecaster, parameters):
+    index = pd.MultiIndex.from_product(
+        [["p", "q"], pd.date_range("2023-05-01", periods=40, freq="D")], names=["shop", "day"]
+    )
+    waves = np.sin(np.arange(80) / 3)
+    y = pd.DataFrame({"y": waves}, index)
+    X = pd.DataFrame({"a": waves**2, "b": np.repeat([1.0, 2.0], 40)}, index)
+    answers = []
+    for own in (parameters, numpys(parameters)):
+        pretrained = forecaster(**own).pretrain(y, X=X)
+        fitted = pretrained.fit(y[:-10], X=X[:-10]).update(y, X=X)
+        future = fitted.predict([2, 5])
+        answers.append(pd.concat([future, fitted.predict_quantiles([2, 5], alpha=[0.3])], axis=1))
+    pd.testing.assert_frame_equal(*answers, check_exact=True)
+
+
+# Devices.
 
 
 def test_an_automatic_device_is_one_that_works():

@@ -1,9 +1,9 @@
 import ast
 import io
+import re
 import subprocess
 import sys
 import tokenize
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,90 +13,46 @@ import sktime_tlstm
 
 PACKAGE = Path(sktime_tlstm.__file__).parent
 
-# The arrows: for each room of the package, the rooms that it may import. All of `nn` counts as one
-# room, and so does all of `datasets`: within itself, each imports as it likes.
+MAP = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+# For each room on the map, the rooms that it imports. All of `nn` counts as one room, and so does
+# all of `datasets`: within itself, each imports as it likes.
 ARROWS = {
-    "": {"flagship", "forecaster"},
-    "backtest": {"cutoffs", "data.history", "fitted", "fitting"},
-    "calibration": set(),
-    "contract": {"data.windows", "nn"},
-    "cutoffs": {"data.history", "data.rows", "model"},
-    "data": set(),
-    "data.calendar": set(),
-    "data.encoder": {"data.history", "data.rows", "data.scaling", "data.timeline"},
-    "data.frequency": set(),
-    "data.history": {"data.rows", "data.timeline"},
-    "data.rows": {"data.timeline"},
-    "data.sampling": {"data.history", "data.windows"},
-    "data.scaling": set(),
-    "data.timeline": {"data.calendar", "data.frequency"},
-    "data.windows": {"data.history"},
-    "datasets": set(),
-    "families": {"nn"},
-    "fitted": {"data.timeline"},
-    "fitting": {
-        "calibration",
-        "data.encoder",
-        "data.history",
-        "data.rows",
-        "data.sampling",
-        "data.timeline",
-        "data.windows",
-        "model",
-        "net",
-        "nn",
-        "options",
-    },
-    "flagship": {"forecaster", "nn"},
-    "forecaster": {
-        "backtest",
-        "data.history",
-        "data.rows",
-        "data.timeline",
-        "families",
-        "fitted",
-        "fitting",
-        "model",
-        "nn",
-        "options",
-    },
-    "model": {
-        "calibration",
-        "data.encoder",
-        "data.history",
-        "data.windows",
-        "families",
-        "net",
-        "nn",
-    },
-    "net": {"contract", "data.sampling", "data.windows", "nn"},
-    "nn": set(),
-    "options": {"contract", "data.scaling", "data.timeline", "net", "nn"},
+    room: set() if imports == "nothing" else set(imports.split(", "))
+    for room, imports in re.findall(r"^### (\S+)$.*?^Imports: (.*?)$", MAP, re.M | re.S)
 }
+# The lines of the map's picture, from top to bottom, without the name of the part.
+FLOORS = [
+    line[10:].split() for line in MAP.partition("```text\n")[2].partition("\n```")[0].splitlines()
+]
+
 # The rooms that may import a library. A library that is not named here is one nobody imports.
 FRAMES = {
     "backtest",
     "cutoffs",
+    "data.columns",
+    "data.covariates",
     "data.encoder",
     "data.history",
     "data.rows",
-    "data.scaling",
+    "data.targets",
     "datasets",
     "families",
     "fitted",
     "fitting",
     "forecaster",
+    "forecasting",
 }
 LIBRARIES = {
-    "numpy": set(ARROWS) - {"", "nn"},
+    "numpy": set(ARROWS) - {"nn"},
     "pandas": FRAMES | {"data.calendar", "data.frequency", "data.timeline"},
     "scipy": {"families"},
     "skorch": {"net"},
     "skpro": {"families"},
     "sktime": {"backtest", "datasets", "fitted", "flagship", "forecaster"},
-    "torch": set(ARROWS) - {"", "datasets"},
+    "torch": set(ARROWS) - {"datasets"},
 }
 MAX_CODE_LINES_OF_A_FILE = 450
+MAX_CODE_LINES_OF_A_CLASS = 350
 MAX_CODE_LINES_OF_A_FUNCTION = 60
 
 EVERY_FILE = pytest.mark.parametrize(
@@ -143,27 +99,47 @@ def test_the_version_is_the_one_of_the_installed_package():
 
 
 @EVERY_FILE
-def test_imports_run_one_way(path):
-    module = _module_of(path)
-    assert module in ARROWS, f"say in ARROWS and LIBRARIES what {module!r} may import"
+def test_libraries_are_imported_where_they_belong(path):
+    room = _room_of(path)
     for line, imported in _imports(path):
-        top, *rest = imported.split(".")
-        where = f"line {line} imports {imported}"
-        if top == "sktime_tlstm":
-            target = _room_of(rest)
-            assert target == module or target in ARROWS[module], where
-        elif top not in sys.stdlib_module_names:
-            assert module in LIBRARIES.get(top, set()), where
+        top = imported.split(".")[0]
+        if top != "sktime_tlstm" and top not in sys.stdlib_module_names:
+            assert room in LIBRARIES.get(top, set()), f"line {line} imports {imported}"
+
+
+def test_the_map_names_every_room_and_all_that_it_imports():
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        room = _room_of(path)
+        rooms = {_room_of(_as_path(name)) for _, name in _imports(path) if _is_ours(name)}
+        if room:  # a package's own __init__.py hands names on
+            found.setdefault(room, set()).update(rooms - {room})
+    assert found == ARROWS
+
+
+def test_every_import_goes_down_the_map():
+    floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+    assert sorted(floor) == sorted(ARROWS)
+    up = [
+        f"{room} -> {other}"
+        for room, others in ARROWS.items()
+        for other in others
+        if floor[other] <= floor[room]
+    ]
+    assert not up
 
 
 @EVERY_FILE
-def test_files_and_functions_are_short(path):
+def test_files_classes_and_functions_are_short(path):
     tree, code = _code_lines(path)
     assert len(code) <= MAX_CODE_LINES_OF_A_FILE
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = sum(node.lineno <= line <= node.end_lineno for line in code)
             assert length <= MAX_CODE_LINES_OF_A_FUNCTION, f"{node.name} has {length} code lines"
+        if isinstance(node, ast.ClassDef):
+            length = sum(node.lineno <= line <= node.end_lineno for line in code)
+            assert length <= MAX_CODE_LINES_OF_A_CLASS, f"{node.name} has {length} code lines"
 
 
 def test_imports_are_found_in_all_their_forms(tmp_path):
@@ -210,15 +186,26 @@ def _loaded_by(code: str) -> set[str]:
     return set(LIBRARIES) & set(loaded.split())
 
 
-def _module_of(path: Path) -> str:
-    return _room_of(path.relative_to(PACKAGE).with_suffix("").parts)
+def _room_of(path: Path) -> str:
+    """Return the room that a file is, or is in; "" for an __init__.py that only hands on."""
+    first, *rest = path.relative_to(PACKAGE).with_suffix("").parts
+    if first == "data" and rest:
+        return "" if rest[0] == "__init__" else f"data.{rest[0]}"
+    return "" if first == "__init__" else first
 
 
-def _room_of(parts: Sequence[str]) -> str:
-    """Return the room that a dotted name within the package, split at its dots, lies in."""
-    first, *rest = parts or ["__init__"]
-    inner = first == "data" and rest and rest[0] != "__init__"
-    return f"data.{rest[0]}" if inner else "" if first == "__init__" else first
+def _is_ours(name: str) -> bool:
+    return name.split(".")[0] == "sktime_tlstm"
+
+
+def _as_path(name: str) -> Path:
+    """Return the file that holds an absolute dotted name of the package."""
+    parts = name.split(".")[1:]
+    while parts and not PACKAGE.joinpath(*parts).with_suffix(".py").is_file():
+        if PACKAGE.joinpath(*parts, "__init__.py").is_file():
+            return PACKAGE.joinpath(*parts, "__init__.py")
+        parts = parts[:-1]
+    return PACKAGE.joinpath(*parts).with_suffix(".py") if parts else PACKAGE / "__init__.py"
 
 
 def _imports(path: Path, package: Path = PACKAGE) -> list[tuple[int, str]]:

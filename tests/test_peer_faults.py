@@ -246,10 +246,10 @@ def test_no_window_is_built_ahead_of_its_batch(monkeypatch):
 
     def counting(store, spec, series, cutoff):
         sizes.append(len(series))
-        return gather(store, spec, series, cutoff)
+        return cut_windows(store, spec, series, cutoff)
 
-    gather = sktime_tlstm.data.sampling.gather
-    monkeypatch.setattr(sktime_tlstm.data.sampling, "gather", counting)
+    cut_windows = sktime_tlstm.data.sampling.cut_windows
+    monkeypatch.setattr(sktime_tlstm.data.sampling, "cut_windows", counting)
     rows = 200_000
     y = pd.Series(np.sin(np.arange(rows) / 9), name="y")
     tiny(context_length=300).fit(y, fh=FH)

@@ -308,8 +308,8 @@ def test_a_scaler_that_shifts_does_not_go_with_positive_targets(loss, scaler, mo
 @pytest.mark.parametrize("loss", ["log_normal", "gamma", "negative_binomial", "poisson"])
 def test_windows_of_positive_targets_are_never_shifted(loss, window_norm):
     forecaster = fitted(loss, window_norm=window_norm)
-    model, history = forecaster._model, forecaster._history
-    forecast = model.windows(history.store, np.zeros(1, np.int64), np.array([ROWS]))
+    model, history = forecaster._fitted.model, forecaster._fitted.history
+    forecast = model.ahead(history.store, np.zeros(1, np.int64), np.array([ROWS]))
     assert forecast.loc.item() == 0
     assert (history.loc == 0).all()
     assert (forecaster.predict() > 0).all()

@@ -7,7 +7,9 @@ import pickle
 import shutil
 import subprocess
 import sys
+import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -238,6 +240,38 @@ def test_the_global_random_state_is_not_read():
     finally:
         torch.set_rng_state(before[0])
         np.random.set_state(before[1])
+
+
+# Threads.
+
+IN_THREADS = {
+    "default": {},
+    "dropout": {"dropout": 0.3, "num_layers": 2},
+    "checkpoints": {"dropout": 0.3, "gradient_checkpointing": True, "feedforward": "gelu"},
+    "held out": {"loss": "mse", "validation_fraction": 0.2, "max_epochs": 2},
+}
+
+
+@pytest.mark.parametrize("name", IN_THREADS)
+def test_fits_and_updates_in_threads_equal_those_one_after_the_other(name):
+    def work(seed):
+        torch.set_num_threads(1)
+        forecaster = make(random_state=seed, **IN_THREADS[name]).fit(Y_OLD, X=X)
+        forecaster.update(Y_NEW, X=X, update_params=True)
+        return answers(forecaster)
+
+    seeds = [3, 3, 4, 5, 3, 4, 6, 3]
+    serial = {seed: work(seed) for seed in set(seeds)}
+    before = torch.get_rng_state()
+    changed = []
+    with ThreadPoolExecutor(8) as pool:
+        found = [pool.submit(work, seed) for seed in seeds]
+        while not all(one.done() for one in found):
+            changed.append(not torch.equal(torch.get_rng_state(), before))
+            time.sleep(0.001)
+    assert [one.result() for one in found] == [serial[seed] for seed in seeds]
+    assert changed
+    assert not any(changed)
 
 
 # Processes.

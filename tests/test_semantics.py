@@ -456,12 +456,16 @@ def test_scaling_stays_frozen_in_update(update_params):
     y, X = series(), covariates()
     forecaster = tiny().fit(y[:50], X=X[:50], fh=FH)
     scaling = copy.deepcopy(
-        (forecaster._history.loc, forecaster._history.scale, vars(forecaster._model.encoder))
+        (
+            forecaster._fitted.history.loc,
+            forecaster._fitted.history.scale,
+            vars(forecaster._fitted.model.encoder),
+        )
     )
     forecaster.update(y[50:] * 100, X=X[50:ROWS] * 100, update_params=update_params)
-    assert np.array_equal(forecaster._history.loc, scaling[0])
-    assert np.array_equal(forecaster._history.scale, scaling[1])
-    assert str(vars(forecaster._model.encoder)) == str(scaling[2])
+    assert np.array_equal(forecaster._fitted.history.loc, scaling[0])
+    assert np.array_equal(forecaster._fitted.history.scale, scaling[1])
+    assert str(vars(forecaster._fitted.model.encoder)) == str(scaling[2])
     assert_finite(forecaster, X)
 
 

@@ -39,7 +39,7 @@ from _common import CpuTimer, etth1
 from sktime.split import ExpandingWindowSplitter
 
 from sktime_tlstm import TransformerLSTMForecaster
-from sktime_tlstm.data.windows import gather
+from sktime_tlstm.data.windows import cut_windows
 
 #: Scores of the M4 competition's second naive method on its hourly series, which OWA is a ratio to.
 NAIVE2_SMAPE, NAIVE2_MASE = 18.383, 2.395
@@ -72,10 +72,13 @@ def backtest(options: argparse.Namespace) -> None:
     forecaster.update(task.y[rows], X=task.X[rows], update_params=False)
     cv = ExpandingWindowSplitter(fh=range(1, horizon + 1), initial_window=1)
     y = task.y[first - 1 :]
-    net, model = forecaster.net_, forecaster._model
+    net, model = forecaster.net_, forecaster._fitted.model
     number = cv.get_n_splits(y)
-    batch = gather(
-        forecaster._history.store, model.spec, torch.zeros(64, dtype=int), torch.arange(300, 364)
+    batch = cut_windows(
+        forecaster._fitted.history.store,
+        model.spec,
+        torch.zeros(64, dtype=int),
+        torch.arange(300, 364),
     )
     bare, batched = [], []
     for _ in range(3):
@@ -106,7 +109,7 @@ def panel(options: argparse.Namespace) -> None:
     small = y.loc[:19], X.loc[:19]
     forecaster = TransformerLSTMForecaster(**parameters)
     forecaster.fit(*small, fh=range(1, 25))  # loads what it needs
-    encoder = forecaster._model.encoder
+    encoder = forecaster._fitted.model.encoder
     with Memory() as memory, CpuTimer() as timer:
         fresh = type(encoder)(
             encoder.support,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,10 +14,7 @@ from torch import Tensor
 from sktime_tlstm.data.rows import Rows, ranges
 from sktime_tlstm.data.timeline import Timeline
 
-__all__ = ["PER_SERIES", "History", "SeriesStore", "initial_room"]
-
-#: What a store holds once for every series, apart from where its rows lie.
-PER_SERIES = ("level", "spread", "unit", "static", "identity")
+__all__ = ["History", "Layout", "SeriesStore", "Traits", "Widths", "initial_room"]
 
 #: Room for new rows: a share of those there are. Untouched, the system gives it no memory; a
 #: series too short for that gets none before its first update, and then at least a few rows.
@@ -23,6 +22,51 @@ ROOM_SHARE, MIN_LENGTH_WITH_ROOM, MIN_ROOM = 1 / 8, 8192, 16
 
 #: Calendar rows that are computed ahead when an update needs new ones.
 CALENDAR_AHEAD = 1024
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a store holds once for every series, apart from where its rows lie.
+
+    Parameters
+    ----------
+    level, spread : Tensor of shape (num_series, num_targets), float32
+        Mean and standard deviation of each scaled training series, for windows that hold too
+        little to be normalised by themselves.
+    unit : Tensor of shape (num_series, num_targets), float32
+        Scale of each series, from scaled targets to units of y.
+    static : Tensor of shape (num_series, num_static + number of static categories), float32
+        Scaled static covariates, then codes of the static categories.
+    identity : Tensor of shape (num_series,), float32
+        Number of the series in training, from 1; 0 for one that was not there.
+    """
+
+    level: Tensor
+    spread: Tensor
+    unit: Tensor
+    static: Tensor
+    identity: Tensor
+
+    @classmethod
+    def blank(cls, number: int, num_targets: int, num_static: int) -> Traits:
+        """Return those of series of which nothing is known."""
+        return cls(
+            level=torch.zeros(number, num_targets),
+            spread=torch.ones(number, num_targets),
+            unit=torch.ones(number, num_targets),
+            static=torch.zeros(number, num_static),
+            identity=torch.zeros(number),
+        )
+
+    def each(self, function: Callable[[Tensor], Tensor]) -> Traits:
+        """Return the traits with a function applied to every tensor."""
+        return Traits(*(function(getattr(self, field.name)) for field in fields(self)))
+
+    def write(self, earlier: Traits) -> None:
+        """Overwrite, in place, those of the first series."""
+        for field in fields(self):
+            tensor = getattr(earlier, field.name)
+            getattr(self, field.name)[: len(tensor)] = tensor
 
 
 @dataclass(frozen=True)
@@ -44,15 +88,7 @@ class SeriesStore:
         Number of rows of each series.
     calendar_start : Tensor of shape (num_series,), int64
         Row of ``calendar`` at which each series starts.
-    level, spread : Tensor of shape (num_series, num_targets), float32
-        Mean and standard deviation of each scaled training series, for windows that hold too
-        little to be normalised by themselves.
-    unit : Tensor of shape (num_series, num_targets), float32
-        Scale of each series, from scaled targets to units of y.
-    static : Tensor of shape (num_series, num_static + number of static categories), float32
-        Scaled static covariates, then codes of the static categories.
-    identity : Tensor of shape (num_series,), float32
-        Number of the series in training, from 1; 0 for one that was not there.
+    traits : Traits
     """
 
     values: Tensor
@@ -61,16 +97,45 @@ class SeriesStore:
     start: Tensor
     length: Tensor
     calendar_start: Tensor
-    level: Tensor
-    spread: Tensor
-    unit: Tensor
-    static: Tensor
-    identity: Tensor
+    traits: Traits
 
     def to(self, device: str | torch.device) -> SeriesStore:
         """Return the store with its tensors on a device."""
-        moved = {name: getattr(self, name).to(device) for name in self.__dataclass_fields__}
-        return replace(self, **moved)
+        return SeriesStore(
+            self.values.to(device),
+            self.observed.to(device),
+            self.calendar.to(device),
+            self.start.to(device),
+            self.length.to(device),
+            self.calendar_start.to(device),
+            self.traits.each(lambda tensor: tensor.to(device)),
+        )
+
+    def part(self, series: slice) -> SeriesStore:
+        """Return some of the series; the rows stay where they are."""
+        return replace(
+            self,
+            start=self.start[series],
+            length=self.length[series],
+            calendar_start=self.calendar_start[series],
+            traits=self.traits.each(lambda tensor: tensor[series]),
+        )
+
+    def copies(self, series: np.ndarray, number: int) -> SeriesStore:
+        """Return a store that holds some of the series several times, copy after copy."""
+        chosen, length = torch.from_numpy(series), self.length[series]
+        rows = ranges(self.start[chosen].cpu().numpy(), length.cpu().numpy())
+        source = torch.from_numpy(rows).repeat(number)
+        lengths = length.repeat(number)
+        return replace(
+            self,
+            values=self.values[source],
+            observed=self.observed[source],
+            start=lengths.cumsum(0) - lengths,
+            length=lengths,
+            calendar_start=self.calendar_start[chosen].repeat(number),
+            traits=self.traits.each(lambda tensor: torch.cat([tensor[chosen]] * number)),
+        )
 
     def until(self, length: np.ndarray) -> SeriesStore:
         """Return the store without the rows behind the given lengths (num_series,)."""
@@ -81,11 +146,67 @@ class SeriesStore:
         return len(self.start)
 
 
+class Widths(NamedTuple):
+    """Numbers of channels of a store: targets, all that are observed, all, and static ones."""
+
+    targets: int
+    observed: int
+    channels: int
+    static: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where series lie in time, and how many channels they have.
+
+    Parameters
+    ----------
+    timeline : Timeline
+    time_features : tuple of str
+        Names of the calendar features.
+    keys : pandas.Index or None
+        Key of each series; None for a single series.
+    first, lengths : numpy.ndarray of int64, shape (num_series,)
+        Grid row of each series' first row, and its number of rows.
+    horizon : int
+        Number of steps after the last row that calendar features are needed for.
+    widths : Widths
+    """
+
+    timeline: Timeline
+    time_features: tuple[str, ...]
+    keys: pd.Index | None
+    first: np.ndarray
+    lengths: np.ndarray
+    horizon: int
+    widths: Widths
+
+    @property
+    def calendar_rows(self) -> int:
+        """Number of grid rows from the first of all series to the last that is needed."""
+        return int((self.first + self.lengths).max() - self.first.min()) + self.horizon
+
+    def calendar(self, computed: np.ndarray | None = None) -> np.ndarray:
+        """Return the calendar features (calendar_rows, num_calendar), the first as computed."""
+        begin = 0 if computed is None else min(len(computed), self.calendar_rows)
+        low, number = int(self.first.min()) + begin, self.calendar_rows - begin
+        features = self.timeline.features(low, number, self.time_features)
+        return features if computed is None else np.concatenate([computed[:begin], features])
+
+
 @dataclass
 class Room:
-    """How much of a store's tensors is in use, known to all histories that share them."""
+    """How much of a store's tensors is in use, known to all histories that share them.
 
-    lengths: np.ndarray
+    Parameters
+    ----------
+    latest : object
+        The mark of the history whose rows are the latest: only behind these there is room.
+    calendar_rows : int
+        Number of calendar rows that are computed.
+    """
+
+    latest: object
     calendar_rows: int
 
 
@@ -109,6 +230,8 @@ class History:
         Scaling of the targets, fixed when a series is first seen.
     store : SeriesStore
     room : Room
+    mark : object
+        Tells it from the other histories that share the room.
     """
 
     timeline: Timeline
@@ -119,60 +242,49 @@ class History:
     scale: np.ndarray
     store: SeriesStore
     room: Room
+    mark: object
 
     @classmethod
-    def blank(
-        cls,
-        timeline: Timeline,
-        time_features: tuple[str, ...],
-        keys: pd.Index | None,
-        first: np.ndarray,
-        lengths: np.ndarray,
-        horizon: int,
-        widths: tuple[int, int, int, int],
-        room: np.ndarray,
-        known: np.ndarray | None = None,
-    ) -> History:
-        """Lay out series of given lengths, all values missing.
+    def blank(cls, layout: Layout, room: np.ndarray, computed: np.ndarray | None = None) -> History:
+        """Lay series out, all values missing.
 
         Parameters
         ----------
-        horizon : int
-            Number of steps after the last row that calendar features are needed for.
-        widths : tuple of int
-            Numbers of targets, of observed channels, of all channels and of static ones.
+        layout : Layout
         room : numpy.ndarray of int64, shape (num_series,)
             Number of rows left free behind each series.
-        known : numpy.ndarray of float32, shape (rows, num_calendar), or None
+        computed : numpy.ndarray of float32, shape (rows, num_calendar), or None
             Calendar features of the first rows, where these were computed before.
         """
-        num_targets, num_observed, num_channels, num_static = widths
-        space = lengths + room
-        total, number = int(space.sum()), len(lengths)
-        low, calendar_rows = int(first.min()), int((first + lengths).max() - first.min()) + horizon
-        begin = 0 if known is None else min(len(known), calendar_rows)
-        features = timeline.features(low + begin, calendar_rows - begin, time_features)
-        if known is not None:
-            features = np.concatenate([known[:begin], features])
-        ahead = CALENDAR_AHEAD + int(room.max()) if room.any() else 0
-        calendar = torch.zeros(calendar_rows + ahead, features.shape[1])
-        calendar[:calendar_rows] = torch.from_numpy(features)
+        widths, space = layout.widths, layout.lengths + room
+        total, number = int(space.sum()), len(layout.lengths)
+        features, ahead = layout.calendar(computed), 0
+        if room.any():
+            ahead = CALENDAR_AHEAD + int(room.max())
+        calendar = torch.zeros(len(features) + ahead, features.shape[1])
+        calendar[: len(features)] = torch.from_numpy(features)
+        first = layout.first - layout.first.min()
         store = SeriesStore(
-            values=torch.zeros(total, num_channels),
-            observed=torch.zeros(total, num_observed, dtype=torch.bool),
+            values=torch.zeros(total, widths.channels),
+            observed=torch.zeros(total, widths.observed, dtype=torch.bool),
             calendar=calendar,
             start=torch.from_numpy(np.cumsum(space) - space),
-            length=torch.from_numpy(lengths.astype(np.int64)),
-            calendar_start=torch.from_numpy((first - low).astype(np.int64)),
-            level=torch.zeros(number, num_targets),
-            spread=torch.ones(number, num_targets),
-            unit=torch.ones(number, num_targets),
-            static=torch.zeros(number, num_static),
-            identity=torch.zeros(number),
+            length=torch.from_numpy(layout.lengths.astype(np.int64)),
+            calendar_start=torch.from_numpy(first.astype(np.int64)),
+            traits=Traits.blank(number, widths.targets, widths.static),
         )
-        blank = np.zeros((number, num_targets))
-        used = Room(lengths.astype(np.int64), calendar_rows)
-        return cls(timeline, time_features, keys, first, blank, blank + 1, store, used)
+        used = Room(object(), layout.calendar_rows)
+        return cls(
+            layout.timeline,
+            layout.time_features,
+            layout.keys,
+            layout.first,
+            loc=np.zeros((number, widths.targets)),
+            scale=np.ones((number, widths.targets)),
+            store=store,
+            room=used,
+            mark=used.latest,
+        )
 
     @property
     def lengths(self) -> np.ndarray:
@@ -211,15 +323,13 @@ class History:
 
     def part(self, series: slice) -> History:
         """Return some of the series; the rows stay where they are."""
-        names = ("start", "length", "calendar_start", *PER_SERIES)
-        parts = {name: getattr(self.store, name)[series] for name in names}
         return replace(
             self,
             keys=None if self.keys is None else self.keys[series],
             first=self.first[series],
             loc=self.loc[series],
             scale=self.scale[series],
-            store=replace(self.store, **parts),
+            store=self.store.part(series),
         )
 
     def to(self, device: str) -> History:
@@ -231,7 +341,12 @@ class History:
         return "" if self.keys is None else f" of series {self.keys[series]!r}"
 
     def grown(
-        self, first: np.ndarray, lengths: np.ndarray, keys, horizon: int, append: bool
+        self,
+        first: np.ndarray,
+        lengths: np.ndarray,
+        keys: pd.Index | None,
+        horizon: int,
+        append: bool,
     ) -> History:
         """Return a history with more rows, or more series behind the old ones.
 
@@ -250,65 +365,61 @@ class History:
         append : bool
             Whether all rows to be written lie behind the old ones.
         """
-        needed = int((first + lengths).max() - first.min()) + horizon
+        widths = Widths(
+            self.loc.shape[1],
+            self.store.observed.shape[1],
+            self.store.values.shape[1],
+            self.store.traits.static.shape[1],
+        )
+        layout = Layout(self.timeline, self.time_features, keys, first, lengths, horizon, widths)
+        space = np.diff(self.store.start.numpy(), append=len(self.store.values))
         in_place = (
             append
             and len(first) == len(self.first)
             and (first == self.first).all()
-            and (self.lengths == self.room.lengths).all()  # nobody else uses the room
-            and (lengths <= np.diff(self.store.start.numpy(), append=len(self.store.values))).all()
-            and needed <= len(self.store.calendar)
+            and self.mark is self.room.latest  # nobody else uses the room
+            and (lengths <= space).all()
+            and layout.calendar_rows <= len(self.store.calendar)
         )
-        return (
-            self._appended(lengths, needed)
-            if in_place
-            else self._moved(first, lengths, keys, horizon)
-        )
+        return self._appended(layout) if in_place else self._moved(layout)
 
     def give_back(self, later: History) -> None:
         """Take back the room that a ``later`` history used, which nobody needs any more."""
-        latest = later.room.lengths.ctypes.data == later.store.length.data_ptr()
-        if later.room is self.room and latest:
-            self.room.lengths = self.lengths
+        if later.room is self.room and later.mark is self.room.latest:
+            self.room.latest = self.mark
 
-    def _appended(self, lengths: np.ndarray, calendar_rows: int) -> History:
+    def _appended(self, layout: Layout) -> History:
+        lengths = layout.lengths
         changed = np.flatnonzero(lengths > self.lengths)
         start, old = self.store.start.numpy()[changed], self.lengths[changed]
-        added = ranges(start + old, lengths[changed] - old)
+        added = ranges(start + old, lengths[changed] - old)  # rows of the store
         self.store.values.numpy()[added] = 0.0
         self.store.observed.numpy()[added] = False
         filled = self.room.calendar_rows
-        if calendar_rows > filled:
-            ahead = min(calendar_rows + CALENDAR_AHEAD, len(self.store.calendar))
+        if layout.calendar_rows > filled:
+            ahead = min(layout.calendar_rows + CALENDAR_AHEAD, len(self.store.calendar))
             low = int(self.first.min())
             features = self.timeline.features(low + filled, ahead - filled, self.time_features)
             self.store.calendar[filled:ahead] = torch.from_numpy(features)
             self.room.calendar_rows = ahead
-        self.room.lengths = lengths
-        return replace(self, store=replace(self.store, length=torch.from_numpy(lengths)))
+        self.room.latest = object()
+        store = replace(self.store, length=torch.from_numpy(lengths))
+        return replace(self, store=store, mark=self.room.latest)
 
-    def _moved(self, first: np.ndarray, lengths: np.ndarray, keys, horizon: int) -> History:
-        old, store = len(self.first), self.store
-        widths = (
-            self.loc.shape[1],
-            store.observed.shape[1],
-            store.values.shape[1],
-            store.static.shape[1],
-        )
-        room = np.maximum((lengths * ROOM_SHARE).astype(np.int64), MIN_ROOM)
+    def _moved(self, layout: Layout) -> History:
+        number, store, first = len(self.first), self.store, layout.first
+        room = np.maximum((layout.lengths * ROOM_SHARE).astype(np.int64), MIN_ROOM)
         same = first.min() == self.first.min()
         calendar = store.calendar[: self.room.calendar_rows].numpy() if same else None
-        layout = (self.timeline, self.time_features, keys, first, lengths, horizon)
-        moved = History.blank(*layout, widths, room, calendar)
-        starts = moved.store.start.numpy()[:old] + self.first - first[:old]
+        moved = History.blank(layout, room, calendar)
+        starts = moved.store.start.numpy()[:number] + self.first - first[:number]
         places = zip(store.start.tolist(), self.lengths.tolist(), starts.tolist(), strict=True)
         for source, length, target in places:
-            for name in ("values", "observed"):
-                rows = getattr(store, name)[source : source + length]
-                getattr(moved.store, name)[target : target + length] = rows
-        for name in PER_SERIES:
-            getattr(moved.store, name)[:old] = getattr(store, name)
-        moved.loc[:old], moved.scale[:old] = self.loc, self.scale
+            old, new = slice(source, source + length), slice(target, target + length)
+            moved.store.values[new] = store.values[old]
+            moved.store.observed[new] = store.observed[old]
+        moved.store.traits.write(store.traits)
+        moved.loc[:number], moved.scale[:number] = self.loc, self.scale
         return moved
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from sktime_tlstm.data.history import SeriesStore
-from sktime_tlstm.data.windows import Batch, WindowSpec, gather
+from sktime_tlstm.data.windows import Batch, WindowSpec, cut_windows
 
 __all__ = ["WindowDataset", "WindowSampler", "training_cutoffs"]
 
@@ -78,7 +78,9 @@ class WindowDataset(Dataset):
     def batch(self, indices: list[int] | np.ndarray) -> Batch:
         """Return a batch with what undoes its normalisation."""
         series, cutoff = self.place(np.asarray(indices))
-        return gather(self.store, self.spec, torch.from_numpy(series), torch.from_numpy(cutoff))
+        return cut_windows(
+            self.store, self.spec, torch.from_numpy(series), torch.from_numpy(cutoff)
+        )
 
     def place(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the series and the cutoff of each window."""

@@ -1,4 +1,4 @@
-"""Windows: (series, cutoff) pairs and the one gather that turns a batch of them into tensors."""
+"""Windows: (series, cutoff) pairs and the one cut that turns a batch of them into tensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sktime_tlstm.data.history import SeriesStore
 
-__all__ = ["Batch", "WindowSpec", "gather"]
+__all__ = ["Batch", "WindowSpec", "cut_windows"]
 
 #: The smallest window scale, as a fraction of the spread of the whole (scaled) series.
 MIN_WINDOW_SCALE = 0.05
@@ -133,7 +133,7 @@ class Batch(NamedTuple):
     unit: Tensor
 
 
-def gather(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor) -> Batch:
+def cut_windows(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor) -> Batch:
     """Cut windows out of the store.
 
     Parameters
@@ -171,7 +171,7 @@ def gather(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor)
     past = _past(spec, values, observed, calendar)
     future = _future(spec, values, observed, calendar, loc, scale)
     if spec.num_identities:
-        identity = store.identity[series, None, None]
+        identity = store.traits.identity[series, None, None]
         past, future = (
             torch.cat([part, identity.expand(-1, part.shape[1], -1)], dim=-1)
             for part in (past, future)
@@ -182,16 +182,16 @@ def gather(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor)
         inputs["past"] = _left_align(past, lengths, cutoff)
         inputs["past_lengths"] = lengths
     if spec.num_static_features:
-        inputs["static"] = store.static[series]
+        inputs["static"] = store.traits.static[series]
     target = torch.where(seen[:, reach:] > 0, normalised[:, reach:], torch.nan)
-    return Batch(inputs, target, loc, scale, scale * store.unit[series])
+    return Batch(inputs, target, loc, scale, scale * store.traits.unit[series])
 
 
 def _window_statistics(
     store: SeriesStore, spec: WindowSpec, series: Tensor, values: Tensor, observed: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return location and scale (batch, num_targets) of the observed target before the cutoff."""
-    level, spread = store.level[series], store.spread[series]
+    level, spread = store.traits.level[series], store.traits.spread[series]
     if spec.window_norm is None:
         return torch.zeros_like(level), torch.ones_like(level)
     rows = slice(spec.reach - spec.norm_length, spec.reach)

@@ -11,19 +11,26 @@ from sktime_tlstm.nn.attention import (
     Attention,
     InterpretableMultiHeadAttention,
     MultiHeadAttention,
-    decoder_mask,
-    encoder_mask,
-    extend_mask,
     make_attention,
-    padding_mask,
-    real_steps,
 )
 from sktime_tlstm.nn.attention_lstm import AttentionLSTM, AttentionLSTMState
-from sktime_tlstm.nn.blocks import Cache, DecoderBlock, EncoderBlock, TransformerBlock
+from sktime_tlstm.nn.blocks import (
+    Cache,
+    DecoderBlock,
+    EncoderBlock,
+    SeparateCaches,
+    TransformerBlock,
+)
 from sktime_tlstm.nn.distributions import FAMILIES, Family
 from sktime_tlstm.nn.embedding import EmbeddedNetwork, InputEmbedding, embedding_width
+from sktime_tlstm.nn.encoder_decoder import (
+    TransformerDecoder,
+    TransformerDecoderState,
+    TransformerEncoder,
+)
 from sktime_tlstm.nn.feedforward import (
     ACTIVATIONS,
+    EXPERTS,
     FEEDFORWARDS,
     FeedForward,
     MixtureOfExperts,
@@ -44,6 +51,13 @@ from sktime_tlstm.nn.heads import (
     make_head,
 )
 from sktime_tlstm.nn.inputs import prepare_inputs
+from sktime_tlstm.nn.masks import (
+    decoder_mask,
+    encoder_mask,
+    extend_mask,
+    padding_mask,
+    real_steps,
+)
 from sktime_tlstm.nn.normalization import (
     NORMS,
     AdaptiveLayerNorm,
@@ -73,20 +87,14 @@ from sktime_tlstm.nn.temporal_fusion_transformer import (
     TemporalFusionState,
     TemporalFusionTransformer,
 )
-from sktime_tlstm.nn.transformer import (
-    POSITIONS,
-    Transformer,
-    TransformerDecoder,
-    TransformerDecoderState,
-    TransformerEncoder,
-    TransformerState,
-)
+from sktime_tlstm.nn.transformer import POSITIONS, Transformer, TransformerState
 from sktime_tlstm.nn.transformer_lstm import TransformerLSTM, TransformerLSTMState
 
 __all__ = [
     "ACTIVATIONS",
     "ATTENTIONS",
     "DEFAULT_QUANTILES",
+    "EXPERTS",
     "FAMILIES",
     "FEEDFORWARDS",
     "KERNELS",
@@ -128,6 +136,7 @@ __all__ = [
     "RMSNorm",
     "ScoreAttention",
     "SelectionWeights",
+    "SeparateCaches",
     "Seq2SeqLSTM",
     "Seq2SeqState",
     "StaticContexts",

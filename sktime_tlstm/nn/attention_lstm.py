@@ -8,16 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sktime_tlstm.nn.attention import (
-    InterpretableMultiHeadAttention,
-    decoder_mask,
-    encoder_mask,
-    extend_mask,
-)
+from sktime_tlstm.nn.attention import InterpretableMultiHeadAttention
 from sktime_tlstm.nn.blocks import Cache, check_stepwise
 from sktime_tlstm.nn.gating import AddNorm, GateAddNorm
 from sktime_tlstm.nn.inputs import prepare_inputs, prepare_past, prepare_step
 from sktime_tlstm.nn.inspection import in_evaluation
+from sktime_tlstm.nn.masks import decoder_mask, encoder_mask, extend_mask
 from sktime_tlstm.nn.recurrent import LSTMEncoderDecoder, State
 from sktime_tlstm.nn.transformertf import load_transformertf_state_dict
 

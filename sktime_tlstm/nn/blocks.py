@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from sktime_tlstm.nn.attention import ATTENTIONS, Attention, make_attention
-from sktime_tlstm.nn.feedforward import check_feedforward, make_feedforward
-from sktime_tlstm.nn.frequency import DEFAULT_MODES
+from sktime_tlstm.nn.feedforward import (
+    AnyFeedForward,
+    auxiliary_loss,
+    check_feedforward,
+    make_feedforward,
+)
+from sktime_tlstm.nn.frequency import DEFAULT_MODES, FrequencyAttention
 from sktime_tlstm.nn.gating import AddNorm, GateAddNorm
 from sktime_tlstm.nn.normalization import make_norm, masked_mean
+from sktime_tlstm.nn.randomness import checkpoint
 
 
 class Cache(NamedTuple):
@@ -26,33 +32,53 @@ class Cache(NamedTuple):
     keys: Tensor
     values: Tensor
 
+    @property
+    def num_rows(self) -> int:
+        """The batch."""
+        return len(self.keys)
+
+    @property
+    def num_steps(self) -> int:
+        """The number of steps, padding included."""
+        return self.keys.shape[2]
+
     def append(self, later: Cache) -> Cache:
         """Return a cache that holds the steps of ``later`` too."""
+        # along time, which is axis 2 of keys and values
         return Cache(*(torch.cat(pair, dim=2) for pair in zip(self, later, strict=True)))
 
 
-class ResidualBlock(nn.Module):
-    r"""What all blocks share: residual branches of attention and of feed-forward layers.
+#: Kinds of attention whose keys may be another sequence than that of the queries.
+CROSS_ATTENTIONS = tuple(kind for kind, one in ATTENTIONS.items() if not one.sees_whole_sequence)
 
-    A branch ``f`` refines a sequence ``x`` by
 
-    .. math:: x \leftarrow \mathrm{Norm}(x + f(x)) \quad\text{or, norm first,}\quad
-              x \leftarrow x + f(\mathrm{Norm}(x))
+class SeparateCaches(NamedTuple):
+    """The caches of a decoder which attends to the past and to the future by one attention each."""
 
-    Vaswani et al. 2017, "Attention is all you need", section 3.1, and Xiong et al. 2020, "On layer
-    normalization in the transformer architecture". With ``gated``, ``GLU(f(x))`` stands for
-    ``f(x)`` (`GateAddNorm`).
+    past: Cache
+    future: Cache
 
-    The last linear layers of attention and of feed-forward layers start smaller by the square root
-    of the number of branches that a sequence passes in the whole stack, so that the variance of
-    their sum does not grow with depth (Radford et al. 2019, "Language models are unsupervised
-    multitask learners", section 2.3). One branch in all starts as its layers do.
+    @property
+    def num_rows(self) -> int:
+        """The batch."""
+        return self.past.num_rows
+
+    @property
+    def num_steps(self) -> int:
+        """The number of steps of both, padding included."""
+        return self.past.num_steps + self.future.num_steps
+
+
+#: What one block of a decoder keeps between two steps.
+DecoderCache = Cache | SeparateCaches
+
+
+@dataclass(frozen=True)
+class BlockOptions:
+    """What blocks are made of: their options and the defaults of these, in one place.
 
     Parameters
     ----------
-    sides : tuple of str
-        The sequences that the block refines, given by the subclass: they begin the names of its
-        layers.
     d_model : int
         Width of the sequences.
     num_heads : int
@@ -80,117 +106,429 @@ class ResidualBlock(nn.Module):
         step.
     capacity_factor : float or None, default=None
         Of a mixture of experts: how full an expert may get in training; None for no limit.
+    expert : str, default="gelu"
+        Of a mixture of experts: kind of each, one of `EXPERTS`.
     trainable_add : bool, default=False
         Whether residuals are scaled by learned factors.
     gated : bool, default=False
         Whether branches pass through a gate.
     condition_features : int, default=0
         Width of the condition that adaptive norms follow.
-    stack_depth : int, default=1
-        Number of blocks that a sequence passes in the whole stack; sets how small branches start.
 
     Raises
     ------
     ValueError
-        If ``num_heads`` does not divide ``d_model``, a name is unknown, or an option is not its
-        default and the chosen attention or feed-forward layer does not read it.
+        If an option of feed-forward layers is not its default and the chosen one does not read it,
+        or no such layer has that name.
+
+    Examples
+    --------
+    >>> BlockOptions(6, num_heads=3, norm="rms").feedforward
+    'gelu'
+    """
+
+    d_model: int
+    num_heads: int
+    dropout: float = 0.0
+    attention: str = "multi_head"
+    num_modes: int = DEFAULT_MODES
+    attention_kernel: str = "auto"
+    norm: str = "layer"
+    norm_first: bool = True
+    feedforward: str | None = "gelu"
+    dim_feedforward: int | None = None
+    num_experts: int = 4
+    experts_per_token: int = 2
+    capacity_factor: float | None = None
+    expert: str = "gelu"
+    trainable_add: bool = False
+    gated: bool = False
+    condition_features: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what nothing would read."""
+        check_feedforward(self.feedforward, self.dim_feedforward, *self._routing)
+
+    def make_attention(self) -> Attention | FrequencyAttention:
+        """Build the attention of one branch."""
+        return make_attention(
+            self.attention,
+            self.d_model,
+            self.num_heads,
+            self.dropout,
+            self.attention_kernel,
+            self.num_modes,
+        )
+
+    def beside_cross_attention(self) -> BlockOptions:
+        """Return the options of a self-attention beside an attention that reads the kernel."""
+        # Frequency attention refuses a kernel, which it has no use for; the other one has.
+        return replace(self, attention_kernel="auto") if self.attention == "frequency" else self
+
+    def make_cross_attention(self, kind: str) -> Attention:
+        """Build the attention of one branch whose keys are another sequence."""
+        if kind not in CROSS_ATTENTIONS:
+            raise ValueError(
+                f"Got cross_attention={kind!r}; expected one of {list(CROSS_ATTENTIONS)}, or None "
+                "for one attention that reads past and future together."
+            )
+        layer = make_attention(
+            kind, self.d_model, self.num_heads, self.dropout, self.attention_kernel
+        )
+        return cast(Attention, layer)
+
+    def make_feedforward(self, kind: str) -> AnyFeedForward:
+        """Build the feed-forward layer of one branch, which is ``feedforward`` and not None."""
+        return make_feedforward(
+            kind, self.d_model, self.dim_feedforward, self.dropout, *self._routing
+        )
+
+    @property
+    def _routing(self) -> tuple[int, int, float | None, str]:
+        return self.num_experts, self.experts_per_token, self.capacity_factor, self.expert
+
+
+class Branch(nn.Module):
+    r"""One residual branch: a norm, a layer, and the gate by which its output joins the input.
+
+    A branch whose layer is ``f`` refines a sequence ``x`` by
+
+    .. math:: x \leftarrow \mathrm{Norm}(x + f(x)) \quad\text{or, norm first,}\quad
+              x \leftarrow x + f(\mathrm{Norm}(x))
+
+    Vaswani et al. 2017, "Attention is all you need", section 3.1, and Xiong et al. 2020, "On layer
+    normalization in the transformer architecture". With ``gated``, ``GLU(f(x))`` stands for
+    ``f(x)`` (`GateAddNorm`).
+
+    The last linear maps of a layer start smaller by the square root of the number of branches that
+    a sequence passes in the whole stack, so that the variance of their sum does not grow with depth
+    (Radford et al. 2019, "Language models are unsupervised multitask learners", section 2.3). One
+    branch in all starts as its layer does.
+
+    Parameters
+    ----------
+    layer : nn.Module
+        Attention or feed-forward layer, which tells its ``last_maps``.
+    options : BlockOptions
+        Of the block.
+    branches : int
+        Number of branches that a sequence passes in the whole stack.
     """
 
     def __init__(
         self,
-        sides: tuple[str, ...],
-        d_model: int,
-        num_heads: int,
-        dropout: float = 0.0,
-        attention: str = "multi_head",
-        *,
-        num_modes: int = DEFAULT_MODES,
-        attention_kernel: str = "auto",
-        norm: str = "layer",
-        norm_first: bool = True,
-        feedforward: str | None = "gelu",
-        dim_feedforward: int | None = None,
-        num_experts: int = 4,
-        experts_per_token: int = 2,
-        capacity_factor: float | None = None,
-        trainable_add: bool = False,
-        gated: bool = False,
-        condition_features: int = 0,
-        stack_depth: int = 1,
+        layer: Attention | FrequencyAttention | AnyFeedForward,
+        options: BlockOptions,
+        branches: int,
     ) -> None:
         super().__init__()
-        routing = num_experts, experts_per_token, capacity_factor
-        check_feedforward(feedforward, dim_feedforward, *routing)
-        before, after = (norm, None) if norm_first else (None, norm)
-        branches = stack_depth * (1 if feedforward is None else 2)
+        with torch.no_grad():
+            for last in layer.last_maps():
+                for parameter in last.parameters():
+                    parameter.mul_(branches**-0.5)
+        width, condition = options.d_model, options.condition_features
+        before, after = (options.norm, None) if options.norm_first else (None, options.norm)
+        self.norm = make_norm(before, width, condition)
+        self.layer = layer
+        self.gate = (
+            GateAddNorm(width, options.dropout, options.trainable_add, after, condition)
+            if options.gated
+            else AddNorm(width, options.trainable_add, after, condition)
+        )
 
-        def add_branch(name: str, prefix: str, layer: nn.Module) -> None:
-            _shrink(layer, branches**-0.5)
-            setattr(self, f"{prefix}_norm", make_norm(before, d_model, condition_features))
-            setattr(self, name, layer)
-            gate = (
-                GateAddNorm(d_model, dropout, trainable_add, after, condition_features)
-                if gated
-                else AddNorm(d_model, trainable_add, after, condition_features)
-            )
-            setattr(self, f"{prefix}_gate", gate)
 
-        for side in sides:
-            attends = make_attention(
-                attention, d_model, num_heads, dropout, attention_kernel, num_modes
-            )
-            add_branch(f"{side}_attention", side, attends)
-            if feedforward is None:
-                continue
-            feeds = make_feedforward(feedforward, d_model, dim_feedforward, dropout, *routing)
-            add_branch(f"{side}_feedforward", f"{side}_feedforward", feeds)
+class FeedForwardBranch(Branch):
+    """A branch that maps every step by itself; built as `Branch` is."""
 
-    def _refine(
+    def forward(self, x: Tensor, condition: Tensor | None, real: Tensor | None) -> Tensor:
+        """Refine ``x`` of shape (batch, time, d_model); ``real`` (batch, time) is its mask."""
+        refined: Tensor = self.gate(self.layer(self.norm(x, condition), real), x, condition)
+        return refined
+
+
+class AttentionBranch(Branch):
+    """A branch in which a sequence attends to what came earlier, where there is any, and itself.
+
+    Both are read by one attention, whose keys are normalized as its queries are: a key depends on
+    its own step alone, and can be cached.
+
+    Parameters
+    ----------
+    options : BlockOptions
+        Of the block.
+    branches : int
+        Number of branches that a sequence passes in the whole stack.
+    """
+
+    def __init__(self, options: BlockOptions, branches: int) -> None:
+        super().__init__(options.make_attention(), options, branches)
+
+    def forward(
         self,
-        side: str,
         x: Tensor,
-        earlier: Tensor | None = None,
-        mask: Tensor | None = None,
-        condition: Tensor | None = None,
-        real: Tensor | None = None,
+        earlier: Tensor | None,
+        mask: Tensor | None,
+        condition: Tensor | None,
         positions: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """Let ``x`` attend to ``earlier``, where there is any, and itself; then feed forward."""
-        query, key = self._normalize(side, x, earlier, condition)
-        attended = self._layer(f"{side}_attention")(query, key, key, mask, *(positions or ()))
-        return self._finish(side, attended, x, condition, real)
+        """Refine ``x``.
+
+        Parameters
+        ----------
+        x : Tensor of shape (batch, time, d_model)
+        earlier : Tensor of shape (batch, earlier_time, d_model) or None
+            Keys in front of those of ``x``.
+        mask : Tensor broadcastable to (batch, head, time, earlier_time + time), bool, or None
+        condition : Tensor of shape (batch, condition_features) or None
+        positions : tuple of two Tensors or None
+            Of the queries and of the keys.
+
+        Returns
+        -------
+        Tensor of shape (batch, time, d_model)
+        """
+        query, key = self._normalize(x, earlier, condition)
+        attended = self.layer(query, key, key, mask, *(positions or ()))
+        refined: Tensor = self.gate(attended, x, condition)
+        return refined
+
+    def weights(
+        self,
+        x: Tensor,
+        earlier: Tensor | None,
+        mask: Tensor | None,
+        condition: Tensor | None,
+        positions: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Return the weights (batch, head, time, earlier_time + time) of `forward`."""
+        query, key = self._normalize(x, earlier, condition)
+        return self._attention.weights(query, key, mask, *(positions or ()))
+
+    def start(self, earlier: Tensor, condition: Tensor | None, positions: Tensor | None) -> Cache:
+        """Return the cache of ``earlier`` (batch, earlier_time, d_model), for `step`."""
+        return Cache(*self._attention.project(self.norm(earlier, condition), positions))
+
+    def step(
+        self,
+        x: Tensor,
+        cache: Cache,
+        mask: Tensor | None,
+        condition: Tensor | None,
+        position: Tensor | None,
+    ) -> tuple[Tensor, Cache]:
+        """Refine one step (batch, 1, d_model), and return the cache that holds it too."""
+        query = self.norm(x, condition)
+        attended = self._attention.attend(query, *cache, mask, position)
+        later = cache.append(Cache(*self._attention.project(query, position)))
+        return self.gate(attended, x, condition), later
 
     def _normalize(
-        self, side: str, x: Tensor, earlier: Tensor | None, condition: Tensor | None
+        self, x: Tensor, earlier: Tensor | None, condition: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         # A norm acts step by step: that of both sequences, end to end, is both of their norms.
-        norm = self._layer(f"{side}_norm")
-        query: Tensor = norm(x, condition)
+        query: Tensor = self.norm(x, condition)
         if earlier is None:
             return query, query
-        return query, torch.cat((norm(earlier, condition), query), dim=1)
+        # (batch, earlier_time, d_model), (batch, time, d_model) -> their steps end to end
+        return query, torch.cat((self.norm(earlier, condition), query), dim=1)
 
-    def _finish(
+    @property
+    def _attention(self) -> Attention:
+        # Frequency attention refuses weights, and networks with it refuse to go step by step.
+        return cast(Attention, self.layer)
+
+
+class SelfAttentionBranch(AttentionBranch):
+    """An `AttentionBranch` of the future alone, in which a step attends to itself too.
+
+    Otherwise a causal first step had no key.
+    """
+
+    def step(
         self,
-        side: str,
-        attended: Tensor,
         x: Tensor,
+        cache: Cache,
+        mask: Tensor | None,
         condition: Tensor | None,
-        real: Tensor | None = None,
+        position: Tensor | None,
+    ) -> tuple[Tensor, Cache]:
+        """Refine one step (batch, 1, d_model), and return the cache that holds it too."""
+        query = self.norm(x, condition)
+        cache = cache.append(Cache(*self._attention.project(query, position)))
+        attended = self._attention.attend(query, *cache, mask, position)
+        return self.gate(attended, x, condition), cache
+
+
+class CrossAttentionBranch(Branch):
+    """A branch in which a sequence attends to the encoder's output, taken as it is.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of attention, one of `CROSS_ATTENTIONS`.
+    options : BlockOptions
+        Of the block.
+    branches : int
+        Number of branches that a sequence passes in the whole stack.
+    """
+
+    layer: Attention
+
+    def __init__(self, kind: str, options: BlockOptions, branches: int) -> None:
+        super().__init__(options.make_cross_attention(kind), options, branches)
+
+    def forward(
+        self,
+        x: Tensor,
+        encoded: Tensor,
+        mask: Tensor | None,
+        condition: Tensor | None,
+        positions: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
-        """Add what ``x`` attended to, and the feed-forward branch where there is one."""
-        x = self._layer(f"{side}_gate")(attended, x, condition)
-        prefix = f"{side}_feedforward"
-        if hasattr(self, prefix):
-            fed = self._layer(prefix)(self._layer(f"{prefix}_norm")(x, condition), real)
-            x = self._layer(f"{prefix}_gate")(fed, x, condition)
-        return x
+        """Refine ``x`` (batch, time, d_model) by ``encoded`` (batch, past_time, d_model)."""
+        query = self.norm(x, condition)
+        attended = self.layer(query, encoded, encoded, mask, *(positions or ()))
+        refined: Tensor = self.gate(attended, x, condition)
+        return refined
 
-    def _layer(self, name: str) -> nn.Module:
-        return cast(nn.Module, getattr(self, name))
+    def weights(
+        self,
+        x: Tensor,
+        encoded: Tensor,
+        mask: Tensor | None,
+        condition: Tensor | None,
+        positions: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        """Return the weights (batch, head, time, past_time) of `forward`."""
+        return self.layer.weights(self.norm(x, condition), encoded, mask, *(positions or ()))
+
+    def start(self, encoded: Tensor, positions: Tensor | None) -> Cache:
+        """Return the cache of ``encoded`` (batch, past_time, d_model), for `step`."""
+        return Cache(*self.layer.project(encoded, positions))
+
+    def step(
+        self,
+        x: Tensor,
+        cache: Cache,
+        mask: Tensor | None,
+        condition: Tensor | None,
+        position: Tensor | None,
+    ) -> Tensor:
+        """Refine one step (batch, 1, d_model)."""
+        attended = self.layer.attend(self.norm(x, condition), *cache, mask, position)
+        refined: Tensor = self.gate(attended, x, condition)
+        return refined
 
 
-class EncoderBlock(ResidualBlock):
+class SeparateAttention(nn.Module):
+    """Self-attention of the future, then attention to the past: called like an `AttentionBranch`.
+
+    Vaswani et al. 2017, "Attention is all you need", section 3.2.3. Masks and positions are those
+    of past and future end to end, and are split here.
+
+    Parameters
+    ----------
+    cross_attention : str
+        Kind of attention to the past, one of `CROSS_ATTENTIONS`.
+    options : BlockOptions
+        Of the block; its ``attention`` is that of the future to itself.
+    branches : int
+        Number of branches that a sequence passes in the whole stack.
+    """
+
+    def __init__(self, cross_attention: str, options: BlockOptions, branches: int) -> None:
+        super().__init__()
+        self.own = SelfAttentionBranch(options.beside_cross_attention(), branches)
+        self.cross = CrossAttentionBranch(cross_attention, options, branches)
+
+    def forward(
+        self,
+        x: Tensor,
+        encoded: Tensor,
+        mask: Tensor | None,
+        condition: Tensor | None,
+        positions: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Refine ``x`` (batch, time, d_model)."""
+        time = encoded.shape[1]
+        x = self._attend_to_itself(x, time, mask, condition, positions)
+        of_past = _mask_of_past(mask, time), condition, _positions_of_past(positions, time)
+        refined: Tensor = self.cross(x, encoded, *of_past)
+        return refined
+
+    def weights(
+        self,
+        x: Tensor,
+        encoded: Tensor,
+        mask: Tensor | None,
+        condition: Tensor | None,
+        positions: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Return the weights of the past (batch, head, time, past_time) in `forward`."""
+        time = encoded.shape[1]
+        x = self._attend_to_itself(x, time, mask, condition, positions)
+        of_past = _mask_of_past(mask, time), condition, _positions_of_past(positions, time)
+        return self.cross.weights(x, encoded, *of_past)
+
+    def start(
+        self, encoded: Tensor, condition: Tensor | None, positions: Tensor | None
+    ) -> SeparateCaches:
+        """Return the caches of ``encoded`` (batch, past_time, d_model) and of no future yet."""
+        nothing = None if positions is None else positions[:, :0]
+        future = self.own.start(encoded[:, :0], condition, nothing)
+        return SeparateCaches(self.cross.start(encoded, positions), future)
+
+    def step(
+        self,
+        x: Tensor,
+        cache: SeparateCaches,
+        mask: Tensor | None,
+        condition: Tensor | None,
+        position: Tensor | None,
+    ) -> tuple[Tensor, SeparateCaches]:
+        """Refine one step (batch, 1, d_model), and return the caches that hold it too."""
+        # All steps of a future that is decoded one by one are real.
+        x, future = self.own.step(x, cache.future, None, condition, position)
+        of_past = _mask_of_past(mask, cache.past.num_steps)
+        x = self.cross.step(x, cache.past, of_past, condition, position)
+        return x, cache._replace(future=future)
+
+    def _attend_to_itself(
+        self,
+        x: Tensor,
+        past_time: int,
+        mask: Tensor | None,
+        condition: Tensor | None,
+        positions: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        # (batch or 1, 1, time or 1, past_time + time) -> (batch or 1, 1, time or 1, time)
+        of_future = None if mask is None else mask[..., past_time:]
+        turned = None if positions is None else (positions[0], positions[0])
+        refined: Tensor = self.own(x, None, of_future, condition, turned)
+        return refined
+
+
+def _mask_of_past(mask: Tensor | None, past_time: int) -> Tensor | None:
+    # (batch or 1, 1, time or 1, past_time + ...) -> (batch or 1, 1, 1, past_time): the same past
+    # for every future step
+    return None if mask is None else mask[:, :, :1, :past_time]
+
+
+def _positions_of_past(
+    positions: tuple[Tensor, Tensor] | None, past_time: int
+) -> tuple[Tensor, Tensor] | None:
+    # of queries, and of past and future (batch or 1, past_time + time) -> of queries and the past
+    return None if positions is None else (positions[0], positions[1][:, :past_time])
+
+
+def _feedforward_branch(options: BlockOptions, branches: int) -> FeedForwardBranch | None:
+    if options.feedforward is None:
+        return None
+    layer = options.make_feedforward(options.feedforward)
+    return FeedForwardBranch(layer, options, branches)
+
+
+class EncoderBlock(nn.Module):
     """Self-attention of the encoder, then an optional feed-forward layer.
 
     Parameters
@@ -199,8 +537,16 @@ class EncoderBlock(ResidualBlock):
         Width of the sequence.
     num_heads : int
         Number of attention heads.
+    stack_depth : int, default=1
+        Number of blocks that a sequence passes in the whole stack; sets how small branches start.
     **options
-        Further ones of `ResidualBlock`.
+        Further ones of `BlockOptions`.
+
+    Raises
+    ------
+    ValueError
+        If ``num_heads`` does not divide ``d_model``, a name is unknown, or an option is not its
+        default and the chosen attention or feed-forward layer does not read it.
 
     Examples
     --------
@@ -210,8 +556,14 @@ class EncoderBlock(ResidualBlock):
     torch.Size([2, 7, 6])
     """
 
-    def __init__(self, d_model: int, num_heads: int, **options: Any) -> None:
-        super().__init__(("encoder",), d_model, num_heads, **options)
+    def __init__(
+        self, d_model: int, num_heads: int, *, stack_depth: int = 1, **options: Any
+    ) -> None:
+        super().__init__()
+        own = BlockOptions(d_model, num_heads, **options)
+        branches = stack_depth * (1 if own.feedforward is None else 2)
+        self.attention = AttentionBranch(own, branches)
+        self.feedforward = _feedforward_branch(own, branches)
 
     def forward(
         self,
@@ -236,82 +588,20 @@ class EncoderBlock(ResidualBlock):
         -------
         Tensor of shape (batch, past_time, d_model)
         """
-        return self._refine(
-            "encoder",
-            encoded,
-            mask=mask,
-            condition=condition,
-            real=_real_steps(mask),
-            positions=None if positions is None else (positions, positions),
-        )
+        both = None if positions is None else (positions, positions)
+        encoded = self.attention(encoded, None, mask, condition, both)
+        if self.feedforward is not None:
+            # (batch, 1, 1, past_time) -> (batch, past_time)
+            real = None if mask is None else mask[:, 0, 0]
+            encoded = self.feedforward(encoded, condition, real)
+        return encoded
 
 
-class _CachingBlock(ResidualBlock):
-    """The step-by-step side of blocks that have a decoder."""
-
-    def start(
-        self, encoded: Tensor, condition: Tensor | None = None, positions: Tensor | None = None
-    ) -> Cache:
-        """Return the cache of the encoder's output (batch, past_time, d_model), for `step`."""
-        return self._project(self._normalize("decoder", encoded, None, condition)[0], positions)
-
-    def step(
-        self,
-        decoded: Tensor,
-        cache: Cache,
-        mask: Tensor | None = None,
-        condition: Tensor | None = None,
-        position: Tensor | None = None,
-    ) -> tuple[Tensor, Cache]:
-        """Refine one future step, as a causal `forward` does.
-
-        Parameters
-        ----------
-        decoded : Tensor of shape (batch, 1, d_model)
-        cache : Cache
-            The past and the future steps before this one; it stays as it is.
-        mask : Tensor of shape (batch, 1, 1, time), bool, or None
-            True at the steps of the cache that are real.
-        condition : Tensor of shape (batch, condition_features) or None
-            What adaptive norms follow.
-        position : Tensor of shape (batch or 1, 1) or None
-            The step's position (rotary embedding).
-
-        Returns
-        -------
-        decoded : Tensor of shape (batch, 1, d_model)
-        cache : Cache
-            The cache of the next step. It holds this step too, which did not attend to itself.
-        """
-        query, _ = self._normalize("decoder", decoded, None, condition)
-        attended = self._attention.attend(query, *cache, mask, position)
-        later = cache.append(self._project(query, position))
-        return self._finish("decoder", attended, decoded, condition), later
-
-    def _weights(
-        self,
-        decoded: Tensor,
-        encoded: Tensor,
-        mask: Tensor | None,
-        condition: Tensor | None,
-        positions: tuple[Tensor, Tensor] | None = None,
-    ) -> Tensor:
-        query, key = self._normalize("decoder", decoded, encoded, condition)
-        return self._attention.weights(query, key, mask, *(positions or ()))
-
-    def _project(self, normalized: Tensor, positions: Tensor | None) -> Cache:
-        return Cache(*self._attention.project(normalized, positions))
-
-    @property
-    def _attention(self) -> Attention:
-        return cast(Attention, self.decoder_attention)
-
-
-class DecoderBlock(_CachingBlock):
+class DecoderBlock(nn.Module):
     """Attention of the decoder to the encoder and itself, then an optional feed-forward layer.
 
-    Both are read by one attention, whose keys are normalized as its queries are: a key depends on
-    its own step alone, and can be cached.
+    Both are read by one attention (`AttentionBranch`), unless ``cross_attention`` names one for the
+    encoder's output: then ``attention`` is that of the decoder to itself (`SeparateAttention`).
 
     Parameters
     ----------
@@ -319,8 +609,17 @@ class DecoderBlock(_CachingBlock):
         Width of both sequences.
     num_heads : int
         Number of attention heads.
-    **options
-        Further ones of `ResidualBlock`.
+    cross_attention : str or None, default=None
+        Kind of attention to the encoder's output, one of `CROSS_ATTENTIONS`; None for one attention
+        that reads past and future together.
+    stack_depth, **options
+        As in `EncoderBlock`.
+
+    Raises
+    ------
+    ValueError
+        If ``num_heads`` does not divide ``d_model``, a name is unknown, or an option is not its
+        default and the chosen attention or feed-forward layer does not read it.
 
     Examples
     --------
@@ -330,8 +629,25 @@ class DecoderBlock(_CachingBlock):
     torch.Size([2, 5, 6])
     """
 
-    def __init__(self, d_model: int, num_heads: int, **options: Any) -> None:
-        super().__init__(("decoder",), d_model, num_heads, **options)
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        *,
+        cross_attention: str | None = None,
+        stack_depth: int = 1,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        own = BlockOptions(d_model, num_heads, **options)
+        attentions = 1 if cross_attention is None else 2
+        branches = stack_depth * (attentions + (0 if own.feedforward is None else 1))
+        self.attention = (
+            AttentionBranch(own, branches)
+            if cross_attention is None
+            else SeparateAttention(cross_attention, own, branches)
+        )
+        self.feedforward = _feedforward_branch(own, branches)
 
     def forward(
         self,
@@ -349,7 +665,7 @@ class DecoderBlock(_CachingBlock):
         decoded : Tensor of shape (batch, future_time, d_model)
         encoded : Tensor of shape (batch, past_time, d_model)
         mask : Tensor broadcastable to (batch, 1, future_time, past_time + future_time), or None
-            True where a step may be attended.
+            True where a step may be attended. With a ``cross_attention``, a step must see itself.
         condition : Tensor of shape (batch, condition_features) or None
             What adaptive norms follow.
         real : Tensor of shape (batch, future_time), bool, or None
@@ -362,7 +678,45 @@ class DecoderBlock(_CachingBlock):
         -------
         Tensor of shape (batch, future_time, d_model)
         """
-        return self._refine("decoder", decoded, encoded, mask, condition, real, positions)
+        decoded = self.attention(decoded, encoded, mask, condition, positions)
+        return self._feed_forward(decoded, condition, real)
+
+    def start(
+        self, encoded: Tensor, condition: Tensor | None = None, positions: Tensor | None = None
+    ) -> DecoderCache:
+        """Return the cache of the encoder's output (batch, past_time, d_model), for `step`."""
+        return self.attention.start(encoded, condition, positions)
+
+    def step(
+        self,
+        decoded: Tensor,
+        cache: DecoderCache,
+        mask: Tensor | None = None,
+        condition: Tensor | None = None,
+        position: Tensor | None = None,
+    ) -> tuple[Tensor, DecoderCache]:
+        """Refine one future step, as a causal `forward` does.
+
+        Parameters
+        ----------
+        decoded : Tensor of shape (batch, 1, d_model)
+        cache : Cache or SeparateCaches
+            The past and the future steps before this one; it stays as it is.
+        mask : Tensor of shape (batch, 1, 1, time), bool, or None
+            True at the steps of the cache that are real.
+        condition : Tensor of shape (batch, condition_features) or None
+            What adaptive norms follow.
+        position : Tensor of shape (batch or 1, 1) or None
+            The step's position (rotary embedding).
+
+        Returns
+        -------
+        decoded : Tensor of shape (batch, 1, d_model)
+        cache : Cache or SeparateCaches
+            The cache of the next step, which holds this step too.
+        """
+        decoded, cache = self.attention.step(decoded, cast(Any, cache), mask, condition, position)
+        return self._feed_forward(decoded, condition, None), cache
 
     def attention_weights(
         self,
@@ -372,11 +726,21 @@ class DecoderBlock(_CachingBlock):
         condition: Tensor | None = None,
         positions: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """Return the weights (batch, head, future_time, past_time + future_time) of `forward`."""
-        return self._weights(decoded, encoded, mask, condition, positions)
+        """Return the weights (batch, head, future_time, past_time + future_time) of `forward`.
+
+        With a ``cross_attention``, they are those of the past alone.
+        """
+        return self.attention.weights(decoded, encoded, mask, condition, positions)
+
+    def _feed_forward(
+        self, decoded: Tensor, condition: Tensor | None, real: Tensor | None
+    ) -> Tensor:
+        if self.feedforward is not None:
+            decoded = self.feedforward(decoded, condition, real)
+        return decoded
 
 
-class TransformerBlock(_CachingBlock):
+class TransformerBlock(nn.Module):
     """An encoder block, and a decoder block which attends to its output.
 
     The equations stand in `TransformerLSTM`.
@@ -401,8 +765,8 @@ class TransformerBlock(_CachingBlock):
         Kind of the feed-forward branch after attention, one of `FEEDFORWARDS`; None for none.
     gated : bool, default=True
         Whether branches pass through a gate.
-    **options
-        Further ones of `ResidualBlock`.
+    stack_depth, **options
+        As in `EncoderBlock`.
 
     Raises
     ------
@@ -429,10 +793,12 @@ class TransformerBlock(_CachingBlock):
         norm_first: bool = False,
         feedforward: str | None = None,
         gated: bool = True,
+        *,
+        stack_depth: int = 1,
         **options: Any,
     ) -> None:
-        super().__init__(
-            ("encoder", "decoder") if encoder_attention else ("decoder",),
+        super().__init__()
+        own = BlockOptions(
             d_model,
             num_heads,
             dropout,
@@ -443,7 +809,10 @@ class TransformerBlock(_CachingBlock):
             gated=gated,
             **options,
         )
-        self.encodes = encoder_attention
+        self.encoder = (
+            EncoderBlock(**vars(own), stack_depth=stack_depth) if encoder_attention else None
+        )
+        self.decoder = DecoderBlock(**vars(own), stack_depth=stack_depth)
 
     def forward(
         self,
@@ -475,16 +844,29 @@ class TransformerBlock(_CachingBlock):
         decoded : Tensor of shape (batch, future_time, d_model)
         """
         encoded = self.encode(encoded, encoder_mask, condition)
-        decoded = self._refine("decoder", decoded, encoded, decoder_mask, condition, real)
-        return encoded, decoded
+        return encoded, self.decoder(decoded, encoded, decoder_mask, condition, real)
 
     def encode(
         self, encoded: Tensor, mask: Tensor | None = None, condition: Tensor | None = None
     ) -> Tensor:
         """Refine the past alone: the first half of `forward`."""
-        if not self.encodes:
-            return encoded
-        return self._refine("encoder", encoded, None, mask, condition, _real_steps(mask))
+        if self.encoder is not None:
+            encoded = self.encoder(encoded, mask, condition)
+        return encoded
+
+    def start(self, encoded: Tensor, condition: Tensor | None = None) -> DecoderCache:
+        """Do what `DecoderBlock.start` does with the output of `encode`."""
+        return self.decoder.start(encoded, condition)
+
+    def step(
+        self,
+        decoded: Tensor,
+        cache: DecoderCache,
+        mask: Tensor | None = None,
+        condition: Tensor | None = None,
+    ) -> tuple[Tensor, DecoderCache]:
+        """Do what `DecoderBlock.step` does."""
+        return self.decoder.step(decoded, cache, mask, condition)
 
     def attention_weights(
         self,
@@ -496,7 +878,21 @@ class TransformerBlock(_CachingBlock):
     ) -> Tensor:
         """Return the weights (batch, head, future_time, past_time + future_time) of `forward`."""
         encoded = self.encode(encoded, encoder_mask, condition)
-        return self._weights(decoded, encoded, decoder_mask, condition)
+        return self.decoder.attention_weights(decoded, encoded, decoder_mask, condition)
+
+
+class BlockNetwork(nn.Module):
+    """A network of blocks, some of whose layers may add to the training loss."""
+
+    def auxiliary_loss(self) -> Tensor:
+        """Return what mixtures of experts add to the training loss of the last `forward`.
+
+        Returns
+        -------
+        Tensor of shape ()
+            Zero without any. It is handed over once: a second call returns zero.
+        """
+        return auxiliary_loss(self)
 
 
 class BlockStack(nn.ModuleList):
@@ -555,8 +951,8 @@ class BlockStack(nn.ModuleList):
         return blocks[: block % len(blocks) + 1]
 
     def step(
-        self, decoded: Tensor, caches: tuple[Cache, ...], *arguments: Tensor | None
-    ) -> tuple[Tensor, tuple[Cache, ...]]:
+        self, decoded: Tensor, caches: tuple[DecoderCache, ...], *arguments: Tensor | None
+    ) -> tuple[Tensor, tuple[DecoderCache, ...]]:
         """Pass one step through all blocks; ``caches`` and what is returned are one for each."""
         later = []
         for block, cache in zip(self.passed(), caches, strict=True):
@@ -567,7 +963,7 @@ class BlockStack(nn.ModuleList):
     def run(self, block: nn.Module, *arguments: Tensor | tuple[Tensor, Tensor] | None) -> Any:
         """Call ``block``, one of `passed`, with a checkpoint where that spares memory."""
         if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
-            return checkpoint(block, *arguments, use_reentrant=False)
+            return checkpoint(block, *arguments)
         return block(*arguments)
 
 
@@ -614,16 +1010,3 @@ def check_stepwise(causal: bool) -> None:
             "True, for otherwise each step attends to later ones. Build the network with "
             "causal_attention=True, or call it on the whole future."
         )
-
-
-def _real_steps(mask: Tensor | None) -> Tensor | None:
-    # (batch, 1, 1, time) -> (batch, time)
-    return None if mask is None else mask[:, 0, 0]
-
-
-def _shrink(layer: nn.Module, factor: float) -> None:
-    """Scale the last linear layer of a branch (those of all experts): all are named ``output``."""
-    with torch.no_grad():
-        for name, parameter in layer.named_parameters():
-            if "output" in name.split("."):
-                parameter.mul_(factor)

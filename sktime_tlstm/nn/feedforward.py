@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +80,10 @@ class FeedForward(nn.Module):
         output: Tensor = self.output(self.dropout(self.activation(self.hidden(x))))
         return output
 
+    def last_maps(self) -> list[nn.Linear]:
+        """Return the linear maps whose outputs are the layer's."""
+        return [self.output]
+
 
 class SwiGLU(nn.Module):
     r"""Feed-forward network whose hidden layer is gated.
@@ -125,6 +131,14 @@ class SwiGLU(nn.Module):
         output: Tensor = self.output(self.dropout(functional.silu(gates) * values))
         return output
 
+    def last_maps(self) -> list[nn.Linear]:
+        """Return the linear maps whose outputs are the layer's."""
+        return [self.output]
+
+
+#: Kinds of experts of a mixture.
+EXPERTS = (*ACTIVATIONS, "swiglu")
+
 
 class MixtureOfExperts(nn.Module):
     r"""Feed-forward networks of which a router chooses a few for each step.
@@ -135,7 +149,7 @@ class MixtureOfExperts(nn.Module):
 
     Shazeer et al. 2017, "Outrageously large neural networks". With ``experts_per_token=1`` the gate
     is ``p_e`` itself (Fedus et al. 2021, "Switch transformers", equation 2): renormalized it would
-    be one, and the router would learn nothing. The experts are `FeedForward` networks with GELU.
+    be one, and the router would learn nothing. The experts are `FeedForward` networks, or `SwiGLU`.
 
     In training two losses are kept for `auxiliary_loss`, over the real steps only: the balance of
     load, ``num_experts * sum_e f_e P_e`` (Fedus et al. 2021, equation 4; ``f_e`` the share of
@@ -163,6 +177,8 @@ class MixtureOfExperts(nn.Module):
         Weight of the load-balancing loss.
     z_weight : float, default=0.001
         Weight of the router's loss.
+    expert : {"relu", "gelu", "silu", "swiglu"}, default="gelu"
+        Kind of each expert, one of `EXPERTS`.
 
     Attributes
     ----------
@@ -172,7 +188,8 @@ class MixtureOfExperts(nn.Module):
     Raises
     ------
     ValueError
-        If ``experts_per_token`` is not in 1 to ``num_experts``, or ``capacity_factor`` not above 0.
+        If ``experts_per_token`` is not in 1 to ``num_experts``, ``capacity_factor`` is not above 0,
+        or ``expert`` is unknown.
 
     Examples
     --------
@@ -197,6 +214,7 @@ class MixtureOfExperts(nn.Module):
         capacity_factor: float | None = None,
         balance_weight: float = 0.01,
         z_weight: float = 0.001,
+        expert: str = "gelu",
     ) -> None:
         super().__init__()
         if not 1 <= experts_per_token <= num_experts:
@@ -210,13 +228,18 @@ class MixtureOfExperts(nn.Module):
                 f"Got capacity_factor={capacity_factor}; expected a number above 0. Pass None for "
                 "experts without a bound."
             )
+        if expert not in EXPERTS:
+            raise ValueError(f"Got expert={expert!r}; expected one of {list(EXPERTS)}.")
         self.experts_per_token = experts_per_token
         self.capacity_factor = capacity_factor
         self.balance_weight = balance_weight
         self.z_weight = z_weight
         self.router = nn.Linear(d_model, num_experts, bias=False)
         self.experts = nn.ModuleList(
-            FeedForward(d_model, dim_feedforward, dropout, "gelu") for _ in range(num_experts)
+            SwiGLU(d_model, dim_feedforward, dropout)
+            if expert == "swiglu"
+            else FeedForward(d_model, dim_feedforward, dropout, expert)
+            for _ in range(num_experts)
         )
         self.register_buffer("expert_load", torch.zeros(num_experts), persistent=False)
         self._losses: list[Tensor] = []
@@ -244,6 +267,23 @@ class MixtureOfExperts(nn.Module):
         if mask is None:
             return mixed.view_as(x)
         return torch.zeros_like(x).masked_scatter(mask[..., None], mixed)
+
+    def last_maps(self) -> list[nn.Linear]:
+        """Return the linear maps whose outputs are the layer's: those of all experts."""
+        return [
+            last
+            for expert in self.experts
+            for last in cast(FeedForward | SwiGLU, expert).last_maps()
+        ]
+
+    def hand_over_losses(self) -> list[Tensor]:
+        """Return the losses that are kept, each of shape (), and keep them no longer."""
+        losses, self._losses = self._losses, []
+        return losses
+
+    def keep_losses(self, losses: list[Tensor]) -> None:
+        """Keep these losses, each of shape (), in the place of those kept so far."""
+        self._losses = losses
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the kept losses behind, whose graph can be neither copied nor pickled."""
@@ -332,11 +372,7 @@ def auxiliary_loss(network: nn.Module) -> Tensor:
     tensor(0.)
     """
     parameter = next(network.parameters(), None)
-    losses = []
-    for module in network.modules():
-        if isinstance(module, MixtureOfExperts):
-            losses += module._losses
-            module._losses = []
+    losses = [loss for mixture in _mixtures(network) for loss in mixture.hand_over_losses()]
     if losses:
         return torch.stack(losses).sum()
     return torch.zeros((), device=None if parameter is None else parameter.device)
@@ -358,12 +394,38 @@ def forget_auxiliary_loss(network: nn.Module) -> None:
     >>> auxiliary_loss(network)
     tensor(0.)
     """
-    for module in network.modules():
-        if isinstance(module, MixtureOfExperts):
-            module._losses = []
+    for mixture in _mixtures(network):
+        mixture.hand_over_losses()
 
 
-_Builder = Callable[[int, int | None, float, int, int, float | None], nn.Module]
+@contextmanager
+def auxiliary_loss_untouched(network: nn.Module) -> Iterator[None]:
+    """Keep what `auxiliary_loss` would read as it is, whatever the network does within.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktime_tlstm.nn import MixtureOfExperts, auxiliary_loss
+    >>> network = MixtureOfExperts(5)
+    >>> with auxiliary_loss_untouched(network):
+    ...     output = network(torch.randn(2, 7, 5))
+    >>> auxiliary_loss(network)
+    tensor(0.)
+    """
+    kept = [(mixture, mixture.hand_over_losses()) for mixture in _mixtures(network)]
+    try:
+        yield
+    finally:
+        for mixture, losses in kept:
+            mixture.keep_losses(losses)
+
+
+def _mixtures(network: nn.Module) -> list[MixtureOfExperts]:
+    return [module for module in network.modules() if isinstance(module, MixtureOfExperts)]
+
+
+AnyFeedForward = FeedForward | SwiGLU | MixtureOfExperts
+_Builder = Callable[[int, int | None, float, int, int, float | None, str], AnyFeedForward]
 
 
 def _make_plain(activation: str) -> _Builder:
@@ -372,13 +434,26 @@ def _make_plain(activation: str) -> _Builder:
     )
 
 
+def _make_mixture(
+    d_model: int,
+    dim_feedforward: int | None,
+    dropout: float,
+    num_experts: int,
+    experts_per_token: int,
+    capacity_factor: float | None,
+    expert: str,
+) -> MixtureOfExperts:
+    routing = num_experts, experts_per_token, capacity_factor
+    return MixtureOfExperts(d_model, dim_feedforward, dropout, *routing, expert=expert)
+
+
 FEEDFORWARDS: Mapping[str, _Builder] = MappingProxyType(
     {
         **{activation: _make_plain(activation) for activation in ACTIVATIONS},
         "swiglu": lambda d_model, dim_feedforward, dropout, *routing: SwiGLU(
             d_model, dim_feedforward, dropout
         ),
-        "moe": MixtureOfExperts,
+        "moe": _make_mixture,
     }
 )
 
@@ -390,6 +465,7 @@ _OPTIONS: Mapping[str, tuple[object, tuple[str, ...]]] = MappingProxyType(
         "num_experts": (4, ("moe",)),
         "experts_per_token": (2, ("moe",)),
         "capacity_factor": (None, ("moe",)),
+        "expert": ("gelu", ("moe",)),
     }
 )
 
@@ -400,6 +476,7 @@ def check_feedforward(
     num_experts: int,
     experts_per_token: int,
     capacity_factor: float | None,
+    expert: str = "gelu",
 ) -> None:
     """Raise a ValueError if an option is chosen that the feed-forward network does not read.
 
@@ -407,7 +484,7 @@ def check_feedforward(
     ----------
     kind : str or None
         One of `FEEDFORWARDS`; None for no feed-forward network.
-    dim_feedforward, num_experts, experts_per_token, capacity_factor
+    dim_feedforward, num_experts, experts_per_token, capacity_factor, expert
         As in `make_feedforward`.
 
     Raises
@@ -417,12 +494,13 @@ def check_feedforward(
     """
     if kind is not None:
         _check_kind(kind)
-    given = (dim_feedforward, num_experts, experts_per_token, capacity_factor)
+    given = (dim_feedforward, num_experts, experts_per_token, capacity_factor, expert)
     for value, (name, (default, readers)) in zip(given, _OPTIONS.items(), strict=True):
         if value != default and kind not in readers:
             raise ValueError(
-                f"Got {name}={value} with feedforward={kind!r}; expected the default, {default}, "
-                f"for it is read by {list(readers)} only. Choose one of these, or leave {name} out."
+                f"Got {name}={value!r} with feedforward={kind!r}; expected the default, "
+                f"{default!r}, for it is read by {list(readers)} only. Choose one of these, or "
+                f"leave {name} out."
             )
 
 
@@ -439,7 +517,8 @@ def make_feedforward(
     num_experts: int = 4,
     experts_per_token: int = 2,
     capacity_factor: float | None = None,
-) -> nn.Module:
+    expert: str = "gelu",
+) -> AnyFeedForward:
     """Build the feed-forward network named ``kind``, called as ``feedforward(x, mask=None)``.
 
     Parameters
@@ -452,7 +531,7 @@ def make_feedforward(
         Width of the hidden layer; the default is ``4 * d_model``.
     dropout : float, default=0.0
         Dropout probability of the hidden layer.
-    num_experts, experts_per_token, capacity_factor : int, int, float
+    num_experts, experts_per_token, capacity_factor, expert : int, int, float, str
         As in `MixtureOfExperts`, and read by "moe" only.
 
     Raises
@@ -467,4 +546,5 @@ def make_feedforward(
     """
     _check_kind(kind)
     build = FEEDFORWARDS[kind]
-    return build(d_model, dim_feedforward, dropout, num_experts, experts_per_token, capacity_factor)
+    sizes = d_model, dim_feedforward, dropout
+    return build(*sizes, num_experts, experts_per_token, capacity_factor, expert)

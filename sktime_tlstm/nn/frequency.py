@@ -148,6 +148,10 @@ class FrequencyAttention(nn.Module):
             "'multi_head' to read attention weights."
         )
 
+    def last_maps(self) -> list[nn.Linear]:
+        """Return the linear maps whose outputs are the layer's."""
+        return [self.output]
+
     def _check(
         self,
         query: Tensor,

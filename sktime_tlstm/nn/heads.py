@@ -24,14 +24,26 @@ class Head(nn.Module):
     ``num_parameters`` (numbers per target) and ``point_statistic`` ("mean" or "median", what
     `point` estimates), and define `losses` and `point`; a parameter with a domain, such as a
     positive scale, also has a `domain_map`. ``support`` ("real", "positive" or "count") says which
-    targets it can be trained on. A head that knows quantiles also defines
-    ``quantile_at(parameters, alpha)``, as `QuantileHead` does; of others, forecasters learn the
-    quantiles from errors.
+    targets it can be trained on. A head that knows quantiles also defines `quantile_at`, as
+    `QuantileHead` does, or names the family of its ``distribution``; of others, forecasters learn
+    the quantiles from errors.
+
+    Attributes
+    ----------
+    distribution : str or None
+        Name of the family, one of `FAMILIES`, whose parameters `unpack` gives; None for none.
     """
 
     num_parameters: int
     point_statistic: str
     support: str = "real"
+    distribution: str | None = None
+
+    @property
+    def has_quantiles(self) -> bool:
+        """Whether the head defines `quantile_at`, its own or that of a class it derives from."""
+        method = self.quantile_at
+        return getattr(method, "__func__", method) is not Head.quantile_at
 
     def forward(self, output: Tensor, target: Tensor, unit: Tensor | None = None) -> Tensor:
         """Return the mean loss over the observed targets.
@@ -106,6 +118,31 @@ class Head(nn.Module):
     @abstractmethod
     def point(self, parameters: Tensor) -> Tensor:
         """Return the point forecast (batch, time, target) of ``parameters``, as `unpack` gives."""
+
+    def quantile_at(self, parameters: Tensor, alpha: Tensor) -> Tensor:
+        """Return one quantile of every distribution, each at its own level.
+
+        Parameters
+        ----------
+        parameters : Tensor of shape (..., parameter)
+            As `unpack` gives them.
+        alpha : Tensor broadcastable with (...)
+            Levels between 0 and 1.
+
+        Returns
+        -------
+        Tensor of the broadcast shape of (...) and ``alpha``
+
+        Raises
+        ------
+        NotImplementedError
+            Unless the head defines it (`has_quantiles`).
+        """
+        raise NotImplementedError(
+            f"Got a request for quantiles of {type(self).__name__}, which defines none; expected a "
+            "head whose has_quantiles is True. Use QuantileHead, or define quantile_at(parameters, "
+            "alpha) in the head."
+        )
 
 
 _POINT_LOSSES: Mapping[str, tuple[Callable[..., Tensor], str]] = MappingProxyType(
@@ -314,6 +351,7 @@ class DistributionHead(Head):
     """
 
     point_statistic = "mean"
+    distribution: str
 
     def __init__(self, distribution: str) -> None:
         super().__init__()

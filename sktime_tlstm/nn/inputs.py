@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sktime_tlstm.nn.attention import padding_mask
+from sktime_tlstm.nn.masks import padding_mask
 
 
 def prepare_inputs(
@@ -54,8 +54,8 @@ def prepare_inputs(
             "Pass the past and the future of the same windows."
         )
     return (
-        _clear_padding(past, past_lengths, "past"),
-        _clear_padding(future, future_lengths, "future"),
+        clear_padding(past, past_lengths, "past"),
+        clear_padding(future, future_lengths, "future"),
     )
 
 
@@ -87,7 +87,7 @@ def prepare_past(past: Tensor, past_lengths: Tensor | None, width: int) -> Tenso
     [1.0, 1.0, 0.0]
     """
     _check_width("past", past, width)
-    return _clear_padding(past, past_lengths, "past")
+    return clear_padding(past, past_lengths, "past")
 
 
 def prepare_step(future_t: Tensor, batch: int, width: int) -> Tensor:
@@ -213,7 +213,8 @@ def _check_width(name: str, sequence: Tensor, width: int) -> None:
         )
 
 
-def _clear_padding(sequence: Tensor, lengths: Tensor | None, name: str) -> Tensor:
+def clear_padding(sequence: Tensor, lengths: Tensor | None, name: str) -> Tensor:
+    """Check the lengths of a sequence (batch, time, width) and set its padding to zero."""
     if lengths is None:
         return sequence
     if lengths.shape != sequence.shape[:1]:

@@ -9,7 +9,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import torch
 from torch import nn
 
-from sktime_tlstm.nn.feedforward import MixtureOfExperts
+from sktime_tlstm.nn.feedforward import auxiliary_loss_untouched
 
 _Network = TypeVar("_Network", bound=nn.Module)
 _Arguments = ParamSpec("_Arguments")
@@ -37,15 +37,12 @@ def in_evaluation(
     @functools.wraps(method)
     def look(self: _Network, /, *args: _Arguments.args, **keywords: _Arguments.kwargs) -> _Result:
         modes = [(module, module.training) for module in self.modules()]
-        losses = [(one, one._losses) for one, _ in modes if isinstance(one, MixtureOfExperts)]
         self.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), auxiliary_loss_untouched(self):
                 return method(self, *args, **keywords)
         finally:
             for module, training in modes:
                 module.training = training
-            for mixture, kept in losses:
-                mixture._losses = kept
 
     return look

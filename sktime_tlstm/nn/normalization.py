@@ -8,7 +8,7 @@ from types import MappingProxyType
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sktime_tlstm.nn.attention import padding_mask
+from sktime_tlstm.nn.masks import padding_mask
 
 
 def masked_mean(x: Tensor, lengths: Tensor | None = None) -> Tensor:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -45,19 +44,43 @@ def _nothing(output: Tensor) -> Tensor:
 #: Whether the decoder reads the known future alone, or the previous target too.
 DECODINGS = ("direct", "autoregressive")
 
-#: Sizes of the presets.
-PRESETS: Mapping[str, Mapping[str, int]] = MappingProxyType(
-    {
-        name: MappingProxyType(
-            {"embedding_dim": embedding, "hidden_size": hidden, "num_layers": layers}
-        )
-        for name, (embedding, hidden, layers) in {
-            "small": (128, 256, 1),
-            "medium": (256, 512, 2),
-            "large": (512, 1024, 4),
-        }.items()
+
+def _preset(
+    name: str, *, embedding_dim: int, hidden_size: int, num_layers: int
+) -> classmethod[Seq2SeqLSTM, ..., Seq2SeqLSTM]:
+    """Return the constructor of networks of these sizes, a class method that is called ``name``."""
+    sizes = {
+        "embedding_dim": embedding_dim,
+        "hidden_size": hidden_size,
+        "num_layers": num_layers,
     }
-)
+
+    # Written out, for whoever builds networks reads from the signature what they take.
+    def build(
+        cls: type[Seq2SeqLSTM],
+        num_past_features: int,
+        num_future_features: int,
+        output_dim: int = 1,
+        *,
+        num_targets: int = 1,
+        point: Point | None = None,
+        **overrides: Any,
+    ) -> Seq2SeqLSTM:
+        widths = num_past_features, num_future_features, output_dim
+        return cls(*widths, num_targets=num_targets, point=point, **{**sizes, **overrides})
+
+    build.__name__, build.__qualname__ = name, f"Seq2SeqLSTM.{name}"
+    build.__doc__ = f"""Build one {embedding_dim} wide in front of LSTMs of width {hidden_size}.
+
+        Parameters
+        ----------
+        num_past_features, num_future_features, output_dim, num_targets, point
+            As of the class.
+        **overrides
+            Any other parameter of the class; those that are the preset's are by default
+            ``embedding_dim={embedding_dim}, hidden_size={hidden_size}, num_layers={num_layers}``.
+        """
+    return classmethod(build)
 
 
 class Seq2SeqLSTM(nn.Module):
@@ -133,6 +156,10 @@ class Seq2SeqLSTM(nn.Module):
     (torch.Size([2, 5]), torch.Size([2, 1]))
     """
 
+    small = _preset("small", embedding_dim=128, hidden_size=256, num_layers=1)
+    medium = _preset("medium", embedding_dim=256, hidden_size=512, num_layers=2)
+    large = _preset("large", embedding_dim=512, hidden_size=1024, num_layers=4)
+
     def __init__(
         self,
         num_past_features: int,
@@ -162,78 +189,6 @@ class Seq2SeqLSTM(nn.Module):
             embedding_dim, embedding_dim, hidden_size, hidden_size, num_layers, dropout
         )
         self.output = nn.Linear(hidden_size, output_dim)
-
-    @classmethod
-    def small(
-        cls,
-        num_past_features: int,
-        num_future_features: int,
-        output_dim: int = 1,
-        *,
-        num_targets: int = 1,
-        point: Point | None = None,
-        **overrides: Any,
-    ) -> Seq2SeqLSTM:
-        """Build one with an embedding of 128, hidden size 256 and 1 layer.
-
-        Parameters
-        ----------
-        num_past_features, num_future_features, output_dim, num_targets, point
-            As of the class.
-        **overrides
-            Any other parameter of the class, those of the preset included.
-        """
-        widths = num_past_features, num_future_features, output_dim
-        sizes = {**PRESETS["small"], **overrides}
-        return cls(*widths, num_targets=num_targets, point=point, **sizes)
-
-    @classmethod
-    def medium(
-        cls,
-        num_past_features: int,
-        num_future_features: int,
-        output_dim: int = 1,
-        *,
-        num_targets: int = 1,
-        point: Point | None = None,
-        **overrides: Any,
-    ) -> Seq2SeqLSTM:
-        """Build one with an embedding of 256, hidden size 512 and 2 layers.
-
-        Parameters
-        ----------
-        num_past_features, num_future_features, output_dim, num_targets, point
-            As of the class.
-        **overrides
-            Any other parameter of the class, those of the preset included.
-        """
-        widths = num_past_features, num_future_features, output_dim
-        sizes = {**PRESETS["medium"], **overrides}
-        return cls(*widths, num_targets=num_targets, point=point, **sizes)
-
-    @classmethod
-    def large(
-        cls,
-        num_past_features: int,
-        num_future_features: int,
-        output_dim: int = 1,
-        *,
-        num_targets: int = 1,
-        point: Point | None = None,
-        **overrides: Any,
-    ) -> Seq2SeqLSTM:
-        """Build one with an embedding of 512, hidden size 1024 and 4 layers.
-
-        Parameters
-        ----------
-        num_past_features, num_future_features, output_dim, num_targets, point
-            As of the class.
-        **overrides
-            Any other parameter of the class, those of the preset included.
-        """
-        widths = num_past_features, num_future_features, output_dim
-        sizes = {**PRESETS["large"], **overrides}
-        return cls(*widths, num_targets=num_targets, point=point, **sizes)
 
     def forward(
         self,

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sktime_tlstm.nn.attention import MultiHeadAttention, encoder_mask
+from sktime_tlstm.nn.attention import MultiHeadAttention
 from sktime_tlstm.nn.gating import AddNorm
 from sktime_tlstm.nn.inputs import prepare_inputs, prepare_past, prepare_step
 from sktime_tlstm.nn.inspection import in_evaluation
+from sktime_tlstm.nn.masks import encoder_mask
 from sktime_tlstm.nn.recurrent import BidirectionalLSTM, LSTMEncoderDecoder, State
 from sktime_tlstm.nn.scores import SCORES, ScoreAttention
 

@@ -7,12 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sktime_tlstm.nn.attention import (
-    InterpretableMultiHeadAttention,
-    decoder_mask,
-    encoder_mask,
-    extend_mask,
-)
+from sktime_tlstm.nn.attention import InterpretableMultiHeadAttention
 from sktime_tlstm.nn.blocks import Cache, check_stepwise
 from sktime_tlstm.nn.gating import GateAddNorm, GatedResidualNetwork
 from sktime_tlstm.nn.inputs import (
@@ -23,6 +18,7 @@ from sktime_tlstm.nn.inputs import (
     prepare_step,
 )
 from sktime_tlstm.nn.inspection import in_evaluation
+from sktime_tlstm.nn.masks import decoder_mask, encoder_mask, extend_mask
 from sktime_tlstm.nn.recurrent import LSTMEncoderDecoder, State
 from sktime_tlstm.nn.selection import VariableSelectionNetwork
 

@@ -9,20 +9,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sktime_tlstm.nn.attention import decoder_mask, encoder_mask, extend_mask, real_steps
 from sktime_tlstm.nn.blocks import (
-    BlockStack,
-    Cache,
-    DecoderBlock,
-    EncoderBlock,
-    check_causality,
-    check_stepwise,
+    BlockNetwork,
+    BlockOptions,
     describe_rows,
 )
-from sktime_tlstm.nn.feedforward import auxiliary_loss, forget_auxiliary_loss
+from sktime_tlstm.nn.encoder_decoder import (
+    TransformerDecoder,
+    TransformerDecoderState,
+    TransformerEncoder,
+)
 from sktime_tlstm.nn.frequency import check_width
 from sktime_tlstm.nn.inputs import (
-    check_lengths,
     check_static_features,
     prepare_inputs,
     prepare_past,
@@ -30,363 +28,7 @@ from sktime_tlstm.nn.inputs import (
     prepare_step,
 )
 from sktime_tlstm.nn.inspection import in_evaluation
-from sktime_tlstm.nn.normalization import make_norm
 from sktime_tlstm.nn.positions import LearnedPositions, sinusoidal, window_positions
-
-
-class TransformerEncoder(nn.Module):
-    """A stack of encoder blocks: self-attention and feed-forward layers over the past.
-
-    Vaswani et al. 2017, "Attention is all you need", section 3.1; the blocks are `EncoderBlock`.
-
-    Parameters
-    ----------
-    d_model : int
-        Width of the sequence.
-    num_heads : int
-        Number of attention heads.
-    num_layers : int, default=2
-        Number of blocks.
-    final_norm : bool, default=True
-        Whether the output is normalized.
-    share_layers : bool, default=False
-        Whether one block is applied ``num_layers`` times.
-    gradient_checkpointing : bool, default=False
-        Whether training keeps only what passes between blocks and computes the rest again.
-    norm : str, default="layer"
-        Kind of normalization, one of `NORMS`.
-    condition_features : int, default=0
-        Width of the condition that adaptive norms follow.
-    **options
-        Further ones of `ResidualBlock`.
-
-    Raises
-    ------
-    ValueError
-        If ``num_layers`` is negative, or norms are adaptive and ``condition_features`` is 0.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sktime_tlstm.nn import TransformerEncoder
-    >>> TransformerEncoder(6, num_heads=3)(torch.ones(2, 7, 6), torch.tensor([7, 4])).shape
-    torch.Size([2, 7, 6])
-    """
-
-    def __init__(
-        self,
-        d_model: int,
-        num_heads: int,
-        num_layers: int = 2,
-        *,
-        final_norm: bool = True,
-        share_layers: bool = False,
-        gradient_checkpointing: bool = False,
-        norm: str = "layer",
-        condition_features: int = 0,
-        **options: Any,
-    ) -> None:
-        super().__init__()
-        _check_depth("encoder", num_layers, 0)
-        shared = {"norm": norm, "condition_features": condition_features, **options}
-        self.blocks = BlockStack(
-            lambda: EncoderBlock(d_model, num_heads, stack_depth=num_layers, **shared),
-            num_layers,
-            share_layers,
-            gradient_checkpointing,
-        )
-        self.final_norm = make_norm(norm if final_norm else None, d_model, condition_features)
-
-    def forward(
-        self,
-        encoded: Tensor,
-        lengths: Tensor | None = None,
-        condition: Tensor | None = None,
-        positions: Tensor | None = None,
-    ) -> Tensor:
-        """Encode the past.
-
-        Parameters
-        ----------
-        encoded : Tensor of shape (batch, past_time, d_model)
-            Left-aligned, padding last.
-        lengths : Tensor of shape (batch,) or None
-            Numbers of real steps; None where nothing is padded.
-        condition : Tensor of shape (batch, condition_features) or None
-            What adaptive norms follow.
-        positions : Tensor of shape (batch or 1, past_time) or None
-            Positions by which queries and keys are turned (rotary embedding).
-
-        Returns
-        -------
-        Tensor of shape (batch, past_time, d_model)
-        """
-        forget_auxiliary_loss(self)
-        check_lengths(lengths, encoded.shape[1], "past")
-        mask = encoder_mask(encoded.shape[1], lengths, encoded.device)
-        for block in self.blocks.passed():
-            encoded = self.blocks.run(block, encoded, mask, condition, positions)
-        normalized: Tensor = self.final_norm(encoded, condition)
-        return normalized
-
-    def auxiliary_loss(self) -> Tensor:
-        """Return what mixtures of experts add to the training loss of the last `forward`.
-
-        Returns
-        -------
-        Tensor of shape ()
-            Zero without any. It is handed over once: a second call returns zero.
-        """
-        return auxiliary_loss(self)
-
-
-class TransformerDecoderState(NamedTuple):
-    """What `TransformerDecoder.step` needs to know of the past and of the steps before it."""
-
-    #: Keys and values of each block, in order.
-    caches: tuple[Cache, ...]
-    #: (batch, 1, 1, time), bool: True at the steps of the caches that are real; None for all.
-    mask: Tensor | None
-    #: (batch, condition_features): what adaptive norms follow.
-    condition: Tensor | None
-
-
-class TransformerDecoder(nn.Module):
-    """A stack of decoder blocks: attention to the past and the future before each step.
-
-    Each block attends, in one attention, to the encoder's output and to the earlier steps of the
-    future; a step reaches itself by the residual connection. So the first step always has a key,
-    which in Vaswani et al. 2017 the start token gives it. The blocks are `DecoderBlock`.
-
-    Parameters
-    ----------
-    d_model : int
-        Width of both sequences.
-    num_heads : int
-        Number of attention heads.
-    num_layers : int, default=2
-        Number of blocks, at least 1.
-    causal_attention : bool, default=True
-        Whether a step sees only the past and the future steps before it; without, all of them.
-    attention : str, default="multi_head"
-        Kind of attention, one of `ATTENTIONS`.
-    final_norm, share_layers, gradient_checkpointing, norm, condition_features, **options
-        As in `TransformerEncoder`.
-
-    Raises
-    ------
-    ValueError
-        If the attention cannot be causal and is to be, ``num_layers`` is below 1, or norms are
-        adaptive and ``condition_features`` is 0.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sktime_tlstm.nn import TransformerDecoder
-    >>> decoder = TransformerDecoder(6, num_heads=3).eval()
-    >>> future, encoded = torch.ones(2, 5, 6), torch.ones(2, 7, 6)
-    >>> decoder(future, encoded).shape
-    torch.Size([2, 5, 6])
-    >>> output, state = decoder.step(decoder.init_state(encoded), future[:, 0])
-    >>> output.shape
-    torch.Size([2, 6])
-    """
-
-    def __init__(
-        self,
-        d_model: int,
-        num_heads: int,
-        num_layers: int = 2,
-        causal_attention: bool = True,
-        attention: str = "multi_head",
-        *,
-        final_norm: bool = True,
-        share_layers: bool = False,
-        gradient_checkpointing: bool = False,
-        norm: str = "layer",
-        condition_features: int = 0,
-        **options: Any,
-    ) -> None:
-        super().__init__()
-        check_causality(attention, causal_attention)
-        _check_depth("decoder", num_layers, 1)
-        self.causal_attention = causal_attention
-        shared = {
-            "attention": attention,
-            "norm": norm,
-            "condition_features": condition_features,
-            **options,
-        }
-        self.blocks = BlockStack(
-            lambda: DecoderBlock(d_model, num_heads, stack_depth=num_layers, **shared),
-            num_layers,
-            share_layers,
-            gradient_checkpointing,
-        )
-        self.final_norm = make_norm(norm if final_norm else None, d_model, condition_features)
-
-    def forward(
-        self,
-        decoded: Tensor,
-        encoded: Tensor,
-        past_lengths: Tensor | None = None,
-        future_lengths: Tensor | None = None,
-        condition: Tensor | None = None,
-        positions: tuple[Tensor, Tensor] | None = None,
-    ) -> Tensor:
-        """Decode the whole future.
-
-        Parameters
-        ----------
-        decoded : Tensor of shape (batch, future_time, d_model)
-        encoded : Tensor of shape (batch, past_time, d_model)
-            Both left-aligned, padding last.
-        past_lengths, future_lengths : Tensor of shape (batch,) or None
-            Numbers of real steps; None where nothing is padded.
-        condition : Tensor of shape (batch, condition_features) or None
-            What adaptive norms follow.
-        positions : tuple of two Tensors or None
-            Positions of the past (batch or 1, past_time) and of the future (batch or 1,
-            future_time), by which queries and keys are turned (rotary embedding).
-
-        Returns
-        -------
-        Tensor of shape (batch, future_time, d_model)
-        """
-        forget_auxiliary_loss(self)
-        arguments = self._surround(decoded, encoded, past_lengths, future_lengths, positions)
-        mask, real, positions = arguments
-        for block in self.blocks.passed():
-            decoded = self.blocks.run(block, decoded, encoded, mask, condition, real, positions)
-        normalized: Tensor = self.final_norm(decoded, condition)
-        return normalized
-
-    def init_state(
-        self,
-        encoded: Tensor,
-        past_lengths: Tensor | None = None,
-        condition: Tensor | None = None,
-        positions: Tensor | None = None,
-    ) -> TransformerDecoderState:
-        """Read the encoder's output, for `step`.
-
-        Parameters
-        ----------
-        encoded, past_lengths, condition
-            As in `forward`.
-        positions : Tensor of shape (batch or 1, past_time) or None
-            Positions of the past (rotary embedding).
-
-        Returns
-        -------
-        TransformerDecoderState
-
-        Raises
-        ------
-        ValueError
-            If the decoder is not causal.
-        """
-        check_stepwise(self.causal_attention)
-        forget_auxiliary_loss(self)
-        check_lengths(past_lengths, encoded.shape[1], "past")
-        caches = tuple(block.start(encoded, condition, positions) for block in self.blocks.passed())
-        mask = encoder_mask(encoded.shape[1], past_lengths, encoded.device)
-        return TransformerDecoderState(caches, mask, condition)
-
-    def step(
-        self, state: TransformerDecoderState, decoded_t: Tensor, position: Tensor | None = None
-    ) -> tuple[Tensor, TransformerDecoderState]:
-        """Decode one future step, as `forward` would.
-
-        Parameters
-        ----------
-        state : TransformerDecoderState
-            Of `init_state` or of the step before; it stays as it is.
-        decoded_t : Tensor of shape (batch, d_model)
-        position : Tensor of shape (batch or 1, 1) or None
-            The step's position (rotary embedding).
-
-        Returns
-        -------
-        output_t : Tensor of shape (batch, d_model)
-        state : TransformerDecoderState
-            The state for the step after this.
-        """
-        decoded, caches = self.blocks.step(
-            decoded_t[:, None], state.caches, state.mask, state.condition, position
-        )
-        output: Tensor = self.final_norm(decoded, state.condition)
-        return output[:, 0], state._replace(caches=caches, mask=extend_mask(state.mask))
-
-    def auxiliary_loss(self) -> Tensor:
-        """Return what mixtures of experts add to the training loss of the last `forward`.
-
-        Returns
-        -------
-        Tensor of shape ()
-            Zero without any. It is handed over once: a second call returns zero.
-        """
-        return auxiliary_loss(self)
-
-    @in_evaluation
-    def attention_weights(
-        self,
-        decoded: Tensor,
-        encoded: Tensor,
-        past_lengths: Tensor | None = None,
-        future_lengths: Tensor | None = None,
-        condition: Tensor | None = None,
-        positions: tuple[Tensor, Tensor] | None = None,
-        block: int = -1,
-    ) -> Tensor:
-        """Return where the future steps look in one block.
-
-        Parameters
-        ----------
-        decoded, encoded, past_lengths, future_lengths, condition, positions
-            As in `forward`.
-        block : int, default=-1
-            Which block, counted from the end if negative; a shared one counts as often as it is
-            applied.
-
-        Returns
-        -------
-        Tensor of shape (batch, head, future_time, past_time + future_time)
-
-        Raises
-        ------
-        ValueError
-            If there is no such block, or its attention has no weights.
-        """
-        *earlier, chosen = self.blocks.up_to(block, "num_layers")
-        mask, real, positions = self._surround(
-            decoded, encoded, past_lengths, future_lengths, positions
-        )
-        for one in earlier:
-            decoded = one(decoded, encoded, mask, condition, real, positions)
-        weights: Tensor = chosen.attention_weights(decoded, encoded, mask, condition, positions)
-        return weights
-
-    def _surround(
-        self,
-        decoded: Tensor,
-        encoded: Tensor,
-        past_lengths: Tensor | None,
-        future_lengths: Tensor | None,
-        positions: tuple[Tensor, Tensor] | None,
-    ) -> tuple[Tensor | None, Tensor | None, tuple[Tensor, Tensor] | None]:
-        # Where a step may look, which steps are real, and the positions of queries and keys.
-        times, lengths = (encoded.shape[1], decoded.shape[1]), (past_lengths, future_lengths)
-        check_lengths(past_lengths, times[0], "past")
-        check_lengths(future_lengths, times[1], "future")
-        mask = decoder_mask(*times, *lengths, self.causal_attention, decoded.device)
-        real = real_steps(times[1], future_lengths, decoded.device)
-        if positions is not None:
-            past, future = positions
-            rows = max(len(past), len(future))
-            both = torch.cat((past.expand(rows, -1), future.expand(rows, -1)), dim=1)
-            positions = future, both
-        return mask, real, positions
 
 
 class _Sinusoidal(nn.Module):
@@ -438,7 +80,7 @@ class TransformerState(NamedTuple):
     static: Tensor | None
 
 
-class Transformer(nn.Module):
+class Transformer(BlockNetwork):
     r"""Encoder of the past and decoder of the future, made of attention and feed-forward layers.
 
     .. math::
@@ -511,6 +153,12 @@ class Transformer(nn.Module):
     num_static_features : int, default=0
         Number of features that describe a row as a whole, given as ``static``: part of the
         condition of adaptive norms, and with other norms added to both inputs by a linear map.
+    expert : {"relu", "gelu", "silu", "swiglu"}, default="gelu"
+        Kind of each expert of a mixture.
+    cross_attention : {None, "multi_head", "interpretable"}, default=None
+        Kind of the decoder's attention to the past; ``attention`` is then that of past and future
+        each to itself, and with causality a future step sees itself too. None for one attention
+        of the decoder that reads past and future together.
 
     Raises
     ------
@@ -565,6 +213,8 @@ class Transformer(nn.Module):
         share_layers: bool = False,
         gradient_checkpointing: bool = False,
         num_static_features: int = 0,
+        expert: str = "gelu",
+        cross_attention: str | None = None,
     ) -> None:
         super().__init__()
         _check_layers(num_encoder_layers, num_decoder_layers)
@@ -574,27 +224,37 @@ class Transformer(nn.Module):
         self.num_static_features = num_static_features
         self.condition_features = d_model + num_static_features if norm == "adaptive" else 0
         self._build_inputs(d_model, positions, max_positions, dropout)
+        options = BlockOptions(
+            d_model=d_model,
+            num_heads=num_heads,
+            dropout=dropout,
+            attention=attention,
+            num_modes=num_modes,
+            attention_kernel=attention_kernel,
+            norm=norm,
+            norm_first=norm_first,
+            feedforward=feedforward,
+            dim_feedforward=dim_feedforward,
+            num_experts=num_experts,
+            experts_per_token=experts_per_token,
+            capacity_factor=capacity_factor,
+            expert=expert,
+            trainable_add=trainable_add,
+            condition_features=self.condition_features,
+        )
         stack: dict[str, Any] = {
-            "dropout": dropout,
-            "attention": attention,
-            "num_modes": num_modes,
-            "attention_kernel": attention_kernel,
-            "norm": norm,
-            "norm_first": norm_first,
             "final_norm": final_norm,
-            "feedforward": feedforward,
-            "dim_feedforward": dim_feedforward,
-            "num_experts": num_experts,
-            "experts_per_token": experts_per_token,
-            "capacity_factor": capacity_factor,
-            "trainable_add": trainable_add,
             "share_layers": share_layers,
             "gradient_checkpointing": gradient_checkpointing,
-            "condition_features": self.condition_features,
         }
-        self.encoder = TransformerEncoder(d_model, num_heads, num_encoder_layers, **stack)
+        own = options if cross_attention is None else options.beside_cross_attention()
+        self.encoder = TransformerEncoder(num_layers=num_encoder_layers, **stack, **vars(own))
         self.decoder = TransformerDecoder(
-            d_model, num_heads, num_decoder_layers, causal_attention, **stack
+            num_layers=num_decoder_layers,
+            causal_attention=causal_attention,
+            cross_attention=cross_attention,
+            **stack,
+            **vars(options),
         )
         self.output = nn.Linear(d_model, output_dim)
 
@@ -675,24 +335,14 @@ class Transformer(nn.Module):
         state : TransformerState
             The state for the step after this.
         """
-        keys = state.decoder.caches[0].keys
-        future = self.future_input(prepare_step(future_t, len(keys), self.widths[1]))
+        cache = state.decoder.caches[0]
+        future = self.future_input(prepare_step(future_t, cache.num_rows, self.widths[1]))
         # The cache holds all steps before this one, so that no position lies further off.
-        decoded = self._embed(future, state.static, state.position, keys.shape[2])
+        decoded = self._embed(future, state.static, state.position, cache.num_steps)
         output, decoder = self.decoder.step(
             state.decoder, decoded[:, 0], state.position if self.positions.turns else None
         )
         return self.output(output), TransformerState(decoder, state.position + 1, state.static)
-
-    def auxiliary_loss(self) -> Tensor:
-        """Return what mixtures of experts add to the training loss of the last `forward`.
-
-        Returns
-        -------
-        Tensor of shape ()
-            Zero without any. It is handed over once: a second call returns zero.
-        """
-        return auxiliary_loss(self)
 
     @in_evaluation
     def attention_weights(
@@ -718,6 +368,8 @@ class Transformer(nn.Module):
         Returns
         -------
         Tensor of shape (batch, head, future_time, past_time + future_time)
+            Those of the past alone, (batch, head, future_time, past_time), with a
+            ``cross_attention``.
 
         Raises
         ------
@@ -777,14 +429,6 @@ class Transformer(nn.Module):
             x = x + self.static_input(static)[:, None]
         embedded: Tensor = self.dropout(self.positions(x, steps, bound))
         return embedded
-
-
-def _check_depth(part: str, num_layers: int, least: int) -> None:
-    if num_layers < least:
-        raise ValueError(
-            f"Got num_layers={num_layers} for the {part}; expected {least} or more. An encoder may "
-            "do without blocks; those of a decoder are what reads the past: pass 1 or more."
-        )
 
 
 def _check_layers(num_encoder_layers: int, num_decoder_layers: int) -> None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from sktime_tlstm.nn.attention import decoder_mask, encoder_mask, extend_mask, real_steps
 from sktime_tlstm.nn.blocks import (
+    BlockNetwork,
+    BlockOptions,
     BlockStack,
-    Cache,
+    DecoderCache,
     TransformerBlock,
     check_causality,
     check_stepwise,
     describe_rows,
 )
-from sktime_tlstm.nn.feedforward import auxiliary_loss, forget_auxiliary_loss
+from sktime_tlstm.nn.feedforward import forget_auxiliary_loss
 from sktime_tlstm.nn.gating import GatedResidualNetwork
 from sktime_tlstm.nn.inputs import (
     check_static_features,
@@ -26,6 +27,7 @@ from sktime_tlstm.nn.inputs import (
     prepare_step,
 )
 from sktime_tlstm.nn.inspection import in_evaluation
+from sktime_tlstm.nn.masks import decoder_mask, encoder_mask, extend_mask, real_steps
 from sktime_tlstm.nn.normalization import make_norm
 from sktime_tlstm.nn.recurrent import LSTMEncoderDecoder, State
 from sktime_tlstm.nn.transformertf import load_transformertf_state_dict
@@ -37,7 +39,7 @@ class TransformerLSTMState(NamedTuple):
     #: ``h`` and ``c`` of the decoder, each (num_layers, batch, d_model).
     recurrent: State
     #: Keys and values of each block, in order.
-    caches: tuple[Cache, ...]
+    caches: tuple[DecoderCache, ...]
     #: (batch, 1, 1, time), bool: True at the steps of the caches that are real; None for all.
     mask: Tensor | None
     #: (batch, condition_features): what adaptive norms follow.
@@ -46,7 +48,7 @@ class TransformerLSTMState(NamedTuple):
     static: Tensor | None
 
 
-class TransformerLSTM(nn.Module):
+class TransformerLSTM(BlockNetwork):
     r"""LSTM encoder-decoder refined by gated transformer blocks.
 
     .. math::
@@ -69,7 +71,7 @@ class TransformerLSTM(nn.Module):
     With a feed-forward layer, ``GateAddNorm(FeedForward(E), E)`` follows each attention, and so for
     ``D``; with ``norm_first``, a branch reads ``Norm(x)`` and the sum is not normalized. One block
     without feed-forward layers starts as its layers do; of more branches each starts smaller
-    (`ResidualBlock`), in the default network by the square root of two.
+    (`Branch`), in the default network by the square root of two.
 
     Parameters
     ----------
@@ -130,6 +132,8 @@ class TransformerLSTM(nn.Module):
     num_static_features : int, default=0
         Number of features that describe a row as a whole, given as ``static``. They are the context
         of both input networks.
+    expert : {"relu", "gelu", "silu", "swiglu"}, default="gelu"
+        Kind of each expert of a mixture.
 
     Raises
     ------
@@ -185,6 +189,7 @@ class TransformerLSTM(nn.Module):
         gradient_checkpointing: bool = False,
         attention_kernel: str = "auto",
         num_static_features: int = 0,
+        expert: str = "gelu",
     ) -> None:
         super().__init__()
         _check_numbers(num_transformer_blocks, num_static_features)
@@ -194,23 +199,31 @@ class TransformerLSTM(nn.Module):
         self.num_static_features = num_static_features
         self.condition_features = d_model + num_static_features if norm == "adaptive" else 0
         self._build_lstm_pair(d_model, num_layers, dropout, share_lstm_weights)
-        options: dict[str, Any] = {
-            "encoder_attention": encoder_attention,
-            "trainable_add": trainable_add,
-            "num_modes": num_modes,
-            "attention_kernel": attention_kernel,
-            "norm": norm,
-            "norm_first": norm_first,
-            "feedforward": feedforward,
-            "dim_feedforward": dim_feedforward,
-            "num_experts": num_experts,
-            "experts_per_token": experts_per_token,
-            "capacity_factor": capacity_factor,
-            "condition_features": self.condition_features,
-            "stack_depth": num_transformer_blocks,
-        }
+        options = BlockOptions(
+            d_model=d_model,
+            num_heads=num_heads,
+            dropout=dropout,
+            attention=attention,
+            num_modes=num_modes,
+            attention_kernel=attention_kernel,
+            norm=norm,
+            norm_first=norm_first,
+            feedforward=feedforward,
+            dim_feedforward=dim_feedforward,
+            num_experts=num_experts,
+            experts_per_token=experts_per_token,
+            capacity_factor=capacity_factor,
+            expert=expert,
+            trainable_add=trainable_add,
+            gated=True,
+            condition_features=self.condition_features,
+        )
         self.blocks = BlockStack(
-            lambda: TransformerBlock(d_model, num_heads, dropout, attention, **options),
+            lambda: TransformerBlock(
+                **vars(options),
+                encoder_attention=encoder_attention,
+                stack_depth=num_transformer_blocks,
+            ),
             num_transformer_blocks,
             share_layers,
             gradient_checkpointing,
@@ -317,16 +330,6 @@ class TransformerLSTM(nn.Module):
         output: Tensor = self.output(self.final_norm(decoded, state.condition))
         mask = extend_mask(state.mask)
         return output[:, 0], state._replace(recurrent=recurrent, caches=caches, mask=mask)
-
-    def auxiliary_loss(self) -> Tensor:
-        """Return what mixtures of experts add to the training loss of the last `forward`.
-
-        Returns
-        -------
-        Tensor of shape ()
-            Zero without any. It is handed over once: a second call returns zero.
-        """
-        return auxiliary_loss(self)
 
     @in_evaluation
     def attention_weights(

@@ -1,16 +1,21 @@
 import copy
-from dataclasses import replace
+from dataclasses import asdict, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from sktime_tlstm.data.encoder import MAX_ARCSINH, FrameEncoder
+from sktime_tlstm.data.columns import is_categorical, numeric_values
+from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.rows import Rows, find_timeline, ranges
-from sktime_tlstm.data.scaling import SCALERS, is_categorical, location_scale, numeric_values
+from sktime_tlstm.data.scaling import SCALERS, location_scale
+from sktime_tlstm.data.targets import MAX_ARCSINH
 from sktime_tlstm.data.timeline import Timeline
-from sktime_tlstm.data.windows import WindowSpec, gather
+from sktime_tlstm.data.windows import WindowSpec, cut_windows
 
 HORIZON = 5
 EVERY_SCALER = pytest.mark.parametrize("scaler", SCALERS)
@@ -75,10 +80,12 @@ def assert_same_history(left, right, rtol=0.0):
     np.testing.assert_array_equal(left.first, right.first)
     np.testing.assert_allclose(left.loc, right.loc, rtol=rtol)
     np.testing.assert_allclose(left.scale, right.scale, rtol=rtol)
-    left_store, right_store = compact(left), compact(right)
-    for name in left_store.__dataclass_fields__:
-        ours, theirs = getattr(left_store, name), getattr(right_store, name)
-        torch.testing.assert_close(ours, theirs, rtol=rtol, atol=0, msg=lambda m, n=name: n + m)
+    ours, theirs = (asdict(compact(history)) for history in (left, right))
+    ours, theirs = ({**own, **own.pop("traits")} for own in (ours, theirs))
+    for name, tensor in ours.items():
+        torch.testing.assert_close(
+            tensor, theirs[name], rtol=rtol, atol=0, msg=lambda m, n=name: n + m
+        )
 
 
 # Scaling.
@@ -179,10 +186,14 @@ def test_level_and_spread_are_those_of_the_observed_scaled_targets():
     y.iloc[29:, 1] = 3.0  # and one without spread
     history = fit_encoder(y).encode(y, None, HORIZON)
     scaled = np.where(y.notna(), history.store.values[:, :2], np.nan)
-    np.testing.assert_allclose(history.store.level[0], np.nanmean(scaled[:29], axis=0), rtol=1e-5)
-    np.testing.assert_allclose(history.store.spread[0], np.nanstd(scaled[:29], axis=0), rtol=1e-5)
-    assert history.store.level[1].tolist() == [0.0, 0.0]
-    assert history.store.spread[1].tolist() == [1.0, 1.0]
+    np.testing.assert_allclose(
+        history.store.traits.level[0], np.nanmean(scaled[:29], axis=0), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        history.store.traits.spread[0], np.nanstd(scaled[:29], axis=0), rtol=1e-5
+    )
+    assert history.store.traits.level[1].tolist() == [0.0, 0.0]
+    assert history.store.traits.spread[1].tolist() == [1.0, 1.0]
 
 
 # Covariates.
@@ -279,9 +290,121 @@ def test_categories_may_be_numbers():
     assert codes(encoder, encoder.encode(y, X, HORIZON), "sky") == [1, 2, 2, 0, 1]
 
 
+def test_kinds_of_missing_values_do_not_matter_to_codes():
+    y, X = make_frames((5,))
+    X["sky"] = pd.Series(["b", None, "a", np.nan, "b"], dtype=object, index=X.index)
+    encoder = fit_encoder(y, X)
+    assert encoder.categories["sky"].tolist() == ["b", "a"]
+    assert codes(encoder, encoder.encode(y, X, HORIZON), "sky") == [1, 0, 2, 0, 1]
+
+
+def category_frames(trained, later):
+    """Return an encoder trained on a category column, and the codes of the same rows later."""
+    y, X = make_frames((len(trained),))
+    X["sky"] = pd.Series(trained, index=X.index)
+    encoder = fit_encoder(y, X)
+    X["sky"] = pd.Series(later, index=X.index)
+    return codes(encoder, encoder.encode(y, X, HORIZON), "sky")
+
+
+DIGITS = np.array(["4", "11", "4", "305"], dtype=object)
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        [4, 11, 4, 305],
+        [4.0, 11.0, 4.0, 305.0],
+        np.array([4, 11, 4, 305], dtype="uint16"),
+        np.array([4, 11, 4, 305], dtype=object),
+        np.array([Decimal("4"), Decimal("11.0"), 4, Fraction(610, 2)], dtype=object),
+        [b"4", b"11", b"4", b"305"],
+        list(np.array(["4", "11", "4", "305"])),
+        [" 4", "11 ", " 4", "305\n"],
+        ["004", "0011", "004", "305.0"],
+        pd.Categorical([4, 11, 4, 305]),
+        pd.Categorical(["4", "11", "4", "305"]),
+        pd.array([4, 11, 4, 305], dtype="Int64"),
+        pd.array(["4", "11", "4", "305"], dtype="string"),
+    ],
+    ids=lambda later: f"{type(later).__name__} of {type(later[0]).__name__}",
+)
+def test_categories_of_another_dtype_are_the_same_values(later):
+    assert category_frames(DIGITS, later) == [1, 2, 1, 3]
+    assert category_frames(pd.Categorical(later), DIGITS) == [1, 2, 1, 3]
+
+
+def test_booleans_and_their_numbers_are_the_same_categories():
+    flags = pd.Categorical([1, 0, 0, 1])
+    assert category_frames(flags, [True, False, False, True]) == [1, 2, 2, 1]
+    assert category_frames(["True", "False", "True"], [True, False, True]) == [1, 2, 1]
+    assert category_frames(["True", "False", "True"], [1, 0, 1]) == [1, 2, 1]
+    assert category_frames(["1", "0", "1"], [True, False, True]) == [1, 2, 1]
+
+
+def test_categories_that_differ_in_white_space_alone_stay_apart():
+    assert category_frames(["up", " up", "down"], ["up", " up", "down "]) == [1, 2, 3]
+    assert category_frames(["up", " up", "down"], ["up  ", "up", "down"]) == [0, 1, 3]
+
+
+def test_numbers_with_leading_zeros_are_matched_only_where_the_dtype_changed():
+    assert category_frames(["01", "1", "20"], [1, 1, 20]) == [2, 2, 3]
+    assert category_frames(["01", "007", "20"], [1, 7, 19]) == [1, 2, 0]
+    assert category_frames(["7", "8", "9"], ["7", "08", "9"]) == [1, 0, 3]
+
+
+@pytest.mark.parametrize("later", [["hail", "fog", "hail"], [7, 8, 9], [True, True, False]])
+def test_a_column_without_a_known_category_warns_with_its_values(later):
+    y, X = make_frames((3,))
+    X["sky"] = ["clear", "rain", "clear"]
+    encoder = fit_encoder(y, X)
+    history = encoder.encode(y, X, HORIZON)
+    other = X.assign(sky=later)
+    with pytest.warns(UserWarning, match="column 'sky'") as caught:
+        encoder.encode(y, other, HORIZON)
+    message = str(caught[0].message)
+    assert str(list(dict.fromkeys(later))) in message
+    assert "['clear', 'rain']" in message
+    with pytest.warns(UserWarning, match="column 'sky'") as caught:
+        encoder.future_rows(history, other)
+    assert len(caught) == 1
+    encoder.encode(y, X.assign(sky=["hail", None, "rain"]), HORIZON)  # one is known
+    encoder.encode(y, X.assign(sky=None), HORIZON)  # nothing to know
+
+
+@pytest.mark.parametrize("later", [["5", "7", "6"], pd.Categorical(["5", "7", "6"]), [b"5"] * 3])
+def test_a_numeric_column_that_comes_as_text_is_refused(later):
+    y, X = make_frames((3,))
+    encoder = fit_encoder(y, X)
+    message = error_of(lambda: encoder.encode(y, X.assign(wind=later), HORIZON), TypeError)
+    assert f"the column 'wind' of type {pd.Series(later).dtype}" in message
+    assert repr(next(iter(later))) in message
+
+
+def test_a_numeric_column_may_come_as_objects():
+    y, X = make_frames((7,))
+    encoder = fit_encoder(y, X)
+    expected = covariate(encoder, encoder.encode(y, X, HORIZON), "wind")[0]
+    for kind in (Decimal, Fraction, float, np.float64):
+        objects = pd.Series([kind(value) for value in X["wind"]], dtype=object, index=X.index)
+        values, seen = covariate(
+            encoder, encoder.encode(y, X.assign(wind=objects), HORIZON), "wind"
+        )
+        np.testing.assert_array_equal(values, expected)
+        assert seen.all()
+
+
 @pytest.mark.parametrize(
     ("values", "categorical"),
     [
+        (np.array([Decimal("1.5"), None, Decimal("2")], dtype=object), False),
+        (np.array([Fraction(1, 3), 2, 0.5], dtype=object), False),
+        (np.array([0.25, None, np.nan], dtype=object), False),
+        (np.array([1, 2, None], dtype=object), False),
+        (np.array([True, None, False], dtype=object), False),
+        (np.array([None, "a"], dtype=object), True),
+        (np.array([b"a", "b"], dtype=object), True),
+        (np.array([None, np.nan], dtype=object), True),
         (["a", "b"], True),
         (pd.Categorical([1, 2]), True),
         (pd.array(["a", None], dtype="string"), True),
@@ -390,6 +513,71 @@ def test_a_column_that_is_neither_number_nor_category_is_named():
     assert "astype(float)" in message
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        [date(2023, 5, 7), date(2023, 5, 11)],
+        [None, datetime(2023, 5, 7)],
+        [timedelta(hours=3), timedelta(hours=5)],
+        [np.timedelta64(3, "h"), np.timedelta64(5, "h")],
+        [pd.Period("2023-05"), pd.Period("2023-07")],
+        [pd.Timestamp("2023-05-07", tz="UTC"), None],
+        [3.5, "7"],
+        ["7", 3.5],
+        [Decimal(3), "b"],
+        [2 + 3j, 5],
+        [(1, 2), (3, 4)],
+        [[1, 2], [3]],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("static", [False, True])
+def test_objects_that_are_no_numbers_nor_text_or_both_are_refused_with_the_first(values, static):
+    y, X = make_frames((2,))
+    objects = pd.Series(index=X.index, dtype=object)
+    objects[:] = values
+    X["thing"] = objects
+    first = next(value for value in values if value is not None)
+    if isinstance(first, (float, str, Decimal)):
+        first = values[1]  # the first of another kind
+    encoder = FrameEncoder("real", None, None, (), ("thing",) if static else (), ())
+    if static and isinstance(first, list):
+        X["thing"] = [[1, 2]] * 2
+    message = error_of(lambda: encoder.fit(y, X), TypeError)
+    assert "the column 'thing' of type object" in message
+    assert repr(first) in message
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.period_range("2023-05", periods=3, freq="M"),
+        pd.to_timedelta([1, 2, 3], unit="h"),
+        pd.date_range("2023-05-07", periods=3, tz="Europe/Rome"),
+        pd.interval_range(0, 3),
+        np.array([1j, 2j, 3j]),
+    ],
+    ids=lambda values: str(values.dtype),
+)
+def test_a_dtype_that_is_no_number_nor_category_is_refused_in_fit_and_later(values):
+    y, X = make_frames((3,))
+    encoder = fit_encoder(y, X)
+    for column in ("thing", "wind", "sky"):
+        other = X.assign(**{column: values})
+        calls = [lambda other=other: fit_encoder(y, other)]
+        if column != "thing":
+            calls.append(lambda other=other: encoder.encode(y, other, HORIZON))
+        for call in calls:
+            message = error_of(call, TypeError)
+            assert f"the column {column!r} of type {values.dtype}" in message
+            assert repr(pd.Series(values).iloc[0]) in message
+
+
+def test_an_integer_beyond_float64_is_refused_as_infinite():
+    column = pd.Series([3, 10**400], dtype=object, name="huge")
+    assert "'huge' at 1" in error_of(lambda: numeric_values(column))
+
+
 def test_numbers_come_as_float64_with_nan():
     column = pd.Series(pd.array([3, None, 5], dtype="Int64"))
     np.testing.assert_array_equal(numeric_values(column), [3.0, np.nan, 5.0])
@@ -421,6 +609,10 @@ def test_covariates_that_do_not_exist_or_repeat_are_an_error():
     assert "['temperature', 'sky', 'holiday', 'wind']" in message
     message = error_of(lambda: fit_encoder(y, X[["wind", "wind"]]))
     assert "repeated columns" in message
+    message = error_of(lambda: fit_encoder(y, X, past=("wind", "sky", "wind")))
+    assert "past_covariates=['wind', 'sky', 'wind'], expected each column once" in message
+    encoder = FrameEncoder("real", None, None, (), ("sky", "sky"), ())
+    assert "static_covariates=['sky', 'sky']" in error_of(lambda: encoder.fit(y, X))
 
 
 # Extending.
@@ -448,7 +640,9 @@ def test_extending_equals_encoding_everything_at_once():
     np.testing.assert_array_equal(extended.loc, history.loc)
     np.testing.assert_array_equal(extended.scale, history.scale)
     for name in ("level", "spread"):
-        assert torch.equal(getattr(extended.store, name), getattr(history.store, name))
+        assert torch.equal(
+            getattr(extended.store.traits, name), getattr(history.store.traits, name)
+        )
     ours, theirs = compact(extended), compact(whole)
     for name in ("observed", "calendar", "start", "length", "calendar_start"):
         assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
@@ -569,8 +763,8 @@ def test_new_series_join_with_their_own_scale_and_others_stay():
     for place, key in enumerate(merged.keys):
         np.testing.assert_allclose(merged.loc[place], y.loc[key].mean())
         np.testing.assert_allclose(merged.scale[place], y.loc[key].std(ddof=0))
-        np.testing.assert_allclose(merged.store.level[place], 0.0, atol=1e-6)
-        np.testing.assert_allclose(merged.store.spread[place], 1.0, rtol=1e-5)
+        np.testing.assert_allclose(merged.store.traits.level[place], 0.0, atol=1e-6)
+        np.testing.assert_allclose(merged.store.traits.spread[place], 1.0, rtol=1e-5)
     expected = pd.concat([y.loc[[key]] for key in merged.keys])
     np.testing.assert_allclose(decoded(encoder, merged), expected, rtol=1e-6)
 
@@ -639,8 +833,8 @@ def test_a_tail_is_the_end_of_the_history_with_the_future_behind(past):
         assert kept.tolist() == np.minimum(cutoff, spec.reach).tolist()
         assert tail.lengths.tolist() == (kept + HORIZON).tolist()
         series = torch.arange(2)
-        ours = gather(tail.store, spec, series, torch.tensor(kept))
-        direct = gather(whole.store, spec, series, torch.tensor(cutoff))
+        ours = cut_windows(tail.store, spec, series, torch.tensor(kept))
+        direct = cut_windows(whole.store, spec, series, torch.tensor(cutoff))
         for part in direct.inputs:
             torch.testing.assert_close(ours.inputs[part], direct.inputs[part], rtol=0, atol=0)
         assert torch.equal(ours.loc, direct.loc)
@@ -738,8 +932,10 @@ def test_scaling_is_learnt_from_training_rows_alone():
     learnt = copy.deepcopy(vars(encoder))
     history = encoder.encode(y[:17], X[:17], HORIZON)
     late_X = X.iloc[17:].assign(wind=1e6, sky="hail")
-    merged, _ = encoder.extend(history, history.lengths, y.iloc[17:] * 1e6, late_X, HORIZON)
-    encoder.tail(merged, np.array([29]), 7, np.zeros((1, 3), dtype=bool), late_X)
+    with pytest.warns(UserWarning, match=r"'sky', no value of which is known.*\['hail'\]"):
+        merged, _ = encoder.extend(history, history.lengths, y.iloc[17:] * 1e6, late_X, HORIZON)
+    with pytest.warns(UserWarning, match="'sky'"):
+        encoder.tail(merged, np.array([29]), 7, np.zeros((1, 3), dtype=bool), late_X)
     assert str(vars(encoder)) == str(learnt)
     np.testing.assert_array_equal(merged.loc, history.loc)
     assert set(codes(encoder, merged, "sky")[17:]) == {0.0}

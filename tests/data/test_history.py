@@ -83,10 +83,10 @@ def contents(known):
         "first": torch.from_numpy(known.first),
         "loc": torch.from_numpy(known.loc),
         "scale": torch.from_numpy(known.scale),
-        "level": store.level,
-        "spread": store.spread,
-        "unit": store.unit,
-        "identity": store.identity,
+        "level": store.traits.level,
+        "spread": store.traits.spread,
+        "unit": store.traits.unit,
+        "identity": store.traits.identity,
     }
     return {name: value.clone() for name, value in found.items()}
 
@@ -469,12 +469,12 @@ def test_an_update_after_backtests_equals_one_without():
     y = long_series()
     forecaster = tiny().fit(y[:24], fh=[1, 2, 3])
     expected = copy.deepcopy(forecaster).update(y[24:27], update_params=False).predict()
-    before = forecaster._history
+    before = forecaster._fitted.history
     cv = SlidingWindowSplitter(fh=[1, 2, 3], window_length=2, step_length=2)
     forecaster.update_predict(y[24:], cv, update_params=False)
     forecaster.backtest(y[24:], None, cv)
     forecaster.backtest(y[24:], None, cv, update_every=3)
-    assert forecaster._history is before
+    assert forecaster._fitted.history is before
     assert forecaster.update(y[24:27], update_params=False).predict().equals(expected)
     assert forecaster.update_predict(y[27:], cv, update_params=False).shape[1] == 5
 
@@ -507,10 +507,10 @@ def test_an_update_of_a_long_history_reads_and_writes_its_new_rows_alone(monkeyp
 
     monkeypatch.setattr(Timeline, "ordinals", counted_ordinals)
     monkeypatch.setattr(Timeline, "features", counted_features)
-    before = forecaster._history.store
+    before = forecaster._fitted.history.store
     for row in range(200_000, 200_010):
         forecaster.update(y[row : row + 1], update_params=False)
-    after = forecaster._history.store
+    after = forecaster._fitted.history.store
     for name in ("values", "observed", "calendar"):
         assert getattr(after, name) is getattr(before, name)
     assert max(asked) <= 4

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Subset
 
-from sktime_tlstm.data.history import SeriesStore
+from sktime_tlstm.data.history import SeriesStore, Traits
 from sktime_tlstm.data.sampling import WindowDataset, WindowSampler, training_cutoffs
-from sktime_tlstm.data.windows import MIN_WINDOW_SCALE, WindowSpec, gather
+from sktime_tlstm.data.windows import MIN_WINDOW_SCALE, WindowSpec, cut_windows
 
 LENGTHS = (29, 1, 13, 7)
 SPEC = WindowSpec(
@@ -54,6 +54,7 @@ def make_store(spec, lengths=LENGTHS, seed=0):
     codes = [rng.integers(0, number + 1, (total, 1)) for number in spec.cardinalities]
     calendar_start = rng.integers(0, 19, len(lengths))
     rows = (calendar_start + lengths).max() + spec.horizon
+    shape = (len(lengths), spec.num_targets)
     return SeriesStore(
         values=torch.tensor(np.concatenate([values, *codes], axis=1), dtype=torch.float32),
         observed=torch.tensor(observed),
@@ -61,11 +62,13 @@ def make_store(spec, lengths=LENGTHS, seed=0):
         start=torch.tensor(np.cumsum(lengths) - lengths),
         length=torch.tensor(lengths),
         calendar_start=torch.tensor(calendar_start),
-        level=torch.tensor(rng.normal(size=(len(lengths), spec.num_targets)), dtype=torch.float32),
-        spread=torch.tensor(rng.random((len(lengths), spec.num_targets)) + 1, dtype=torch.float32),
-        unit=torch.full((len(lengths), spec.num_targets), 3.0),
-        static=torch.zeros(len(lengths), 0),
-        identity=torch.zeros(len(lengths)),
+        traits=Traits(
+            level=torch.tensor(rng.normal(size=shape)).float(),
+            spread=torch.tensor(rng.random(shape) + 1).float(),
+            unit=torch.full(shape, 3.0),
+            static=torch.zeros(len(lengths), 0),
+            identity=torch.zeros(len(lengths)),
+        ),
     )
 
 
@@ -97,8 +100,8 @@ class SlowWindow:
         first = max(0, self.cutoff - self.spec.norm_length)
         rows = [row for row in range(first, self.cutoff) if self.seen(row, target)]
         values = [self.value(row, target) for row in rows]
-        level = float(self.store.level[self.series, target])
-        spread = float(self.store.spread[self.series, target])
+        level = float(self.store.traits.level[self.series, target])
+        spread = float(self.store.traits.spread[self.series, target])
         if self.spec.window_norm is None:
             return 0.0, 1.0
         mean = sum(values) / len(values) if values else level
@@ -175,7 +178,7 @@ def test_a_batch_equals_windows_built_row_by_row(name):
     spec = SPECS[name]
     store = make_store(spec)
     series, cutoff = every_window(store)
-    batch = gather(store, spec, series, cutoff)
+    batch = cut_windows(store, spec, series, cutoff)
     lengths = batch.inputs["past_lengths"].tolist()
     assert set(batch.inputs) == {"past", "future", "past_lengths"}
     num_windows = sum(LENGTHS) + len(LENGTHS)
@@ -211,9 +214,9 @@ def test_a_window_does_not_depend_on_its_batch(name):
     spec = SPECS[name]
     store = make_store(spec)
     series, cutoff = every_window(store)
-    batch = gather(store, spec, series, cutoff)
+    batch = cut_windows(store, spec, series, cutoff)
     for i in range(len(series)):
-        alone = gather(store, spec, series[i : i + 1], cutoff[i : i + 1])
+        alone = cut_windows(store, spec, series[i : i + 1], cutoff[i : i + 1])
         for part in ("past", "future"):
             torch.testing.assert_close(alone.inputs[part][0], batch.inputs[part][i])
         torch.testing.assert_close(alone.target[0], batch.target[i], equal_nan=True)
@@ -221,15 +224,15 @@ def test_a_window_does_not_depend_on_its_batch(name):
 
 def test_lengths_are_passed_exactly_where_a_context_is_short():
     store = make_store(SPEC)
-    full = gather(store, SPEC, torch.tensor([0, 2]), torch.tensor([7, 11]))
+    full = cut_windows(store, SPEC, torch.tensor([0, 2]), torch.tensor([7, 11]))
     assert "past_lengths" not in full.inputs
-    short = gather(store, SPEC, torch.tensor([0, 2]), torch.tensor([6, 11]))
+    short = cut_windows(store, SPEC, torch.tensor([0, 2]), torch.tensor([6, 11]))
     assert short.inputs["past_lengths"].tolist() == [6, 7]
     assert short.inputs["past_lengths"].dtype == torch.int64
 
 
 def test_an_empty_context_is_one_row_of_zeros():
-    batch = gather(make_store(SPEC), SPEC, torch.tensor([2]), torch.tensor([0]))
+    batch = cut_windows(make_store(SPEC), SPEC, torch.tensor([2]), torch.tensor([0]))
     assert batch.inputs["past_lengths"].tolist() == [1]
     assert not batch.inputs["past"].any()
 
@@ -237,7 +240,7 @@ def test_an_empty_context_is_one_row_of_zeros():
 def test_inputs_are_never_nan():
     store = make_store(SPEC)
     store = replace(store, observed=torch.zeros_like(store.observed))
-    batch = gather(store, SPEC, *every_window(store))
+    batch = cut_windows(store, SPEC, *every_window(store))
     assert all(torch.isfinite(value).all() for value in batch.inputs.values())
     assert batch.target.isnan().all()
 
@@ -251,11 +254,13 @@ def worked_store(values, level=11.0, spread=2.0):
         start=torch.tensor([0]),
         length=torch.tensor([len(values)]),
         calendar_start=torch.tensor([0]),
-        level=torch.tensor([[level]]),
-        spread=torch.tensor([[spread]]),
-        unit=torch.tensor([[3.0]]),
-        static=torch.zeros(1, 0),
-        identity=torch.zeros(1),
+        traits=Traits(
+            level=torch.tensor([[level]]),
+            spread=torch.tensor([[spread]]),
+            unit=torch.tensor([[3.0]]),
+            static=torch.zeros(1, 0),
+            identity=torch.zeros(1),
+        ),
     )
 
 
@@ -275,17 +280,37 @@ def worked_store(values, level=11.0, spread=2.0):
 def test_window_statistics_by_hand(values, norm, loc, scale):
     store = worked_store([*values, 13.0])
     spec = replace(PLAIN, window_norm=norm)
-    batch = gather(store, spec, torch.tensor([0]), torch.tensor([len(values)]))
+    batch = cut_windows(store, spec, torch.tensor([0]), torch.tensor([len(values)]))
     assert batch.loc.item() == pytest.approx(loc)
     assert batch.scale.item() == pytest.approx(scale)
     assert batch.target[0, 0].item() == pytest.approx((13.0 - loc) / scale)
     assert batch.target[0, 1:].isnan().all()
 
 
+@pytest.mark.parametrize("support", ["positive", "count"])
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [
+        ([3.0, 7.0], 5.0),  # the mean: such windows are scaled, never shifted
+        ([3.0, None], 3.0),
+        ([None, None], 11.0),  # nothing observed: the level of the series
+        ([0.1, 0.3], 0.55),  # at least a twentieth of the level
+    ],
+)
+def test_the_statistics_of_positive_and_count_windows_by_hand(support, values, scale):
+    store = worked_store([*values, 13.0])
+    spec = replace(PLAIN, support=support)
+    batch = cut_windows(store, spec, torch.tensor([0]), torch.tensor([len(values)]))
+    assert batch.loc.item() == 0.0
+    assert batch.scale.item() == pytest.approx(scale)
+    assert batch.target[0, 0].item() == pytest.approx(13.0 / scale)
+    assert batch.unit.item() == pytest.approx(3.0 * scale)
+
+
 def test_loc_and_scale_undo_the_normalisation():
     store = make_store(SPEC)
     series, cutoff = torch.tensor([0, 0, 2]), torch.tensor([11, 24, 3])
-    batch = gather(store, SPEC, series, cutoff)
+    batch = cut_windows(store, SPEC, series, cutoff)
     values = batch.loc[:, None] + batch.scale[:, None] * batch.target
     for i in range(3):
         row = int(store.start[series[i]] + cutoff[i])
@@ -299,7 +324,7 @@ def test_a_lag_repeats_its_last_rows_before_the_cutoff():
     # Before the cutoff 0 1 2 3 4 5 6; lag 3 for five steps gives rows 4 5 6 4 5.
     store = worked_store([float(value) for value in range(12)])
     spec = replace(PLAIN, lags=(3,), window_norm=None)
-    future = gather(store, spec, torch.tensor([0]), torch.tensor([7])).inputs["future"][0]
+    future = cut_windows(store, spec, torch.tensor([0]), torch.tensor([7])).inputs["future"][0]
     assert future[:, -2].tolist() == [4, 5, 6, 4, 5]
     assert future[:, -1].tolist() == [1] * 5
 
@@ -307,7 +332,7 @@ def test_a_lag_repeats_its_last_rows_before_the_cutoff():
 def test_a_lag_before_the_first_row_is_zero_and_flagged():
     store = worked_store([2.0, 3.0, 5.0, 7.0])
     spec = replace(PLAIN, lags=(3,), window_norm=None)
-    future = gather(store, spec, torch.tensor([0]), torch.tensor([2])).inputs["future"][0]
+    future = cut_windows(store, spec, torch.tensor([0]), torch.tensor([2])).inputs["future"][0]
     assert future[:, -2].tolist() == [0, 2, 3, 0, 2]
     assert future[:, -1].tolist() == [0, 1, 1, 0, 1]
 
@@ -323,13 +348,13 @@ def test_rows_at_or_after_the_cutoff_reach_the_inputs_only_as_known_covariates(n
     store = make_store(spec)
     series, cutoff = every_window(store)
     for which, rows in zip(series[::3], cutoff[::3], strict=True):
-        before = gather(store, spec, which[None], rows[None])
+        before = cut_windows(store, spec, which[None], rows[None])
         values, observed = store.values.clone(), store.observed.clone()
         later = slice(int(store.start[which] + rows), int(store.start[which] + store.length[which]))
         values[later] += 17.0
         observed[later] ^= True
         changed = replace(store, values=values, observed=observed)
-        after = gather(changed, spec, which[None], rows[None])
+        after = cut_windows(changed, spec, which[None], rows[None])
         assert torch.equal(before.inputs["past"], after.inputs["past"])
         assert torch.equal(before.loc, after.loc)
         assert torch.equal(before.scale, after.scale)
@@ -349,7 +374,10 @@ def test_other_series_reach_nothing(name):
     own[int(store.start[2]) : int(store.start[2] + store.length[2])] = True
     values = torch.where(own[:, None], store.values, 19.0)
     changed = replace(store, values=values, observed=store.observed & own[:, None])
-    before, after = gather(store, spec, series, cutoff), gather(changed, spec, series, cutoff)
+    before, after = (
+        cut_windows(store, spec, series, cutoff),
+        cut_windows(changed, spec, series, cutoff),
+    )
     for part in before.inputs:
         assert torch.equal(before.inputs[part], after.inputs[part])
     assert torch.equal(before.target.isnan(), after.target.isnan())
@@ -357,7 +385,7 @@ def test_other_series_reach_nothing(name):
 
 def test_code_channels_hold_the_codes():
     store = make_store(SPEC)
-    batch = gather(store, SPEC, torch.tensor([0]), torch.tensor([11]))
+    batch = cut_windows(store, SPEC, torch.tensor([0]), torch.tensor([11]))
     _, past_channels, future_channels, _ = zip(*SPEC.codes, strict=True)
     past = batch.inputs["past"][0][:, list(past_channels)]
     assert torch.equal(past, store.values[4:11, 5:7])
@@ -389,10 +417,11 @@ def test_windows_hold_the_identity_and_the_static_covariates_of_their_series():
     told = replace(SPEC, num_identities=29, num_static=1, static_cardinalities=(3,))
     identity = torch.tensor([7.0, 0.0, 29.0, 2.0])
     static = torch.tensor([[0.5, 1.0], [0.0, 0.0], [-2.0, 3.0], [0.25, 2.0]])
-    store = replace(make_store(SPEC), identity=identity, static=static)
+    store = make_store(SPEC)
+    store = replace(store, traits=replace(store.traits, identity=identity, static=static))
     series, cutoff = torch.tensor([2, 0, 1, 0, 3]), torch.tensor([3, 29, 0, 11, 7])
-    inputs = gather(store, told, series, cutoff).inputs
-    plain = gather(store, SPEC, series, cutoff).inputs
+    inputs = cut_windows(store, told, series, cutoff).inputs
+    plain = cut_windows(store, SPEC, series, cutoff).inputs
     assert "static" not in plain
     assert torch.equal(inputs["static"], static[series])
     for part in ("past", "future"):
@@ -414,7 +443,7 @@ def test_the_index_runs_through_series_and_cutoffs():
     pairs = [(0, c) for c in range(3, 26)] + [(2, c) for c in range(5, 11)]
     pairs += [(3, c) for c in range(2, 7)]
     series, cutoff = [torch.tensor(column) for column in zip(*pairs, strict=True)]
-    direct = gather(dataset.store, SPEC, series, cutoff)
+    direct = cut_windows(dataset.store, SPEC, series, cutoff)
     inputs, target = dataset.__getitems__(list(range(34)))
     torch.testing.assert_close(target, direct.target, equal_nan=True, rtol=0, atol=0)
     for part in inputs:
@@ -623,9 +652,11 @@ def test_series_are_split_one_by_one():
 
 def test_a_store_counts_its_series_and_moves_as_a_whole():
     store = make_store(SPEC)
-    moved = store.to("meta")
+    moved = vars(store.to("meta"))
     assert len(store) == 4
-    assert all(getattr(moved, name).device.type == "meta" for name in store.__dataclass_fields__)
+    tensors = [*vars(moved.pop("traits")).values(), *moved.values()]
+    assert len(tensors) == 11
+    assert all(tensor.device.type == "meta" for tensor in tensors)
 
 
 def test_a_shorter_store_hides_the_rows_behind_and_shares_the_others():
@@ -635,8 +666,8 @@ def test_a_shorter_store_hides_the_rows_behind_and_shares_the_others():
     assert shorter.length.tolist() == [17, 1, 9, 0]
     assert store.length.tolist() == list(LENGTHS)
     series, cutoff = torch.tensor([0, 2]), torch.tensor([15, 7])
-    batch = gather(shorter, SPEC, series, cutoff)
+    batch = cut_windows(shorter, SPEC, series, cutoff)
     assert batch.target[:, 2:].isnan().all()
-    whole = gather(store, SPEC, series, cutoff)
+    whole = cut_windows(store, SPEC, series, cutoff)
     assert torch.equal(batch.inputs["past"], whole.inputs["past"])
     torch.testing.assert_close(batch.target[:, :2], whole.target[:, :2], equal_nan=True)

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -11,7 +13,13 @@ from sktime_tlstm.nn import (
     TransformerBlock,
     make_attention,
 )
-from sktime_tlstm.nn.blocks import BlockStack, check_causality, describe_rows
+from sktime_tlstm.nn.blocks import (
+    BlockOptions,
+    BlockStack,
+    Branch,
+    check_causality,
+    describe_rows,
+)
 from tests.nn.test_networks import shake
 
 SIZES = {"d_model": 6, "num_heads": 3}
@@ -32,25 +40,25 @@ def decoder(**options):
 
 def test_norms_stand_in_front_of_the_branches():
     block, x = shake(encoder(norm_first=True)), torch.randn(2, 7, 6)
-    normalized = block.encoder_norm(x)
-    refined = x + block.encoder_attention(normalized, normalized, normalized)
-    expected = refined + block.encoder_feedforward(block.encoder_feedforward_norm(refined))
+    normalized = block.attention.norm(x)
+    refined = x + block.attention.layer(normalized, normalized, normalized)
+    expected = refined + block.feedforward.layer(block.feedforward.norm(refined))
     torch.testing.assert_close(block(x), expected)
 
 
 def test_or_behind_the_sum():
     block, x = shake(encoder(norm_first=False)), torch.randn(2, 7, 6)
-    refined = block.encoder_gate.norm(x + block.encoder_attention(x, x, x))
-    expected = block.encoder_feedforward_gate.norm(refined + block.encoder_feedforward(refined))
+    refined = block.attention.gate.norm(x + block.attention.layer(x, x, x))
+    expected = block.feedforward.gate.norm(refined + block.feedforward.layer(refined))
     torch.testing.assert_close(block(x), expected)
 
 
 def test_keys_of_both_sequences_are_normalized_as_the_queries_are():
     block = shake(decoder(norm_first=True, feedforward=None))
     decoded, encoded = torch.randn(2, 5, 6), torch.randn(2, 7, 6)
-    query, past = block.decoder_norm(decoded), block.decoder_norm(encoded)
+    query, past = block.attention.norm(decoded), block.attention.norm(encoded)
     both = torch.cat((past, query), dim=1)
-    expected = decoded + block.decoder_attention(query, both, both)
+    expected = decoded + block.attention.layer(query, both, both)
     torch.testing.assert_close(block(decoded, encoded), expected)
 
 
@@ -59,10 +67,8 @@ def test_a_transformer_block_is_an_encoder_block_and_a_decoder_block_on_its_outp
     torch.manual_seed(11)
     both = shake(TransformerBlock(**SIZES, attention="multi_head", **options).eval())
     alone = encoder(**options), decoder(**options)
-    for block in alone:
-        block.load_state_dict(
-            {name: value for name, value in both.state_dict().items() if name in block.state_dict()}
-        )
+    for block, own in zip(alone, (both.encoder, both.decoder), strict=True):
+        block.load_state_dict(own.state_dict())
     encoded, decoded = torch.randn(2, 7, 6), torch.randn(2, 5, 6)
     refined, answered = both(encoded, decoded)
     torch.testing.assert_close(refined, alone[0](encoded))
@@ -75,7 +81,7 @@ def test_a_transformer_block_is_an_encoder_block_and_a_decoder_block_on_its_outp
 @pytest.mark.parametrize(("gated", "kind"), [(True, GateAddNorm), (False, AddNorm)])
 def test_the_residual_connection_has_a_gate_or_none(gated, kind):
     block = encoder(gated=gated, dropout=0.37)
-    assert type(block.encoder_gate) is type(block.encoder_feedforward_gate) is kind
+    assert type(block.attention.gate) is type(block.feedforward.gate) is kind
     rates = [module.p for module in block.modules() if isinstance(module, nn.Dropout)]
     assert rates == [0.37] * (4 if gated else 2)
 
@@ -133,7 +139,7 @@ def test_padding_is_kept_from_the_experts():
     x, mask = torch.randn(2, 7, 6), torch.ones(2, 1, 1, 7, dtype=torch.bool)
     mask[0, ..., 2:] = False
     seen = []
-    block.encoder_feedforward.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
+    block.feedforward.layer.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
     block(x, mask)
     assert torch.equal(seen[0], mask[:, 0, 0])
 
@@ -146,7 +152,7 @@ def test_the_mixture_of_experts_gets_its_numbers():
         capacity_factor=0.4,
         dim_feedforward=7,
     )
-    mixture = block.encoder_feedforward
+    mixture = block.feedforward.layer
     assert isinstance(mixture, MixtureOfExperts)
     assert (len(mixture.experts), mixture.experts_per_token) == (5, 3)
     assert mixture.capacity_factor == 0.4
@@ -161,12 +167,15 @@ def test_one_branch_in_all_starts_as_its_layers_do():
     torch.manual_seed(11)
     attention = make_attention("multi_head", 6, 3)
     for name, value in attention.state_dict().items():
-        assert torch.equal(block.encoder_attention.state_dict()[name], value)
+        assert torch.equal(block.attention.layer.state_dict()[name], value)
 
 
-@pytest.mark.parametrize("feedforward", ["gelu", "swiglu", "moe"])
-def test_last_layers_start_smaller_by_the_root_of_the_number_of_branches(feedforward):
-    one, many = (encoder(feedforward=feedforward, stack_depth=depth) for depth in (1, 9))
+@pytest.mark.parametrize(
+    "layer", [("gelu", {}), ("swiglu", {}), ("moe", {}), ("moe", {"expert": "swiglu"})], ids=str
+)
+def test_last_layers_start_smaller_by_the_root_of_the_number_of_branches(layer):
+    feedforward, options = layer
+    one, many = (encoder(feedforward=feedforward, stack_depth=depth, **options) for depth in (1, 9))
     last = 0
     for (name, value), other in zip(
         one.state_dict().items(), many.state_dict().values(), strict=True
@@ -177,8 +186,30 @@ def test_last_layers_start_smaller_by_the_root_of_the_number_of_branches(feedfor
     assert last == {"moe": 2 + 4 * 2}.get(feedforward, 4)
     without = encoder(feedforward=None)
     torch.testing.assert_close(
-        one.encoder_attention.output.weight, without.encoder_attention.output.weight / 2**0.5
+        one.attention.layer.output.weight, without.attention.layer.output.weight / 2**0.5
     )
+
+
+def test_layers_say_themselves_which_maps_come_last_whatever_these_are_called():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.output, self.end = nn.Linear(6, 6), nn.Linear(6, 6)
+
+        def last_maps(self):
+            return [self.end]
+
+    layer = Own()
+    before = copy.deepcopy(layer.state_dict())
+    branch = Branch(layer, BlockOptions(**SIZES), branches=25)
+    torch.testing.assert_close(branch.layer.end.weight, before["end.weight"] / 5)
+    torch.testing.assert_close(branch.layer.end.bias, before["end.bias"] / 5)
+    assert torch.equal(branch.layer.output.weight, before["output.weight"])
+
+
+def test_an_unknown_option_of_a_block_is_an_error_that_names_it():
+    with pytest.raises(TypeError, match="'heads'"):
+        encoder(heads=3)
 
 
 def test_the_variance_of_a_deep_stack_does_not_grow():
@@ -219,7 +250,7 @@ def test_a_stack_checkpoints_in_training_with_gradients_only(monkeypatch):
     monkeypatch.setattr(
         blocks,
         "checkpoint",
-        lambda block, *arguments, use_reentrant: calls.append(use_reentrant) or block(*arguments),
+        lambda block, *arguments: calls.append(block) or block(*arguments),
     )
     x = torch.ones(1, 2)
     for checkpointing in (False, True):
@@ -230,7 +261,7 @@ def test_a_stack_checkpoints_in_training_with_gradients_only(monkeypatch):
         with torch.no_grad():
             stack.run(stack[0], x)
         stack.eval().run(stack[0], x)
-        assert calls == [False] * checkpointing
+        assert len(calls) == checkpointing
 
 
 def test_rows_are_described_by_their_real_steps_and_static_features():
@@ -253,6 +284,7 @@ def test_attention_that_sees_everything_cannot_be_causal():
         ({"attention": "fast"}, "Got attention='fast'"),
         ({"norm": "batch"}, "Got norm='batch'"),
         ({"feedforward": "elu"}, "Got feedforward='elu'"),
+        ({"feedforward": "moe", "expert": "elu"}, "Got expert='elu'"),
         ({"attention_kernel": "fast"}, "Got kernel='fast'"),
     ],
     ids=str,
@@ -271,6 +303,7 @@ def test_impossible_options_are_an_error(option, message):
         ({"num_experts": 3}, r"num_experts=3 with feedforward='gelu'; .*\['moe'\] only"),
         ({"experts_per_token": 1}, "experts_per_token=1 with feedforward='gelu'"),
         ({"capacity_factor": 0.5}, "capacity_factor=0.5 with feedforward='gelu'"),
+        ({"expert": "silu"}, r"expert='silu' with feedforward='gelu'; .* default, 'gelu'"),
         ({"num_modes": 8}, "num_modes=8 with attention='multi_head'; expected the default, 32"),
     ],
     ids=str,
@@ -281,5 +314,5 @@ def test_an_option_that_nothing_reads_is_an_error(build, options, message):
 
 
 def test_the_number_of_modes_reaches_the_attention():
-    assert encoder(attention="frequency", num_modes=5).encoder_attention.num_modes == 5
-    assert encoder(attention="frequency").encoder_attention.num_modes == 32
+    assert encoder(attention="frequency", num_modes=5).attention.layer.num_modes == 5
+    assert encoder(attention="frequency").attention.layer.num_modes == 32

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from sktime_tlstm.nn import (
+    EXPERTS,
     FEEDFORWARDS,
     FeedForward,
     MixtureOfExperts,
@@ -146,6 +147,17 @@ def test_a_mixture_equals_the_slow_loop(num_experts, chosen, masked):
     x = torch.randn(2, 11, 6)
     mask = padding_mask(torch.tensor([11, 3]), 11) if masked else None
     torch.testing.assert_close(network(x, mask), slow_mixture(network, x, mask))
+
+
+@pytest.mark.parametrize("expert", EXPERTS)
+def test_a_mixture_of_any_kind_of_experts_equals_the_slow_loop(expert):
+    network = MixtureOfExperts(6, 9, num_experts=3, expert=expert)
+    kind, width = (SwiGLU, 6) if expert == "swiglu" else (FeedForward, 9)  # 6 is 2/3 of 9
+    assert all(type(one) is kind and one.output.in_features == width for one in network.experts)
+    nn.init.normal_(network.router.weight)
+    x = torch.randn(2, 7, 6)
+    torch.testing.assert_close(network(x), slow_mixture(network, x))
+    assert [type(last) for last in network.last_maps()] == [nn.Linear] * 3
 
 
 def test_one_expert_is_the_plain_network():
@@ -416,10 +428,13 @@ def test_unknown_names_are_errors_listing_all():
         make_feedforward("mlp", 6)
     with pytest.raises(ValueError, match=r"'tanh'; expected one of \['relu', 'gelu', 'silu'\]"):
         FeedForward(6, activation="tanh")
+    with pytest.raises(ValueError, match=r"expert='moe'; expected one of .*'silu', 'swiglu'"):
+        MixtureOfExperts(6, expert="moe")
 
 
 def test_the_options_of_routing_reach_the_mixture():
-    network = make_feedforward("moe", 6, 7, 0.25, 5, 3, 1.5)
+    network = make_feedforward("moe", 6, 7, 0.25, 5, 3, 1.5, "relu")
+    assert type(network.experts[0].activation) is nn.ReLU
     assert len(network.experts) == 5
     assert network.experts_per_token == 3
     assert network.capacity_factor == 1.5

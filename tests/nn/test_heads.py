@@ -314,3 +314,35 @@ def test_a_head_has_nothing_in_its_state_dict_and_moves_with_its_dtype():
     head = QuantileHead()
     assert head.state_dict() == {}
     assert head.double()(torch.randn(1, 1, 9).double(), torch.randn(1, 1, 1).double()).isfinite()
+
+
+class WidthHead(ScaleHead):
+    """`ScaleHead` with the quantiles of its Laplace distribution."""
+
+    def quantile_at(self, parameters, alpha):
+        location, scale = parameters.unbind(-1)
+        return location - scale * (alpha - 0.5).sign() * torch.log1p(-2 * (alpha - 0.5).abs())
+
+
+class NarrowHead(WidthHead):
+    """A head that inherits its quantiles."""
+
+
+def test_a_head_says_itself_whether_it_has_quantiles_and_a_family():
+    with_quantiles = {type(head) for head in HEADS if head.has_quantiles}
+    assert with_quantiles == {QuantileHead}
+    assert not ScaleHead().has_quantiles
+    assert WidthHead().has_quantiles
+    assert NarrowHead().has_quantiles
+    borrowed = ScaleHead()
+    borrowed.quantile_at = WidthHead().quantile_at
+    assert borrowed.has_quantiles
+    families = {name: head.distribution for name, head in zip(IDS, HEADS, strict=True)}
+    assert families == {name: name if name in FAMILIES else None for name in IDS}
+    assert ScaleHead().distribution is None
+
+
+@pytest.mark.parametrize("head", [PointHead("mae"), DistributionHead("gamma"), ScaleHead()])
+def test_quantiles_of_a_head_without_any_are_an_error_that_says_what_to_do(head):
+    with pytest.raises(NotImplementedError, match=f"{type(head).__name__}.*define quantile_at"):
+        head.quantile_at(torch.ones(2, 2), torch.tensor(0.3))

@@ -26,6 +26,7 @@ OPTIONS_OF = {
         **OPTIONS,
         "positions": ["sinusoidal", "learned", "rotary"],
         "num_encoder_layers": [0, 2],
+        "cross_attention": [None, "multi_head", "interpretable"],
     },
 }
 

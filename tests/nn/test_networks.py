@@ -166,6 +166,32 @@ VARIANTS = {
     "transformer_frequency": Variant(
         Transformer, {"attention": "frequency"}, causal=(False,), attends=False
     ),
+    # Their weights are of the past alone, and tested beside them.
+    "transformer_cross": Variant(
+        Transformer,
+        {
+            "attention": "interpretable",
+            "cross_attention": "multi_head",
+            "positions": "rotary",
+            "norm": "adaptive",
+            "feedforward": "moe",
+            "expert": "swiglu",
+            "num_experts": 3,
+            "dim_feedforward": 9,
+        },
+        attends=False,
+    ),
+    "transformer_cross_frequency": Variant(
+        Transformer,
+        {
+            "attention": "frequency",
+            "cross_attention": "interpretable",
+            "attention_kernel": "math",
+            "norm_first": False,
+        },
+        causal=(False,),
+        attends=False,
+    ),
     "attention_lstm": Variant(AttentionLSTM),
     "ungated": Variant(AttentionLSTM, {"use_gating": False, "trainable_add": True}),
     "two_widths": Variant(AttentionLSTM, {"d_encoder": 7, "d_decoder": 9}),

@@ -8,6 +8,7 @@ import torch
 
 from sktime_tlstm.nn import (
     ATTENTIONS,
+    EXPERTS,
     FEEDFORWARDS,
     NORMS,
     POSITIONS,
@@ -19,6 +20,7 @@ from sktime_tlstm.nn import (
     Transformer,
     TransformerLSTM,
 )
+from sktime_tlstm.nn.blocks import CROSS_ATTENTIONS
 from sktime_tlstm.nn.seq2seq_lstm import DECODINGS
 from sktime_tlstm.nn.temporal_attention_lstm import WIRINGS
 from tests.nn.test_networks import shake
@@ -43,6 +45,7 @@ BLOCKS = {
     "num_experts": [3, 4, 5],
     "experts_per_token": [1, 2, 3],
     "capacity_factor": [None, 0.2, 0.6],
+    "expert": EXPERTS,
     "share_layers": BOTH,
 }
 #: The values of every option, all of which are to give different outputs.
@@ -60,6 +63,7 @@ OPTIONS = {
         "num_encoder_layers": [0, 1, 2],
         "num_decoder_layers": [1, 2],
         "positions": POSITIONS,
+        "cross_attention": [None, *CROSS_ATTENTIONS],
     },
     AttentionLSTM: {
         **SIZES,
@@ -96,6 +100,7 @@ PARTNERS = {
     "num_experts": {"feedforward": "moe"},
     "experts_per_token": {"feedforward": "moe"},
     "capacity_factor": {"feedforward": "moe"},
+    "expert": {"feedforward": "moe"},
     "teacher_forcing_ratio": {"decoding": "autoregressive"},
     "num_targets": {"decoding": "autoregressive"},
     "point": {"decoding": "autoregressive"},

@@ -6,7 +6,14 @@ import torch
 from sktime_tlstm.nn import BidirectionalLSTM, LSTMEncoderDecoder, recurrent
 from sktime_tlstm.nn.recurrent import _run_in_segments, _run_packed
 
-LENGTHS = [[11, 11, 11, 11], [5, 11, 1, 5], [3, 3, 3, 3], [1, 2, 3, 4], [11, 11, 10, 11]]
+# Most of these put the rows into an order that is not its own inverse, so that rows which are put
+# back by the order itself are found out.
+LENGTHS = [[11, 11, 11, 11], [5, 11, 8, 1], [3, 3, 3, 3], [7, 11, 2, 9], [10, 11, 11, 10]]
+
+
+def test_rows_in_the_wrong_order_would_be_found_out():
+    orders = [torch.tensor(lengths).argsort(descending=True) for lengths in LENGTHS]
+    assert sum(order.tolist() != order.argsort().tolist() for order in orders) >= 3
 
 
 @pytest.mark.parametrize("lengths", LENGTHS)

@@ -1,4 +1,5 @@
 import copy
+import inspect
 import pickle
 
 import pytest
@@ -311,3 +312,19 @@ def test_evaluation_does_not_ask_which_steps_read_own_forecasts(monkeypatch):
 
     monkeypatch.setattr(torch.Tensor, "nonzero", wait)
     assert torch.equal(network(*inputs), expected)
+
+
+@pytest.mark.parametrize("name", ["small", "medium", "large"])
+def test_a_preset_is_a_class_method_that_says_what_it_takes_and_pickles(name):
+    preset = getattr(Seq2SeqLSTM, name)
+    assert preset.__name__ == name
+    parameters = inspect.signature(preset).parameters
+    assert {"num_past_features", "num_targets", "point", "overrides"} <= set(parameters)
+    assert "num_static_features" not in parameters
+    assert pickle.loads(pickle.dumps(preset)) == preset
+
+    class Own(Seq2SeqLSTM):
+        pass
+
+    small = {"embedding_dim": 3, "hidden_size": 4, "num_layers": 1}
+    assert type(getattr(Own, name)(PAST, FUTURE, **small)) is Own

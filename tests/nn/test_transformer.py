@@ -62,21 +62,59 @@ def test_the_encoder_is_that_of_torch(norm_first, activation):
     theirs = nn.TransformerEncoder(layer, 2, nn.LayerNorm(12), enable_nested_tensor=False).eval()
     norms = ("norm1", "norm2")
     for block, twin in zip(ours.blocks, theirs.layers, strict=True):
-        attention = block.encoder_attention
-        for kind in ("weight", "bias"):
-            parts = [getattr(getattr(attention, name), kind) for name in ("query", "key", "value")]
-            getattr(twin.self_attn, f"in_proj_{kind}").data = torch.cat(parts).detach()
-        twin.self_attn.out_proj.load_state_dict(attention.output.state_dict())
-        twin.linear1.load_state_dict(block.encoder_feedforward.hidden.state_dict())
-        twin.linear2.load_state_dict(block.encoder_feedforward.output.state_dict())
-        for name, prefix in zip(norms, ("encoder", "encoder_feedforward"), strict=True):
-            own = f"{prefix}_norm" if norm_first else f"{prefix}_gate.norm"
-            getattr(twin, name).load_state_dict(block.get_submodule(own).state_dict())
+        hand_over_attention(block.attention.layer, twin.self_attn)
+        twin.linear1.load_state_dict(block.feedforward.layer.hidden.state_dict())
+        twin.linear2.load_state_dict(block.feedforward.layer.output.state_dict())
+        for name, branch in zip(norms, (block.attention, block.feedforward), strict=True):
+            own = branch.norm if norm_first else branch.gate.norm
+            getattr(twin, name).load_state_dict(own.state_dict())
     theirs.norm.load_state_dict(ours.final_norm.state_dict())
     x, lengths = torch.randn(3, 7, 12), torch.tensor([7, 4, 1])
     padding = torch.arange(7) >= lengths[:, None]
     expected = theirs(x, src_key_padding_mask=padding)
     torch.testing.assert_close(ours(x, lengths)[~padding], expected[~padding])
+
+
+def hand_over_attention(attention, twin):
+    """Load our attention into torch's."""
+    for kind in ("weight", "bias"):
+        parts = [getattr(getattr(attention, name), kind) for name in ("query", "key", "value")]
+        getattr(twin, f"in_proj_{kind}").data = torch.cat(parts).detach()
+    twin.out_proj.load_state_dict(attention.output.state_dict())
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_the_decoder_with_an_attention_to_the_past_is_that_of_torch(norm_first, causal):
+    options = {"norm_first": norm_first, "feedforward": "relu", "dim_feedforward": 7}
+    ours = shake(TransformerDecoder(12, 3, 2, causal, cross_attention="multi_head", **options))
+    layer = nn.TransformerDecoderLayer(12, 3, 7, norm_first=norm_first, batch_first=True)
+    theirs = nn.TransformerDecoder(layer, 2, nn.LayerNorm(12)).eval()
+    for block, twin in zip(ours.eval().blocks, theirs.layers, strict=True):
+        hand_over_attention(block.attention.own.layer, twin.self_attn)
+        hand_over_attention(block.attention.cross.layer, twin.multihead_attn)
+        twin.linear1.load_state_dict(block.feedforward.layer.hidden.state_dict())
+        twin.linear2.load_state_dict(block.feedforward.layer.output.state_dict())
+        branches = block.attention.own, block.attention.cross, block.feedforward
+        for name, branch in zip(("norm1", "norm2", "norm3"), branches, strict=True):
+            own = branch.norm if norm_first else branch.gate.norm
+            getattr(twin, name).load_state_dict(own.state_dict())
+    theirs.norm.load_state_dict(ours.final_norm.state_dict())
+    decoded, encoded = torch.randn(3, 5, 12), torch.randn(3, 7, 12)
+    past_lengths, future_lengths = torch.tensor([7, 4, 1]), torch.tensor([3, 5, 1])
+    past, future = (
+        torch.arange(7) >= past_lengths[:, None],
+        torch.arange(5) >= future_lengths[:, None],
+    )
+    expected = theirs(
+        decoded,
+        encoded,
+        tgt_mask=torch.ones(5, 5, dtype=torch.bool).triu(1) if causal else None,
+        tgt_key_padding_mask=future,
+        memory_key_padding_mask=past,
+    )
+    result = ours(decoded, encoded, past_lengths, future_lengths)
+    torch.testing.assert_close(result[~future], expected[~future])
 
 
 def test_numbers_of_layers_are_those_of_encoder_and_decoder():
@@ -180,7 +218,7 @@ def test_adaptive_norms_follow_the_mean_of_the_past_and_static_features():
     assert network.static_input is None
     past, future = inputs()
     static, seen = torch.randn(2, 5), []
-    norms = network.encoder.blocks[0].encoder_norm, network.decoder.final_norm
+    norms = network.encoder.blocks[0].attention.norm, network.decoder.final_norm
     for norm in norms:
         norm.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
     network(past, future, torch.tensor([11, 4]), static=static)
@@ -258,7 +296,7 @@ def test_checkpoints_save_memory_and_change_no_gradient(options):
 def test_attention_weights_reproduce_the_output(positions):
     network = shake(build(positions=positions, attention="interpretable"))
     caught = {}
-    attention = network.decoder.blocks[-1].decoder_attention
+    attention = network.decoder.blocks[-1].attention.layer
     attention.register_forward_hook(
         lambda module, args, output: caught.update(values=args[2], output=output)
     )
@@ -291,8 +329,124 @@ def test_the_decoder_decodes_step_by_step_by_itself():
 
 
 @pytest.mark.parametrize(
+    "kinds", [("interpretable", "multi_head"), ("multi_head", "interpretable")]
+)
+def test_two_attentions_have_kinds_and_caches_of_their_own(kinds):
+    own, cross = kinds
+    decoder = TransformerDecoder(12, 3, attention=own, cross_attention=cross, norm="rms")
+    shake(decoder).eval()
+    decoded, encoded, lengths = torch.randn(2, 5, 12), torch.randn(2, 7, 12), torch.tensor([7, 3])
+    past, future = window_positions(7, 5, lengths)
+    expected = decoder(decoded, encoded, lengths, positions=(past, future))
+    state = decoder.init_state(encoded, lengths, positions=past)
+    heads = {"interpretable": 1, "multi_head": 3}  # that have values of their own
+    for step in range(5):
+        output, later = decoder.step(state, decoded[:, step], future[:, [step]])
+        torch.testing.assert_close(output, expected[:, step], atol=1e-5, rtol=1e-5)
+        for cache, after in zip(state.caches, later.caches, strict=True):
+            assert after.past is cache.past
+            assert after.past.values.shape == (2, heads[cross], 7, 4)
+            assert cache.future.values.shape == (2, heads[own], step, 4)
+            assert after.future.values.shape == (2, heads[own], step + 1, 4)
+            assert (after.num_rows, after.num_steps) == (2, 7 + step + 1)
+        state = later
+
+
+def test_weights_of_an_attention_to_the_past_are_of_its_real_steps_alone():
+    network = shake(build(cross_attention="multi_head", num_decoder_layers=1))
+    past, future = inputs()
+    lengths = torch.tensor([past.shape[1], 2])
+    weights = network.attention_weights(past, future, lengths)
+    assert weights.shape == (2, weights.shape[1], future.shape[1], past.shape[1])
+    torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
+    assert (weights[1, ..., :2] > 0).all()
+    assert (weights[1, ..., 2:] == 0).all()
+    branch, caught = network.decoder.blocks[0].attention.cross, {}
+    branch.layer.register_forward_hook(
+        lambda module, args, output: caught.update(values=args[2], output=output)
+    )
+    network(past, future, lengths)
+    values = branch.layer.value(caught["values"]).unflatten(-1, (weights.shape[1], -1))
+    # (batch, head, query, key), (batch, key, head, width) -> (batch, query, head, width)
+    read = torch.einsum("bhqk,bkhw->bqhw", weights, values).flatten(-2)
+    torch.testing.assert_close(branch.layer.output(read), caught["output"])
+
+
+@pytest.mark.parametrize("kind", ["frequency", "additive"])
+def test_an_attention_that_cannot_read_another_sequence_is_an_error(kind):
+    with pytest.raises(ValueError, match=f"cross_attention='{kind}'; expected one of"):
+        TransformerDecoder(12, 3, cross_attention=kind)
+    with pytest.raises(TypeError, match="cross_attention"):
+        TransformerEncoder(12, 3, cross_attention="multi_head")
+
+
+def test_the_chosen_kernel_is_that_of_the_attention_that_has_kernels():
+    options = {"causal_attention": False, "attention": "frequency", "attention_kernel": "math"}
+    decoder = TransformerDecoder(12, 3, cross_attention="multi_head", **options)
+    assert decoder.blocks[0].attention.cross.layer.kernel == "math"
+    with pytest.raises(ValueError, match="kernel='math' for attention='frequency'"):
+        TransformerDecoder(12, 3, **options)
+
+
+# Standalone stacks map features to features.
+
+
+@pytest.mark.parametrize("sizes", [(5, 2), (None, 2), (5, None)])
+def test_a_standalone_encoder_maps_features_to_features(sizes):
+    entering, leaving = sizes
+    encoder = shake(TransformerEncoder(12, 3, input_size=entering, output_size=leaving)).eval()
+    inner = TransformerEncoder(12, 3).eval()
+    inner.load_state_dict(
+        {k: v for k, v in encoder.state_dict().items() if not k.startswith(("input.", "output."))}
+    )
+    x, lengths = torch.randn(3, 7, entering or 12), torch.tensor([7, 2, 4])
+    expected = inner(encoder.input.linear(x) if entering else x, lengths)
+    expected = encoder.output(expected) if leaving else expected
+    assert expected.shape == (3, 7, leaving or 12)
+    real = torch.arange(7) < lengths[:, None]
+    torch.testing.assert_close(encoder(x, lengths)[real], expected[real])
+
+
+@pytest.mark.parametrize("cross", [None, "multi_head"])
+def test_a_standalone_pair_reads_raw_features_whatever_lies_in_their_padding(cross):
+    encoder = shake(TransformerEncoder(8, 2, input_size=5, output_size=12)).eval()
+    decoder = TransformerDecoder(12, 3, input_size=4, output_size=3, cross_attention=cross)
+    shake(decoder).eval()
+    past, future = torch.randn(2, 7, 5), torch.randn(2, 6, 4)
+    lengths = torch.tensor([7, 2]), torch.tensor([6, 3])
+    expected = decoder(future[1:, :3], encoder(past[1:, :2]))[0]
+    past[1, 2:], future[1, 3:] = float("nan"), float("inf")
+    result = decoder(future, encoder(past, lengths[0]), *lengths)
+    assert result.shape == (2, 6, 3)
+    assert torch.isfinite(result[1, :3]).all()
+    torch.testing.assert_close(result[1, :3], expected, atol=1e-6, rtol=1e-6)
+    state = decoder.init_state(encoder(past, lengths[0]), lengths[0])
+    for step in range(3):
+        output, state = decoder.step(state, future[:, step])
+        torch.testing.assert_close(output, result[:, step], atol=1e-5, rtol=1e-5)
+    assert decoder.attention_weights(future, encoder(past, lengths[0]), *lengths).shape[2] == 6
+
+
+def test_standalone_inputs_of_another_width_are_errors_that_say_what_to_do():
+    encoder = TransformerEncoder(12, 3, input_size=5)
+    with pytest.raises(ValueError, match=r"past of shape \(2, 7, 4\).*\(batch, time, 5\).*size=4"):
+        encoder(torch.ones(2, 7, 4))
+    decoder, encoded = TransformerDecoder(12, 3), torch.ones(2, 7, 12)
+    with pytest.raises(ValueError, match=r"future of shape \(2, 6, 5\).*input_size=5"):
+        decoder(torch.ones(2, 6, 5), encoded)
+    with pytest.raises(ValueError, match=r"encoded of shape \(2, 7, 9\).*output_size=12"):
+        decoder(torch.ones(2, 6, 12), encoded[..., :9])
+    with pytest.raises(ValueError, match=r"encoded of shape \(2, 7, 9\)"):
+        decoder.init_state(encoded[..., :9])
+    for size in ("input_size", "output_size"):
+        with pytest.raises(ValueError, match=f"Got {size}=0; expected 1 or more, or None"):
+            TransformerEncoder(12, 3, **{size: 0})
+
+
+@pytest.mark.parametrize(
     ("option", "message"),
     [
+        ({"cross_attention": "frequency"}, "cross_attention='frequency'"),
         ({"d_model": 7}, r"width of 7 \(d_model\) and num_heads=3"),
         ({"positions": "relative"}, r"Got positions='relative'; expected one of \['sinusoidal'"),
         ({"num_encoder_layers": -1}, "num_encoder_layers=-1 and num_decoder_layers=2"),

@@ -37,10 +37,12 @@ def test_the_forward_pass_is_the_diagram():
     decoded, _ = network.recurrent.decoder(future_in, state)
     encoded, decoded = encoded + past_in, decoded + future_in
     for block in network.blocks:
-        attended = block.encoder_attention(encoded, encoded, encoded)
-        encoded = block.encoder_gate(attended, encoded)
+        attended = block.encoder.attention.layer(encoded, encoded, encoded)
+        encoded = block.encoder.attention.gate(attended, encoded)
         both = torch.cat([encoded, decoded], 1)
-        decoded = block.decoder_gate(block.decoder_attention(decoded, both, both), decoded)
+        decoded = block.decoder.attention.gate(
+            block.decoder.attention.layer(decoded, both, both), decoded
+        )
     torch.testing.assert_close(network(past, future), network.output(decoded))
 
 
@@ -87,8 +89,8 @@ def test_the_kind_of_attention_is_that_of_every_block():
         ("multi_head", MultiHeadAttention),
     ):
         blocks = build(attention=kind).blocks
-        assert all(type(block.encoder_attention) is expected for block in blocks)
-        assert all(type(block.decoder_attention) is expected for block in blocks)
+        assert all(type(block.encoder.attention.layer) is expected for block in blocks)
+        assert all(type(block.decoder.attention.layer) is expected for block in blocks)
 
 
 def test_attention_weights_reproduce_the_output():
@@ -96,12 +98,12 @@ def test_attention_weights_reproduce_the_output():
     past, future = inputs()
     caught = {}
     last = network.blocks[-1]
-    last.decoder_attention.register_forward_hook(
+    last.decoder.attention.layer.register_forward_hook(
         lambda module, args, output: caught.update(values=args[2], output=output)
     )
     network(past, future)
     weights = network.attention_weights(past, future).mean(1)
-    attention = last.decoder_attention
+    attention = last.decoder.attention.layer
     read = attention.output(weights @ attention.value(caught["values"]))
     torch.testing.assert_close(read, caught["output"])
 
@@ -115,7 +117,7 @@ def test_attention_weights_of_a_block_depend_on_the_blocks_before_it():
         again = network.attention_weights(*inputs(), block=block)
         torch.testing.assert_close(again, weights[block], atol=0, rtol=0)
     with torch.no_grad():
-        network.blocks[0].decoder_gate.gate.linear.weight += 1
+        network.blocks[0].decoder.attention.gate.gate.linear.weight += 1
     assert torch.equal(network.attention_weights(*inputs(), block=0), weights[0])
     assert not torch.allclose(network.attention_weights(*inputs(), block=1), weights[1])
 
@@ -164,24 +166,24 @@ def test_the_forward_pass_with_norms_first_is_the_diagram():
     encoded, decoded = network.recurrent(past_in, future_in)
     encoded, decoded = encoded + past_in, decoded + future_in
     for block in network.blocks:
-        normalized = block.encoder_norm(encoded)
-        attended = block.encoder_attention(normalized, normalized, normalized)
-        encoded = encoded + block.encoder_gate.gate(attended)
-        fed = block.encoder_feedforward(block.encoder_feedforward_norm(encoded))
-        encoded = encoded + block.encoder_feedforward_gate.gate(fed)
-        query = block.decoder_norm(decoded)
-        both = torch.cat((block.decoder_norm(encoded), query), 1)
-        attended = block.decoder_attention(query, both, both)
-        decoded = decoded + block.decoder_gate.gate(attended)
-        fed = block.decoder_feedforward(block.decoder_feedforward_norm(decoded))
-        decoded = decoded + block.decoder_feedforward_gate.gate(fed)
+        normalized = block.encoder.attention.norm(encoded)
+        attended = block.encoder.attention.layer(normalized, normalized, normalized)
+        encoded = encoded + block.encoder.attention.gate.gate(attended)
+        fed = block.encoder.feedforward.layer(block.encoder.feedforward.norm(encoded))
+        encoded = encoded + block.encoder.feedforward.gate.gate(fed)
+        query = block.decoder.attention.norm(decoded)
+        both = torch.cat((block.decoder.attention.norm(encoded), query), 1)
+        attended = block.decoder.attention.layer(query, both, both)
+        decoded = decoded + block.decoder.attention.gate.gate(attended)
+        fed = block.decoder.feedforward.layer(block.decoder.feedforward.norm(decoded))
+        decoded = decoded + block.decoder.feedforward.gate.gate(fed)
     expected = network.output(network.final_norm(decoded))
     torch.testing.assert_close(network(past, future), expected)
 
 
 def test_the_weights_of_one_block_start_as_its_layers_do_and_those_of_two_smaller():
     one, two = build(num_transformer_blocks=1), build(num_transformer_blocks=2)
-    name = "blocks.0.decoder_attention.output.weight"
+    name = "blocks.0.decoder.attention.layer.output.weight"
     torch.testing.assert_close(two.state_dict()[name], one.state_dict()[name] / 2**0.5)
     shared = build(num_transformer_blocks=2, share_layers=True)
     assert torch.equal(shared.state_dict()[name], two.state_dict()[name])
@@ -317,7 +319,7 @@ def test_static_features_reach_both_input_networks_and_adaptive_norms():
     for name in (
         "encoder_input.context_layer.weight",
         "decoder_input.context_layer.weight",
-        "blocks.1.encoder_gate.add_norm.norm.modulation.weight",
+        "blocks.1.encoder.attention.gate.add_norm.norm.modulation.weight",
     ):
         torch.nn.init.zeros_(network.get_parameter(name))
     network.encoder_input.requires_grad_(False)
@@ -334,7 +336,7 @@ def test_static_features_reach_both_input_networks_and_adaptive_norms():
     assert not torch.allclose(network(past, future, static=-static), decoded)
     with torch.no_grad():
         network.decoder_input.context_layer.weight.zero_()
-        network.blocks[1].encoder_gate.add_norm.norm.modulation.weight[:, 6:].normal_()
+        network.blocks[1].encoder.attention.gate.add_norm.norm.modulation.weight[:, 6:].normal_()
     conditioned = network(past, future, static=static)
     assert not torch.allclose(network(past, future, static=-static), conditioned)
 
@@ -343,7 +345,7 @@ def test_adaptive_norms_follow_the_mean_of_the_past():
     network = shake(build(norm="adaptive"))
     past, future = inputs()
     seen = []
-    norm = network.blocks[0].decoder_gate.add_norm.norm
+    norm = network.blocks[0].decoder.attention.gate.add_norm.norm
     norm.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
     network(past, future, torch.tensor([11, 4]))
     behind = network.encoder_input(past)

@@ -1,0 +1,352 @@
+"""Covariates: what is learnt of the columns of X, and how rows of X get into a history."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from sktime_tlstm.data.columns import (
+    category_codes,
+    find_categories,
+    is_categorical,
+    numeric_values,
+    sampled_values,
+    static_values,
+)
+from sktime_tlstm.data.history import History
+from sktime_tlstm.data.rows import Rows, blocks, ranges, split_index
+from sktime_tlstm.data.scaling import CovariateScaling
+
+__all__ = ["Covariates"]
+
+Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+#: The distinct values of a column, and the code of each.
+Codes = tuple[pd.Index, Integers]
+
+#: Values that a warning shows.
+MAX_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Covariates:
+    """What training data say of the columns of X; frozen afterwards.
+
+    In a history the channels of the targets come first, then the numeric covariates in the order
+    of ``numeric``, then the codes of the categorical ones in the order of ``categories``.
+
+    Parameters
+    ----------
+    past : tuple
+        Names of the columns that are not known in the future.
+    static : tuple
+        Names of the columns that are constant within each series.
+    numeric : dict of name to CovariateScaling
+    categories : dict of name to pandas.Index of str
+        Values of each categorical column, as text; the code of one is its place, from 1.
+    static_scaling, static_categories : dict
+        The same of the static columns.
+    """
+
+    past: tuple[Hashable, ...]
+    static: tuple[Hashable, ...]
+    numeric: dict[Hashable, CovariateScaling]
+    categories: dict[Hashable, pd.Index]
+    static_scaling: dict[Hashable, CovariateScaling]
+    static_categories: dict[Hashable, pd.Index]
+
+    @classmethod
+    def fit(
+        cls,
+        past: tuple[Hashable, ...],
+        static: tuple[Hashable, ...],
+        scaler: str | None,
+        X: pd.DataFrame,
+        index: pd.Index,
+    ) -> Covariates:
+        """Learn from training data, as `FrameEncoder.fit` says; ``index`` is that of y."""
+        _check_names(list(X.columns), past_covariates=past, static_covariates=static)
+        learnt = cls(past, static, {}, {}, {}, {})
+        owner = _owners(X.index)[1]
+        for name in static:
+            categorical = is_categorical(X[name])
+            values = static_values(X[name], owner)  # (num_series,)
+            if categorical:
+                learnt.static_categories[name] = find_categories(values)
+            else:
+                scaling = CovariateScaling.fit(numeric_values(values), scaler)
+                learnt.static_scaling[name] = scaling
+        if len(X) > len(index):  # rows beyond y are no training data
+            X = X[X.index.isin(index)]
+        for name in X.columns:
+            if name in static:
+                continue
+            if is_categorical(X[name]):
+                learnt.categories[name] = find_categories(X[name])
+            else:
+                learnt.numeric[name] = CovariateScaling.fit(sampled_values(X[name]), scaler)
+        return learnt
+
+    @property
+    def columns(self) -> list[Hashable]:
+        """Columns of X that vary in time, in the order of their channels."""
+        return [*self.numeric, *self.categories]
+
+    @property
+    def known(self) -> list[Hashable]:
+        """Columns of X that a forecast needs."""
+        return [name for name in self.columns if name not in self.past]
+
+    @property
+    def num_static(self) -> int:
+        """Number of channels that a series has once."""
+        return len(self.static_scaling) + len(self.static_categories)
+
+    def check(self, X: pd.DataFrame | None, needed: list[Hashable]) -> None:
+        """Raise a ValueError that names what X lacks of the ``needed`` columns."""
+        if not needed:
+            return
+        if X is None:
+            raise ValueError(
+                f"Got X=None, expected the covariates {needed} that the forecaster was fitted "
+                "with. Pass X with these columns, or fit without X."
+            )
+        missing = [name for name in needed if name not in X.columns]
+        if missing:
+            raise ValueError(
+                f"Got X without the columns {missing}; its columns are {list(X.columns)}. Pass all "
+                f"covariates the forecaster was fitted with: {needed}."
+            )
+
+    def write(self, history: History, X: pd.DataFrame, X_rows: Rows, y_rows: Rows) -> None:
+        """Write the rows of X that the history has, refusing if one of y's rows is absent."""
+        start, lengths = history.store.start.numpy(), history.lengths
+        present = np.zeros(len(history.store.values), dtype=bool)
+        tables = self._tables(X, self.columns)
+        for part in blocks(len(X_rows)):
+            series, within = history.locate(X_rows, part)
+            inside = (series >= 0) & (within >= 0) & (within < lengths[series])
+            # Rows of the store, one for every row of the part that is inside.
+            position = start[series[inside]] + within[inside]
+            present[position] = True
+            self._write_columns(history, position, X.iloc[part], inside, self.columns, tables)
+        absent = 0
+        for part in blocks(len(y_rows)):
+            series, within = history.locate(y_rows, part)
+            lacks = ~present[start[series] + within]  # (row of the part,)
+            if lacks.any() and not absent:
+                row = int(np.argmax(lacks))
+                when = history.timeline.times(history.first[series[row : row + 1]] + within[row])[0]
+                first = f"{when}{history.name(series[row])}"
+            absent += int(lacks.sum())
+        if absent:
+            raise ValueError(
+                f"Got X without the row {first}, which y has ({absent} rows are absent). Pass X "
+                "with every row of y; missing values may be NaN."
+            )
+
+    def write_static(self, history: History, X: pd.DataFrame, which: Integers) -> None:
+        """Write the static covariates of the series ``which``, refusing if one is absent."""
+        keys, owner = _owners(X.index)
+        place = history.places(keys)  # (num_series of X,)
+        absent = np.setdiff1d(which, place)
+        if self.static and len(absent):
+            raise ValueError(
+                f"Got X without a row{history.name(absent[0])}, expected one that tells its static "
+                f"covariates {list(self.static)}. Pass X with every row of y."
+            )
+        wanted = np.isin(place, which)
+        static = history.store.traits.static  # (num_series, num_static)
+        for channel, (name, scaling) in enumerate(self.static_scaling.items()):
+            numbers = numeric_values(static_values(X[name], owner))
+            scaled = np.where(np.isnan(numbers), scaling.mean, scaling(numbers))[wanted]
+            static[place[wanted], channel] = torch.from_numpy(scaled).float()
+        first = len(self.static_scaling)
+        for channel, (name, known) in enumerate(self.static_categories.items(), start=first):
+            values = static_values(X[name], owner)[wanted]
+            codes = _codes(values, category_codes(values, known))
+            _warn_of_unknown(values, codes, known)
+            static[place[wanted], channel] = torch.from_numpy(codes).float()
+
+    def write_future(
+        self, tail: History, kept: Integers, wanted: Flags, X: pd.DataFrame, rows: Rows
+    ) -> None:
+        """Write the rows of X after each cutoff, refusing if a wanted one is absent.
+
+        Parameters
+        ----------
+        tail : History
+            Changed in place; its rows from ``kept`` on are the future.
+        kept : numpy.ndarray of int64, shape (num_series,)
+        wanted : numpy.ndarray of bool, shape (num_series, num_future)
+        X : pandas.DataFrame
+        rows : Rows
+            The index of X.
+        """
+        series, within = tail.locate(rows)
+        step = within - kept[series]
+        inside = (series >= 0) & (step >= 0) & (step < wanted.shape[1])
+        present = np.zeros(wanted.shape, dtype=bool)
+        present[series[inside], step[inside]] = True
+        if (wanted & ~present).any():
+            owner, first = np.argwhere(wanted & ~present)[0]
+            when = tail.first[owner] + kept[owner] + first
+            raise ValueError(
+                f"Got X without the row {tail.timeline.times(np.array([when]))[0]}"
+                f"{tail.name(owner)}, which is to be forecast. Pass X with every step of fh."
+            )
+        # Rows of the store, one for every row of X that is inside.
+        position = tail.store.start.numpy()[series[inside]] + within[inside]
+        columns = [name for name in self.known if name in X.columns]
+        self._write_columns(tail, position, X, inside, columns, self._tables(X, columns))
+
+    def _tables(self, X: pd.DataFrame, columns: Sequence[Hashable]) -> dict[Hashable, Codes]:
+        """Return the codes of all values of those of the columns that are categorical."""
+        names = [name for name in columns if name in self.categories]
+        return {name: category_codes(X[name], self.categories[name]) for name in names}
+
+    def warn_of_unknown(self, X: pd.DataFrame | None, columns: Sequence[Hashable]) -> None:
+        """Warn of categorical columns that hold values, but none that training knew."""
+        if X is None:
+            return
+        present = [name for name in columns if name in X.columns]
+        for name, (_, codes) in self._tables(X, present).items():
+            _warn_of_unknown(X[name], codes, self.categories[name])
+
+    def _write_columns(
+        self,
+        history: History,
+        position: Integers,
+        X: pd.DataFrame,
+        inside: Flags,
+        columns: Sequence[Hashable],
+        tables: dict[Hashable, Codes],
+    ) -> None:
+        """Write the rows ``inside`` of some columns to rows of the store, but missing values."""
+        values, observed = history.store.values.numpy(), history.store.observed.numpy()
+        numeric, categorical = list(self.numeric), list(self.categories)
+        num_targets, num_observed = history.loc.shape[1], observed.shape[1]
+        for name in columns:
+            if name in self.categories:
+                channel = num_observed + categorical.index(name)
+                codes = _codes(X[name], tables[name])[inside]
+                seen = X[name].notna().to_numpy()[inside]
+                values[position[seen], channel] = codes[seen]
+                continue
+            channel = num_targets + numeric.index(name)
+            numbers = numeric_values(X[name])[inside]
+            seen = ~np.isnan(numbers)
+            values[position[seen], channel] = self.numeric[name](numbers[seen])
+            observed[position[seen], channel] = True
+
+    def fill(self, history: History) -> None:
+        """Carry covariates forward in all series."""
+        start = history.store.start.numpy()
+        bounds = np.concatenate([[0], np.cumsum(history.lengths)])
+        for part in blocks(int(bounds[-1])):
+            # The row before the block was filled with the block before.
+            row = np.arange(max(part.start - 1, 0), part.stop)
+            owner = np.searchsorted(bounds, row, side="right") - 1
+            self.fill_rows(history, start[owner] + row - bounds[owner], row < part.start)
+
+    def fill_new(self, history: History, before: History) -> None:
+        """Carry covariates forward in the rows that were not in the history ``before``."""
+        if history.store.values is not before.store.values:
+            self.fill(history)
+            return
+        start, old, new = history.store.start.numpy(), before.lengths, history.lengths
+        changed = np.flatnonzero(new > old)
+        begin = np.maximum(old[changed] - 1, 0)  # the last old row counts as a value
+        rows = ranges(start[changed] + begin, new[changed] - begin)  # of the store
+        owner = np.repeat(changed, new[changed] - begin)  # series of each of them
+        self.fill_rows(history, rows, rows < start[owner] + old[owner])
+
+    def fill_rows(self, history: History, rows: Integers, carried: Flags) -> None:
+        """Carry covariates forward over missing values, and fill in their mean before the first.
+
+        Parameters
+        ----------
+        history : History
+            Changed in place.
+        rows : numpy.ndarray of int64
+            Rows of the store, ascending.
+        carried : numpy.ndarray of bool
+            Which rows count as values, whether or not they were observed.
+        """
+        values, observed = history.store.values.numpy(), history.store.observed.numpy()
+        start = history.store.start.numpy()
+        for channel, scaling in enumerate(self.numeric.values(), start=history.loc.shape[1]):
+            valid = observed[rows, channel] | carried  # (row,)
+            if not valid.all():
+                begin = start[np.searchsorted(start, rows, side="right") - 1]
+                # The latest valid row up to each row, -1 before the first; one of another series
+                # lies before the row's own begin.
+                source = np.maximum.accumulate(np.where(valid, rows, -1))
+                values[rows, channel] = np.where(
+                    source < begin, scaling.mean, values[source, channel]
+                )
+
+
+def _owners(index: pd.Index) -> tuple[pd.Index | None, Integers]:
+    """Return the key of each series and the number of the series of each row.
+
+    The rows of a series need not lie together: a long table may be in the order of time.
+    """
+    keys, bounds = split_index(index)
+    if keys is None:
+        return None, np.zeros(len(index), dtype=np.int64)
+    distinct = keys.unique()
+    return distinct, np.repeat(distinct.get_indexer(keys), np.diff(bounds))
+
+
+def _codes(column: pd.Series, table: Codes) -> Integers:
+    """Return the code of every row of a column, 0 where it is missing or unknown."""
+    values, codes = table
+    place = values.get_indexer(pd.Index(column.astype(object)))  # (row,), -1 where missing
+    return np.append(codes, 0)[place]
+
+
+def _warn_of_unknown(column: pd.Series, codes: Integers, known: pd.Index) -> None:
+    """Warn if a column holds values and none of their codes is one of training."""
+    if codes.any() or column.isna().all():
+        return
+    got = column.dropna().drop_duplicates().tolist()[:MAX_SHOWN]
+    warnings.warn(
+        f"Got X with the column {column.name!r}, no value of which is known from training: it has "
+        f"values such as {got}, training had values such as {known.tolist()[:MAX_SHOWN]}. All "
+        "count as unknown. Write them as in training, or fit again.",
+        UserWarning,
+        stacklevel=2,
+    )
+
+
+def _check_names(columns: list[Hashable], **parameters: tuple[Hashable, ...]) -> None:
+    """Check the columns of X, and the parameters that name some of them."""
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"Got X with repeated columns: {columns}. Rename or drop some.")
+    for parameter, names in parameters.items():
+        unknown = [name for name in names if name not in columns]
+        if unknown:
+            raise ValueError(
+                f"Got {parameter}={list(names)}, but X has no column {unknown}; "
+                f"its columns are {columns}. Name columns of X."
+            )
+    for parameter, names in parameters.items():
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"Got {parameter}={list(names)}, expected each column once. Drop the repeated ones."
+            )
+    past, static = parameters["past_covariates"], parameters["static_covariates"]
+    both = [name for name in static if name in past]
+    if both:
+        raise ValueError(
+            f"Got the columns {both} in past_covariates and in static_covariates, expected "
+            "each in one. What never changes is known in the future too: drop them from "
+            "past_covariates."
+        )

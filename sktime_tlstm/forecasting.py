@@ -1,0 +1,186 @@
+"""Forecasting: rows asked of a model, at any step, as points, quantiles, samples, distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from sktime_tlstm.data.history import History
+from sktime_tlstm.families import Parametric
+from sktime_tlstm.model import Model, Windows
+
+__all__ = ["Asked", "forecast", "parametric", "sample"]
+
+#: Rows of history and future that are laid out at once.
+ROWS_AT_ONCE = 2**20
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Rows to forecast, each a series and a step after the series' own cutoff.
+
+    Parameters
+    ----------
+    history : History
+    cutoff : numpy.ndarray of int64, shape (num_series,)
+        Number of rows of each series that are seen.
+    series, step : numpy.ndarray of int64, shape (row,)
+        In-sample steps (of 0 and less) are forecast one step ahead.
+    X : pandas.DataFrame or None
+        Covariates of the future.
+    """
+
+    history: History
+    cutoff: np.ndarray
+    series: np.ndarray
+    step: np.ndarray
+    X: pd.DataFrame | None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some of the rows asked for, and the windows that forecast them.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray of int64, shape (row,)
+        Which of the rows asked for.
+    window, step : numpy.ndarray of int64, shape (row,)
+        Of each row: its window, and its step within the window, from 0.
+    windows : Windows
+    """
+
+    rows: np.ndarray
+    window: np.ndarray
+    step: np.ndarray
+    windows: Windows
+
+
+def forecast(model: Model, asked: Asked, alphas: list[float] | None = None) -> np.ndarray:
+    """Forecast rows.
+
+    Steps beyond the horizon come from rolling forward: point forecasts on themselves, quantiles
+    on sample paths.
+
+    Parameters
+    ----------
+    model : Model
+    asked : Asked
+    alphas : list of float or None, default=None
+        Quantile levels; None for the point forecast.
+
+    Returns
+    -------
+    numpy.ndarray of float64, shape (row, num_targets) or (row, num_targets, alpha)
+        In the units of y.
+
+    Raises
+    ------
+    ValueError
+        If a step lies before the first observation, or X lacks what is to be forecast.
+    """
+    levels = () if alphas is None else (len(alphas),)
+    scaled = np.zeros((len(asked.step), model.spec.num_targets, *levels))
+    for part in _parts(model, asked):
+        if alphas is None:
+            values = model.points(part.windows)
+        else:
+            values = model.quantiles(part.windows, alphas)
+        scaled[part.rows] = values[part.window, part.step]
+    return model.decoded(asked.history, scaled[:, None], asked.series, alphas is not None)[:, 0]
+
+
+def sample(model: Model, asked: Asked, num_samples: int) -> np.ndarray:
+    """Draw sample paths of rows; in-sample steps are drawn independently of each other.
+
+    Returns
+    -------
+    numpy.ndarray of float64, shape (sample, row, num_targets)
+        In the units of y.
+
+    Raises
+    ------
+    ValueError
+        As `forecast` does.
+    """
+    scaled = np.zeros((num_samples, len(asked.step), model.spec.num_targets))
+    for part in _parts(model, asked):
+        paths = model.paths(part.windows, num_samples)
+        scaled[:, part.rows] = paths[:, part.window, part.step]
+    # (sample, row, num_targets) -> (sample * row, 1, num_targets): windows of one step
+    flat = scaled.reshape(-1, 1, model.spec.num_targets)
+    series = np.tile(asked.series, num_samples)
+    return model.decoded(asked.history, flat, series, True).reshape(scaled.shape)
+
+
+def parametric(model: Model, asked: Asked) -> Parametric | None:
+    """Return the distributions of rows, in the units of y, where they have the head's family."""
+    if not model.is_parametric(asked.step):
+        return None
+    head, history = model.head, asked.history
+    parameters = np.zeros((len(asked.step), model.spec.num_targets, head.num_parameters))
+    loc, scale = np.zeros((2, *parameters.shape[:2]))
+    for part in _parts(model, asked):
+        ahead = model.first_horizon(part.windows)
+        parameters[part.rows] = ahead.parameters[0, part.window, part.step]
+        loc[part.rows], scale[part.rows] = ahead.loc[part.window], ahead.scale[part.window]
+    loc = history.loc[asked.series] + history.scale[asked.series] * loc
+    scale = history.scale[asked.series] * scale
+    return Parametric(str(head.distribution), parameters, loc, scale)
+
+
+# From rows to windows.
+
+
+def _parts(model: Model, asked: Asked) -> Iterator[_Part]:
+    """Yield the windows that forecast the rows, those of the past and then of the future."""
+    past = np.flatnonzero(asked.step <= 0)
+    if len(past):
+        yield _in_sample(asked, past)
+    if len(past) < len(asked.step):
+        yield from _out_of_sample(model, asked)
+
+
+def _in_sample(asked: Asked, rows: np.ndarray) -> _Part:
+    """Return windows whose first step is the row asked for, one a row."""
+    series, step = asked.series[rows], asked.step[rows]
+    cutoff = asked.cutoff[series] + step - 1
+    if (cutoff < 0).any():
+        row = int(np.argmax(cutoff < 0))
+        seen, name = asked.cutoff[series[row]], asked.history.name(series[row])
+        raise ValueError(
+            f"Got fh with the step {step[row]}, before the first of the {seen} "
+            f"observations{name}. Pass steps of at least {1 - seen}."
+        )
+    window = np.arange(len(rows))
+    windows = Windows(asked.history.store, series, cutoff, 1, None)
+    return _Part(rows, window, np.zeros_like(window), windows)
+
+
+def _out_of_sample(model: Model, asked: Asked) -> Iterator[_Part]:
+    """Yield windows behind each cutoff, of some of the series at a time, with X in its place."""
+    future = asked.step > 0
+    # Whole horizons: a step sees the same covariates and calendar whatever else is asked.
+    horizon = model.spec.horizon
+    num_future = -(-int(asked.step.max()) // horizon) * horizon
+    wanted = np.zeros((len(asked.cutoff), num_future), dtype=bool)
+    wanted[asked.series[future], asked.step[future] - 1] = True
+    X_rows = model.encoder.future_rows(asked.history, asked.X)
+    at_once = max(1, ROWS_AT_ONCE // (model.spec.reach + num_future))
+    for begin in range(0, len(asked.cutoff), at_once):
+        group = slice(begin, begin + at_once)
+        rows = np.flatnonzero(future & (asked.series >= begin) & (asked.series < group.stop))
+        tail, cutoff = model.encoder.tail(
+            asked.history.part(group),
+            asked.cutoff[group],
+            model.spec.reach,
+            wanted[group],
+            asked.X,
+            X_rows,
+        )
+        window, step = asked.series[rows] - begin, asked.step[rows] - 1
+        windows = Windows(tail.store, np.arange(len(cutoff)), cutoff, num_future, begin)
+        yield _Part(rows, window, step, windows)

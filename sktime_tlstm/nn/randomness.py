@@ -1,0 +1,243 @@
+"""Random numbers of one's own: torch's layers draw from a generator of the process, threads not."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import checkpoint as checkpointing
+from torch.utils._python_dispatch import TorchDispatchMode
+
+__all__ = ["OwnRandomness", "active_randomness", "checkpoint", "replay", "seeded_globally"]
+
+#: Held while torch's generators of the process are set, which all threads share.
+_GLOBAL = threading.RLock()
+
+#: What is active on a thread, the innermost last.
+_ACTIVE = threading.local()
+
+
+class OwnRandomness(TorchDispatchMode):
+    """Let everything within the block, on this thread, draw from generators of its own.
+
+    Initial weights, dropout and whatever else a network draws come from generators that begin at
+    ``seed``, and are the numbers that ``torch.manual_seed(seed)`` would bring. torch's generators
+    of the process are neither read nor set, so that threads do not disturb each other. Layers
+    offer no other way: ``torch.nn.Dropout`` takes no generator.
+
+    Every operation within the block passes through Python, which takes some microseconds.
+    `suspended` is for what draws nothing.
+
+    Parameters
+    ----------
+    seed : int
+
+    Attributes
+    ----------
+    has_drawn : bool
+        Whether a random number has been drawn.
+
+    Examples
+    --------
+    >>> import torch
+    >>> def draw():
+    ...     with OwnRandomness(7):
+    ...         return torch.rand(3)
+    >>> bool((draw() == draw()).all())
+    True
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed, self.has_drawn = seed, False
+        self._generators: dict[torch.device, torch.Generator] = {}
+        self._is_replaying = False
+
+    def __enter__(self) -> OwnRandomness:
+        _stack().append(self)
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        _stack().pop()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Run an operation of torch; if it draws, with a generator of our own."""
+        kwargs = kwargs or {}
+        if not _may_draw(func) or not _draws(func, args, kwargs):
+            return func(*args, **kwargs)
+        self.has_drawn = True
+        if not self._is_replaying:
+            _refuse_other_checkpoints()
+        generator = self._generator(_device(args, kwargs))
+        taking = _taking_a_generator(func)
+        if taking is not None:
+            return taking(*args, **{**kwargs, "generator": generator})
+        with _GLOBAL, _set_globally(generator):
+            return func(*args, **kwargs)
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Run what draws nothing at full speed."""
+        super().__exit__(None, None, None)
+        try:
+            yield
+        finally:
+            super().__enter__()
+
+    def replay(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """Return contexts for a pass forward and for its second run, which draws the same."""
+        states = {device: own.get_state() for device, own in self._generators.items()}
+        return nullcontext(), self._replaying(states)
+
+    @contextmanager
+    def _replaying(self, states: dict[torch.device, Tensor]) -> Iterator[None]:
+        later = {device: own.get_state() for device, own in self._generators.items()}
+        for device, own in self._generators.items():
+            if device in states:
+                own.set_state(states[device])
+            else:  # it drew for the first time after the pass began
+                own.manual_seed(self.seed)
+        self._is_replaying = True
+        try:
+            yield
+        finally:
+            self._is_replaying = False
+            for device, state in later.items():
+                self._generators[device].set_state(state)
+
+    def _generator(self, device: torch.device) -> torch.Generator:
+        if device not in self._generators:
+            self._generators[device] = torch.Generator(device).manual_seed(self.seed)
+        return self._generators[device]
+
+
+def active_randomness() -> OwnRandomness | None:
+    """Return the innermost block of this thread that draws from generators of its own."""
+    stack = _stack()
+    return stack[-1] if stack else None
+
+
+def checkpoint(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function whose activations are computed again in the backward pass (Chen et al. 2016).
+
+    torch's own, whose second run draws the same random numbers also from own generators.
+    """
+    # A compiled function, or one outside of our training, draws from torch's own generators.
+    if torch.compiler.is_compiling() or active_randomness() is None:
+        return checkpointing.checkpoint(function, *arguments, use_reentrant=False)
+    return checkpointing.checkpoint(
+        function, *arguments, use_reentrant=False, preserve_rng_state=False, context_fn=replay
+    )
+
+
+def replay() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Return the contexts that torch's checkpoint takes as ``context_fn``."""
+    randomness = active_randomness()
+    return (nullcontext(), nullcontext()) if randomness is None else randomness.replay()
+
+
+@contextmanager
+def seeded_globally(seed: int) -> Iterator[None]:
+    """Seed torch's generators of the process within the block, and put them back.
+
+    For compiled networks, which draw from no other. One thread at a time; threads that do not come
+    by here see numbers of the seed meanwhile.
+    """
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with _GLOBAL, torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def _stack() -> list[OwnRandomness]:
+    if not hasattr(_ACTIVE, "stack"):
+        _ACTIVE.stack = []
+    stack: list[OwnRandomness] = _ACTIVE.stack
+    return stack
+
+
+@functools.cache
+def _may_draw(func: Any) -> bool:
+    return torch.Tag.nondeterministic_seeded in getattr(func, "tags", ())
+
+
+def _draws(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a call draws from torch's generators: attention without dropout does not."""
+    if kwargs.get("generator") is not None:
+        return False
+    for place, argument in enumerate(func._schema.arguments):
+        value = args[place] if place < len(args) else kwargs.get(argument.name)
+        if argument.name in ("dropout", "dropout_p") and not value:
+            return False
+        if argument.name == "train" and value is False:
+            return False
+    return True
+
+
+@functools.cache
+def _taking_a_generator(func: Any) -> Any:
+    """Return the form of an operation that takes a generator, if there is one."""
+    names = [argument.name for argument in func._schema.arguments]
+    if "generator" in names:
+        return func
+    kinds = {argument.name: str(argument.type) for argument in func._schema.arguments}
+    for overload in func.overloadpacket.overloads():
+        other = getattr(func.overloadpacket, overload)
+        own = {argument.name: str(argument.type) for argument in other._schema.arguments}
+        if own.pop("generator", None) is not None and own == kinds:
+            return other
+    return None
+
+
+def _device(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.device:
+    for value in args:
+        if isinstance(value, Tensor):
+            return value.device
+    device = torch.device(kwargs.get("device") or "cpu")
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
+@contextmanager
+def _set_globally(generator: torch.Generator) -> Iterator[None]:
+    """Let an operation that takes no generator draw from one, by way of the process's."""
+    if generator.device.type == "cpu":
+        get, put = torch.get_rng_state, torch.set_rng_state
+    else:
+        module = torch.get_device_module(generator.device)
+        get = functools.partial(module.get_rng_state, generator.device)
+        put = functools.partial(module.set_rng_state, device=generator.device)
+    before = get()
+    put(generator.get_state())
+    try:
+        yield
+    finally:
+        generator.set_state(get())
+        put(before)
+
+
+def _refuse_other_checkpoints() -> None:
+    """Refuse draws in the second run of torch's own checkpoint, which would be other ones."""
+    if torch._C._current_graph_task_id() == -1:  # no backward pass; torch has no public name for it
+        return
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_filename == checkpointing.__file__:
+            raise RuntimeError(
+                "Got a network that draws random numbers, such as dropout, within "
+                "torch.utils.checkpoint, whose second run would draw other ones; expected them to "
+                "be replayed. Call it as checkpoint(..., use_reentrant=False, context_fn=replay), "
+                "with replay out of sktime_tlstm.nn.randomness."
+            )
+        frame = frame.f_back  # type: ignore[assignment]

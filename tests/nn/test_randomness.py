@@ -1,0 +1,202 @@
+import threading
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint as torchs_checkpoint
+
+from sktime_tlstm.nn.randomness import (
+    OwnRandomness,
+    active_randomness,
+    checkpoint,
+    replay,
+    seeded_globally,
+)
+
+
+class Draws(nn.Module):
+    """Every kind of layer that draws, at sizes that differ."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(3, 5, num_layers=3, dropout=0.4, batch_first=True)
+        self.linear = nn.Linear(5, 7)
+        self.drops = nn.ModuleList([nn.Dropout(0.3), nn.AlphaDropout(0.2), nn.Dropout1d(0.5)])
+        self.leaky = nn.RReLU()
+        self.attention = nn.MultiheadAttention(7, 1, dropout=0.6, batch_first=True)
+
+    def forward(self, x):
+        x = self.linear(self.lstm(x)[0])
+        for layer in self.drops:
+            x = layer(x)
+        x = self.leaky(x)
+        x = self.attention(x, x, x, need_weights=False)[0]
+        return functional.gumbel_softmax(x + torch.randn_like(x) + torch.rand(7), dim=-1)
+
+
+DRAWS = {
+    "rand": lambda: torch.rand(11),
+    "randn": lambda: torch.randn(3, 5),
+    "randint": lambda: torch.randint(2, 97, (13,)),
+    "randperm": lambda: torch.randperm(17),
+    "normal": lambda: torch.normal(torch.zeros(7), 2.0),
+    "bernoulli": lambda: torch.bernoulli(torch.full((29,), 0.4)),
+    "multinomial": lambda: torch.multinomial(torch.ones(19), 7),
+    "poisson": lambda: torch.poisson(torch.full((7,), 3.0)),
+    "in place": lambda: torch.empty(7).exponential_() + torch.empty(7).cauchy_(),
+    "like": lambda: torch.rand_like(torch.ones(7)) + torch.randn_like(torch.ones(7)),
+    "integers like": lambda: torch.randint_like(torch.ones(23), 3, 41),
+    "initial weights": lambda: nn.init.orthogonal_(nn.Linear(5, 7).weight).detach(),
+    "a distribution": lambda: torch.distributions.Gamma(torch.ones(5), 2.0).sample(),
+    "layers": lambda: Draws()(torch.ones(2, 11, 3)).detach(),
+}
+
+
+@pytest.mark.usefixtures("global_random_state_stays")
+@pytest.mark.parametrize("name", DRAWS)
+def test_own_numbers_are_those_of_the_seed_and_the_process_keeps_its_state(name):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(13)
+        expected = [DRAWS[name](), DRAWS[name]()]
+    assert not torch.equal(*expected)
+    with OwnRandomness(13) as own:
+        assert not own.has_drawn
+        found = [DRAWS[name](), DRAWS[name]()]
+    assert own.has_drawn
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_another_thread_sees_its_own_numbers_and_an_untouched_state():
+    before, begun, seen = torch.get_rng_state(), threading.Event(), []
+
+    def watch():
+        begun.wait(10)
+        seen.append((active_randomness(), torch.get_rng_state()))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    with OwnRandomness(0) as own:
+        torch.rand(3)
+        begun.set()
+        thread.join()
+        assert active_randomness() is own
+    assert seen[0][0] is None
+    assert torch.equal(seen[0][1], before)
+
+
+def test_a_generator_of_ones_own_stays_in_use():
+    with OwnRandomness(0) as own:
+        found = torch.rand(5, generator=torch.Generator().manual_seed(3))
+        assert not own.has_drawn
+    assert torch.equal(found, torch.rand(5, generator=torch.Generator().manual_seed(3)))
+
+
+def test_attention_without_dropout_draws_nothing():
+    layer = nn.MultiheadAttention(4, 2, batch_first=True)
+    x = torch.ones(3, 5, 4)
+    with OwnRandomness(0) as own:
+        layer(x, x, x, need_weights=False)
+        nn.LSTM(4, 2, num_layers=2, dropout=0.5).eval().flatten_parameters()
+        own.has_drawn = False  # the LSTM's initial weights
+        functional.dropout(x, 0.7, training=False)
+        functional.dropout(x, 0.0, training=True)
+    assert not own.has_drawn
+
+
+def test_blocks_nest_and_the_outer_one_goes_on():
+    with OwnRandomness(1):
+        expected = torch.rand(6)
+    with OwnRandomness(1) as outer:
+        first = torch.rand(3)
+        with OwnRandomness(2):
+            torch.rand(5)
+        assert active_randomness() is outer
+        assert torch.equal(torch.cat([first, torch.rand(3)]), expected)
+    assert active_randomness() is None
+
+
+def test_suspended_operations_do_not_pass_by_and_later_ones_do():
+    with OwnRandomness(1) as own:
+        with torch.random.fork_rng(devices=[]), own.suspended():
+            torch.rand(3)
+        assert not own.has_drawn
+        torch.rand(3)
+        assert own.has_drawn
+
+
+# Second runs.
+
+
+def gradient(run, seed=5, again=2):
+    """Return the gradient of layers with dropout, which draw in several passes."""
+    with OwnRandomness(seed):
+        layers = [nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.5)) for _ in range(3)]
+        for _ in range(again):
+            x = torch.linspace(0, 1, 24).reshape(4, 6).requires_grad_()
+            for layer in layers:
+                x = run(layer, x)
+            x.square().sum().backward()
+        after = torch.rand(3)
+    weights = [value.grad.flatten() for layer in layers for value in layer.parameters()]
+    return torch.cat([*weights, after])
+
+
+@pytest.mark.usefixtures("global_random_state_stays")
+def test_a_second_run_draws_what_the_first_did():
+    plain = gradient(lambda layer, x: layer(x))
+    torch.testing.assert_close(gradient(checkpoint), plain)
+    assert torch.equal(gradient(checkpoint)[-3:], plain[-3:])  # and what comes after is the same
+
+
+def test_torchs_own_checkpoint_is_refused_where_it_would_draw_other_numbers():
+    with pytest.raises(RuntimeError, match=r"within torch.utils.checkpoint.*context_fn=replay"):
+        gradient(lambda layer, x: torchs_checkpoint(layer, x, use_reentrant=False))
+    with_replay = {"use_reentrant": False, "context_fn": replay}
+    torch.testing.assert_close(
+        gradient(lambda layer, x: torchs_checkpoint(layer, x, **with_replay)),
+        gradient(lambda layer, x: layer(x)),
+    )
+
+
+def test_outside_of_a_block_a_checkpoint_is_torchs_own():
+    layer = nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.5))
+    grads = []
+    for run in (lambda x: layer(x), lambda x: checkpoint(layer, x)):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            layer.zero_grad()
+            run(torch.ones(4, 6)).square().sum().backward()
+            grads.append(layer[0].weight.grad.clone())
+    torch.testing.assert_close(*grads)
+
+
+# The state of the process, where there is no other.
+
+
+@pytest.mark.usefixtures("global_random_state_stays")
+def test_a_seed_for_the_process_is_put_back():
+    found = []
+    for _ in range(2):
+        with seeded_globally(3):
+            found.append(torch.rand(3))
+    assert torch.equal(*found)
+
+
+def test_threads_wait_for_each_other_where_the_state_is_the_processs():
+    with seeded_globally(7):
+        expected = torch.rand(500)
+    found = []
+
+    def draw():
+        with seeded_globally(7):
+            found.append(torch.cat([torch.rand(1) for _ in range(500)]))
+
+    threads = [threading.Thread(target=draw) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(one, expected) for one in found)
+    assert len(found) == 5
