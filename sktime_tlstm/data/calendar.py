@@ -14,8 +14,8 @@ from pandas.tseries.offsets import BaseOffset, BusinessDay, BusinessHour, Day, T
 
 __all__ = ["Counter", "Even", "Walk", "counter_of", "even_step"]
 
-#: Dates that are walked through at most for one question; a thousand years of business hours.
-MAX_WALK = 2_000_000
+#: Dates that are walked through at most for one question; two centuries of business hours.
+MAX_WALK = 500_000
 
 #: The lengths that a DateOffset may have and still last equally long at every step.
 EVEN_KEYWORDS = {"weeks", "days", "hours", "minutes", "seconds", "milliseconds", "microseconds"}

@@ -280,9 +280,14 @@ def find_timeline(
     others = index_times(index).unique().sort_values()
     if covariates is not None:
         others = others.append(index_times(covariates)).unique().sort_values()
-    if len(grid) == 1:
-        grid = others
-    return Timeline.from_times(grid, usual, others)
+    if len(grid) > 1:
+        return Timeline.from_times(grid, usual, others)
+    try:
+        return Timeline.from_times(others, usual)
+    except ValueError:
+        if usual is None or usual.offset is None:
+            raise
+    return Timeline.from_times(grid, usual)  # X may lack steps of a frequency that is known
 
 
 def check_gapless(index: pd.Index, rows: Rows) -> None:

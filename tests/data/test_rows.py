@@ -81,6 +81,15 @@ def test_one_row_keeps_the_step_of_data_seen_before():
     assert find_timeline(one).offset is None
 
 
+def test_covariates_with_holes_do_not_hide_a_step_that_is_known():
+    usual = find_timeline(pd.date_range("2001-01-01", periods=9, freq="20min"))
+    one = pd.DatetimeIndex(["2021-03-05 10:00"])
+    holes = pd.DatetimeIndex(["2021-03-05 10:00", "2021-03-05 10:20", "2021-03-05 14:40"])
+    assert find_timeline(one, holes, usual).times(np.array([14])).equals(holes[2:])
+    with pytest.raises(ValueError, match="without a regular frequency"):
+        find_timeline(one, holes)
+
+
 def test_rows_that_tell_their_own_step_do_not_take_another():
     usual = find_timeline(pd.date_range("2001-01-01", periods=9, freq="20min"))
     assert find_timeline(DAYS, None, usual).seasons() == (7,)
