@@ -447,6 +447,7 @@ class SkorchForecaster(BaseForecaster):
 
     def _predict_moving_cutoff(self, y, cv, X=None, update_params=True, reset_forecaster=True):
         """Forecast from all cutoffs at once, where that equals sktime's loop over updates."""
+        y = grouped(y)
         if reset_forecaster and not update_params:
             self._fitted.check_covariates(X)
             layout = backtest.Layout(self._y_metadata["mtype"], self._converter_store_y)

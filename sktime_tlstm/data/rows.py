@@ -280,9 +280,14 @@ def find_timeline(
     others = index_times(index).unique().sort_values()
     if covariates is not None:
         others = others.append(index_times(covariates)).unique().sort_values()
-    if len(grid) == 1:
-        grid = others
-    return Timeline.from_times(grid, usual, others)
+    if len(grid) > 1:
+        return Timeline.from_times(grid, usual, others)
+    try:
+        return Timeline.from_times(others, usual)
+    except ValueError:
+        if usual is None or usual.offset is None:
+            raise
+    return Timeline.from_times(grid, usual)  # X may lack steps of a frequency that is known
 
 
 def check_gapless(index: pd.Index, rows: Rows) -> None:
@@ -310,7 +315,7 @@ def _check_apart(index: pd.Index, rows: Rows) -> None:
     if (gap > most[:-1]).any():
         after = int(np.argmax(gap > most[:-1]))
         row = index[rows.bounds[order[after + 1]]]
-        raise _too_far(row, gap[after], "after all earlier series", most[after])
+        raise _too_far(row, gap[after], "since the earlier series", most[after])
 
 
 def check_growth(index: pd.Index, rows: Rows, first: np.ndarray, stop: np.ndarray) -> None:
@@ -330,13 +335,12 @@ def check_growth(index: pd.Index, rows: Rows, first: np.ndarray, stop: np.ndarra
     Raises
     ------
     ValueError
-        If there are more than MAX_GAP missing rows in one place, and GAP_PER_ROW times as many as
-        rows.
+        If more than MAX_GAP rows, and GAP_PER_ROW for every row, would be missing in one place.
     """
     most = MAX_GAP + GAP_PER_ROW * (stop - first + rows.lengths)
     begins, ends = rows.bounds[:-1], rows.bounds[1:] - 1
     ahead, behind = rows.ordinals(begins) - stop, first - 1 - rows.ordinals(ends)
-    for gap, row, side in ((ahead, begins, "after the last"), (behind, ends, "before the first")):
+    for gap, row, side in ((ahead, begins, "since the last"), (behind, ends, "until the first")):
         if (gap > most).any():
             series = int(np.argmax(gap > most))
             place = f"{side} known row"
@@ -345,16 +349,16 @@ def check_growth(index: pd.Index, rows: Rows, first: np.ndarray, stop: np.ndarra
         limit = most[rows.series(slice(begin, begin + len(step)))]
         if (step - 1 > limit).any():
             at = int(np.argmax(step - 1 > limit))
-            place = f"after {index[begin + at - 1]}"
+            place = f"since {index[begin + at - 1]}"
             raise _too_far(index[begin + at], step[at] - 1, place, limit[at])
 
 
 def _too_far(row: object, gap: int, place: str, most: int) -> ValueError:
     return ValueError(
-        f"Got the row {row}, {gap:,} steps {place}, expected at most {most:,} ({MAX_GAP:,}, and "
-        f"{GAP_PER_ROW} for every known row): the steps between are filled with missing rows. "
-        "Check the time; if it is right, fit to the rows on one side of the gap, or resample to a "
-        "longer step."
+        f"Got the row {row} with {gap:,} missing steps {place}, expected at most {most:,} "
+        f"({MAX_GAP:,}, and {GAP_PER_ROW} for every known row), which are filled with missing "
+        "rows. Check the time; if it is right, fit to the rows on one side of the gap, or resample "
+        "to a longer step."
     )
 
 
