@@ -43,8 +43,6 @@ class Variant:
     target: bool = False
     #: Whether it has weights of attention between a future step and all steps.
     attends: bool = True
-    #: Whether a past of one step gives every future step one answer: nothing to choose from.
-    answers_by_looking: bool = False
     #: Whether a future step attends to itself too, not only to those before it.
     attends_itself: bool = False
     #: Arguments with which it is wide enough to learn 32 windows by heart.
@@ -223,7 +221,6 @@ VARIANTS = {
         {"score": "additive", "wiring": "replace"},
         causal=(),
         attends=False,
-        answers_by_looking=True,
         wide={"d_model": 24},
         lr=0.02,
     ),
@@ -355,8 +352,7 @@ def test_a_causal_network_never_looks_ahead(variant, lengths):
         after = network(past, changed, *(lengths or ()), **extras)
         torch.testing.assert_close(after[:, :step], before[:, :step], atol=1e-6, rtol=0)
         for row in range(3):
-            one_answer = lengths and lengths[0][row] == 1 and VARIANTS[variant].answers_by_looking
-            if not one_answer and (lengths is None or step < lengths[1][row]):
+            if lengths is None or step < lengths[1][row]:
                 assert not torch.allclose(after[row, step], before[row, step])
 
 
