@@ -35,7 +35,7 @@ class Cache(NamedTuple):
     @property
     def num_rows(self) -> int:
         """The batch."""
-        return len(self.keys)
+        return self.keys.shape[0]
 
     @property
     def num_steps(self) -> int:

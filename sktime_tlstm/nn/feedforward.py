@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sktime_tlstm.nn.exporting import is_readable
+
 ACTIVATIONS: Mapping[str, type[nn.Module]] = MappingProxyType(
     {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 )
@@ -258,6 +260,9 @@ class MixtureOfExperts(nn.Module):
         Tensor of shape (batch, time, d_model)
             Zero in the padding.
         """
+        if not is_readable(x):
+            return self._mix_all(x, mask)
+        # (batch, time, d_model) -> (token, d_model), a token being a real step
         tokens = x.flatten(0, -2) if mask is None else x[mask]
         logits = self._route(tokens)
         probabilities = torch.softmax(logits, dim=-1)
@@ -267,6 +272,24 @@ class MixtureOfExperts(nn.Module):
         if mask is None:
             return mixed.view_as(x)
         return torch.zeros_like(x).masked_scatter(mask[..., None], mixed)
+
+    def _mix_all(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Do what `forward` does, without a look at any choice: every expert sees every step."""
+        if self._capacity(1) is not None:
+            raise ValueError(
+                f"Got capacity_factor={self.capacity_factor} in a training pass that is exported "
+                "or has no values; expected evaluation, for it cannot be told which steps lie beyond "
+                "the capacity. Call eval() first."
+            )
+        probabilities = torch.softmax(self._route(x), dim=-1)
+        gates, experts = self._choose(probabilities)
+        # (batch, time, choice) -> (batch, time, expert), zero where an expert was not chosen
+        shares = torch.zeros_like(probabilities).scatter(-1, experts, gates).to(x.dtype)
+        outputs = [
+            shares[..., number, None] * expert(x) for number, expert in enumerate(self.experts)
+        ]
+        mixed = torch.stack(outputs).sum(0)
+        return mixed if mask is None else mixed.masked_fill(~mask[..., None], 0.0)
 
     def last_maps(self) -> list[nn.Linear]:
         """Return the linear maps whose outputs are the layer's: those of all experts."""
@@ -292,11 +315,12 @@ class MixtureOfExperts(nn.Module):
     def _route(self, tokens: Tensor) -> Tensor:
         # In float32 at least, in mixed precision too: rounded logits choose other experts.
         dtype = torch.promote_types(tokens.dtype, torch.float32)
-        with torch.autocast(tokens.device.type, enabled=False):
+        # The meta device knows no autocast.
+        with torch.autocast("cpu" if tokens.is_meta else tokens.device.type, enabled=False):
             return functional.linear(tokens.to(dtype), self.router.weight.to(dtype))
 
     def _choose(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:
-        # -> gates and experts of every step, best first, each (token, experts_per_token)
+        # (..., expert) -> gates and experts, best first, each (..., experts_per_token)
         gates, experts = probabilities.topk(self.experts_per_token, dim=-1)
         if self.experts_per_token > 1:
             gates = gates / gates.sum(dim=-1, keepdim=True)

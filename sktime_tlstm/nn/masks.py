@@ -156,8 +156,8 @@ def decoder_mask(
     device = device if device is not None or lengths is None else lengths.device
     mask = torch.ones(1, 1, 1, past_time + future_time, dtype=torch.bool, device=device)
     if lengths is not None:
-        past = _all_or_real_steps(past_lengths, past_time, len(lengths), device)
-        future = _all_or_real_steps(future_lengths, future_time, len(lengths), device)
+        past = _all_or_real_steps(past_lengths, past_time, lengths.shape[0], device)
+        future = _all_or_real_steps(future_lengths, future_time, lengths.shape[0], device)
         mask = torch.cat((past, future), dim=1)[:, None, None, :]
     if causal:
         square = torch.ones(future_time, future_time, dtype=torch.bool, device=device)

@@ -129,7 +129,7 @@ class AdaptiveLayerNorm(nn.LayerNorm):
         ValueError
             If the condition is missing or has another shape.
         """
-        expected = (len(x), self.modulation.in_features)
+        expected = (x.shape[0], self.modulation.in_features)
         if condition is None or condition.shape != expected:
             got = None if condition is None else f"shape {tuple(condition.shape)}"
             raise ValueError(

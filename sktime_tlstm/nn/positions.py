@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from sktime_tlstm.nn.exporting import is_readable
+
 
 def window_positions(
     past_time: int,
@@ -185,7 +187,7 @@ class LearnedPositions(nn.Module):
         """
         known = bound is not None and bound <= self.max_positions
         # A compiler cannot read values; there torch checks alone.
-        if not known and not torch.compiler.is_compiling():
+        if not known and not torch.compiler.is_compiling() and is_readable(positions):
             self._check(positions)
         vectors: Tensor = self.table(positions + self.max_positions)
         return vectors

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from sktime_tlstm.nn.exporting import is_readable
 from sktime_tlstm.nn.inputs import check_lengths
+from sktime_tlstm.nn.masks import padding_mask
 
 State = tuple[Tensor, Tensor]
+
+#: What added to a gate shuts it or opens it entirely, in every precision.
+HOLDING = 1e4
 
 
 class BidirectionalLSTM(nn.Module):
@@ -243,12 +250,14 @@ def _projection(in_features: int, out_features: int) -> nn.Module:
 
 
 def _ragged_lengths(lengths: Tensor | None, time: int) -> Tensor | None:
-    """Check ``lengths`` and bring them to the host; None where no row is padded."""
+    """Check ``lengths`` and bring them to the host, if they can be read; None without padding."""
     if lengths is None:
         return None
+    if not is_readable(lengths):
+        return lengths
     lengths = lengths.cpu()
     check_lengths(lengths, time, "past")
-    return None if int(lengths.min()) == time else lengths
+    return None if (lengths == time).all() else lengths
 
 
 def _reverse(sequence: Tensor, lengths: Tensor | None) -> Tensor:
@@ -267,6 +276,8 @@ def _run(
     if lengths is None:
         encoded, state = lstm(sequence, state)
         return encoded, state
+    if not is_readable(lengths):
+        return _run_held(cast(nn.LSTM, lstm), sequence, lengths, state)
     return (_run_packed if sequence.is_cuda else _run_in_segments)(lstm, sequence, lengths, state)
 
 
@@ -300,10 +311,45 @@ def _run_in_segments(
     outputs, finished = [], []
     for piece, alive, remaining in zip(pieces, running, [*running[1:], 0], strict=True):
         output, (hidden, cell) = lstm(piece[:alive], state)
-        outputs.append(functional.pad(output, (0, 0, 0, 0, 0, len(past) - alive)))
+        outputs.append(functional.pad(output, (0, 0, 0, 0, 0, past.shape[0] - alive)))
         finished.append((hidden[:, remaining:], cell[:, remaining:]))
         state = hidden[:, :remaining].contiguous(), cell[:, :remaining].contiguous()
     encoded = functional.pad(torch.cat(outputs, dim=1), (0, 0, 0, padding))
     hidden, cell = (torch.cat(parts, dim=1) for parts in zip(*reversed(finished), strict=True))
     back = order.argsort()
     return encoded[back], (hidden[:, back], cell[:, back])
+
+
+def _run_held(
+    lstm: nn.LSTM, sequence: Tensor, lengths: Tensor, state: State | None = None
+) -> tuple[Tensor, State]:
+    """Do what `_run_packed` does, without a look at any length: for `torch.export`.
+
+    An input that is one in the padding shuts the input gates there and opens the forget gates, so
+    that the cells hold what they had at the last real step. Hidden states are those of that step.
+    """
+    real = padding_mask(lengths, sequence.shape[1]).to(sequence.device)[:, :, None]
+    padding = (~real).to(sequence.dtype)
+    last = (lengths.to(sequence.device) - 1)[:, None, None]  # (batch, 1, 1)
+    gates = (-HOLDING, HOLDING, 0.0, 0.0)  # added to those of input, forget, cell, output
+    hidden, cell = [], []
+    for layer, (input_weight, *others) in enumerate(lstm.all_weights):
+        width = lstm.hidden_size
+        # (4 * width, 1): one column more for the input that tells the padding
+        column = torch.cat([input_weight.new_full((width, 1), gate) for gate in gates])
+        if state is None:
+            start = (sequence.new_zeros(1, sequence.shape[0], width),) * 2
+        else:
+            start = state[0][layer : layer + 1], state[1][layer : layer + 1]
+        weights = [torch.cat((input_weight, column), dim=1), *others]
+        read = torch.cat((sequence, padding), dim=-1)
+        output, _, held_cell = torch.lstm(
+            read, start, weights, lstm.bias, 1, 0.0, False, False, True
+        )
+        # (batch, time, width) -> (batch, width), that of the last real step
+        hidden.append(output.gather(1, last.expand(-1, 1, width))[:, 0])
+        cell.append(held_cell[0])
+        sequence = output.masked_fill(~real, 0.0)
+        if layer + 1 < lstm.num_layers:
+            sequence = functional.dropout(sequence, lstm.dropout, lstm.training)
+    return sequence, (torch.stack(hidden), torch.stack(cell))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sktime_tlstm.nn.exporting import is_readable
 from sktime_tlstm.nn.gating import GatedResidualNetwork
 
 # Numbers in the widest intermediate result of `VariableSelectionNetwork` on a CPU. Rows are
@@ -169,10 +170,14 @@ class VariableSelectionNetwork(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map ``x`` (..., num_features) and ``context`` (broadcastable) to (..., d_model)."""
         weights = self.weights(x, context)
+        # (..., num_features) -> (row, num_features)
         rows = [tensor.reshape(-1, x.shape[-1]) for tensor in (x, weights)]
-        at_once = max(1, len(rows[0])) if x.is_cuda else self.rows_at_once
-        pieces = zip(*(tensor.split(at_once) for tensor in rows), strict=True)
-        selected = torch.cat([self.variables(*piece) for piece in pieces])
+        if x.is_cuda or not is_readable(x):
+            selected = self.variables(*rows)
+        else:
+            pieces = zip(*(tensor.split(self.rows_at_once) for tensor in rows), strict=True)
+            selected = torch.cat([self.variables(*piece) for piece in pieces])
+        # (row, d_model) -> (..., d_model)
         return selected.reshape(*x.shape[:-1], selected.shape[-1])
 
     def weights(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -258,13 +258,13 @@ class Seq2SeqLSTM(nn.Module):
         state : Seq2SeqState
             The state for the step after this.
         """
-        future = prepare_step(future_t, len(state.previous), self.widths[1])
+        future = prepare_step(future_t, state.previous.shape[0], self.widths[1])
         output, state = self._decode(future, state.previous[:, None], state)
         return output[:, 0], state
 
     def _encode(self, past: Tensor, lengths: Tensor | None) -> Seq2SeqState:
         _, recurrent = self.recurrent.encode(self.dropout(self.past_embedding(past)), lengths)
-        rows = torch.arange(len(past), device=past.device)
+        rows = torch.arange(past.shape[0], device=past.device)
         last = -1 if lengths is None else lengths.to(past.device) - 1
         return Seq2SeqState(recurrent, past[rows, last, : self.feedback_width])
 
@@ -275,10 +275,11 @@ class Seq2SeqLSTM(nn.Module):
         decoded, recurrent = self.recurrent.decode(read, state.recurrent)
         output = self.output(decoded)
         forecast = self.point(output[:, -1:])
-        if forecast.shape != (len(future), 1, self.feedback_width):
+        expected = (future.shape[0], 1, self.feedback_width)
+        if forecast.shape != expected:
             raise ValueError(
                 f"Got a point forecast of shape {tuple(forecast.shape)} from an output of shape "
-                f"{tuple(output[:, -1:].shape)}; expected {(len(future), 1, self.feedback_width)}. "
+                f"{tuple(output[:, -1:].shape)}; expected {expected}. "
                 "Pass a point that maps (batch, time, output_dim) to (batch, time, num_targets)."
             )
         return output, Seq2SeqState(recurrent, forecast[:, 0].to(previous.dtype))
