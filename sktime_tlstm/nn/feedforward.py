@@ -278,8 +278,8 @@ class MixtureOfExperts(nn.Module):
         if self._capacity(1) is not None:
             raise ValueError(
                 f"Got capacity_factor={self.capacity_factor} in a training pass that is exported "
-                "or has no values; expected evaluation, for it cannot be told which steps lie beyond "
-                "the capacity. Call eval() first."
+                "or has no values; expected evaluation, for it cannot be told which steps lie "
+                "beyond the capacity. Call eval() first."
             )
         probabilities = torch.softmax(self._route(x), dim=-1)
         gates, experts = self._choose(probabilities)
@@ -327,6 +327,8 @@ class MixtureOfExperts(nn.Module):
         return gates, experts
 
     def _observe(self, logits: Tensor, probabilities: Tensor, experts: Tensor) -> None:
+        if not logits.shape[0]:  # no step, no mean
+            return
         chosen = functional.one_hot(experts, len(self.experts)).to(probabilities.dtype)
         load = chosen.mean(dim=(0, 1))
         recomputing = _is_recomputing()

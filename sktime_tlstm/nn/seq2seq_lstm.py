@@ -314,7 +314,9 @@ class Seq2SeqLSTM(nn.Module):
         elif not self.training:  # known without asking a device, which would have to wait
             starts = list(range(time))
         else:
-            starts = own.any(2).any(0).nonzero().flatten().tolist()
+            # (batch, time, num_targets) -> the later steps at which any row reads an own forecast
+            later = own[:, 1:].any(2).any(0).nonzero().flatten().tolist()
+            starts = [0, *(step + 1 for step in later)]
         return list(zip(starts, [*starts[1:], time], strict=True))
 
 

@@ -529,6 +529,27 @@ def test_attention_weights_are_those_of_evaluation_and_leave_no_trace(variant):
     assert [len(getattr(module, "_losses", ())) for module in network.modules()] == losses
 
 
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("given", [0, 1, 2])
+def test_an_empty_batch_gives_an_empty_output(variant, training, given):
+    network = build(variant).train(training)
+    past, future, extras = windows(variant, 0, 11, 7)
+    if training:
+        extras.update(teacher(variant, 0, 7))
+    lengths = [torch.zeros(0, dtype=torch.long)] * given
+    output = network(past, future, *lengths, **extras)
+    assert output.shape == (0, 7, OUTPUT)
+    loss = output.sum()
+    if hasattr(network, "auxiliary_loss"):
+        loss = loss + network.auxiliary_loss()
+    assert loss == 0
+    if training:
+        loss.backward()
+    elif not VARIANTS[variant].causal or True in VARIANTS[variant].causal:
+        state = network.init_state(past, *lengths[:1], **extras)
+        assert network.step(state, future[:, 0])[0].shape == (0, OUTPUT)
+
+
 def test_inputs_are_not_written_to(variant):
     past, future, extras = windows(variant, 2, 11, 7)
     kept = past.clone(), future.clone()
