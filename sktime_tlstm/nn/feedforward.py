@@ -401,7 +401,7 @@ def auxiliary_loss(network: nn.Module) -> Tensor:
     losses = [loss for mixture in _mixtures(network) for loss in mixture.hand_over_losses()]
     if losses:
         return torch.stack(losses).sum()
-    return torch.zeros((), device=None if parameter is None else parameter.device)
+    return torch.zeros(()) if parameter is None else parameter.new_zeros(())
 
 
 def forget_auxiliary_loss(network: nn.Module) -> None:

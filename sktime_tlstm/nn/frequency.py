@@ -192,7 +192,7 @@ class FrequencyAttention(nn.Module):
         angles = turns.to(dtype) * (2 * math.pi / lengths[..., None].to(dtype))
         # Modes k and -k are one term; the mean and, in an even row, mode L / 2 are their own -k.
         alone = (modes_axis == 0) | (2 * modes_axis == lengths)
-        weights = torch.where(alone, 1.0, 2.0) * (modes_axis <= lengths // 2) / lengths
+        weights = (2 - alone.to(dtype)) * (modes_axis <= lengths // 2) / lengths
         return (
             angles.cos().to(value.dtype),
             angles.sin().to(value.dtype),

@@ -238,12 +238,15 @@ class QuantileHead(Head):
         self.quantiles = _checked_quantiles(quantiles)
         self.num_parameters = len(self.quantiles)
         # Not part of a state dict: the levels are an argument, not something learned.
-        self.register_buffer("levels", torch.tensor(self.quantiles), persistent=False)
+        levels = torch.tensor(self.quantiles, dtype=torch.float32, device="cpu")
+        self.register_buffer("levels", levels, persistent=False)
 
     def losses(self, parameters: Tensor, target: Tensor, *unit: Tensor) -> Tensor:
         """Return the pinball loss (batch, time, target), averaged over levels."""
+        # (batch, time, target, 1) and (batch, time, target, parameter)
         error = target.unsqueeze(-1) - parameters
-        return torch.maximum(self.levels * error, (self.levels - 1) * error).mean(dim=-1)
+        levels = self.levels.to(error.device)
+        return torch.maximum(levels * error, (levels - 1) * error).mean(dim=-1)
 
     def point(self, parameters: Tensor) -> Tensor:
         """Return the median (batch, time, target)."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sktime_tlstm.nn.exporting import is_readable
 from sktime_tlstm.nn.inputs import prepare_inputs, prepare_past, prepare_step
 from sktime_tlstm.nn.recurrent import LSTMEncoderDecoder, State
 
@@ -301,7 +302,9 @@ class Seq2SeqLSTM(nn.Module):
                 "future_time, num_targets). Build the network with the num_targets of the target."
             )
         truth = target.to(future).roll(1, dims=1)
-        drawn = torch.rand(*shape[:2], 1, device=future.device) >= self.teacher_forcing_ratio
+        # (batch, future_time, 1): for all targets of a step at once
+        chance = torch.rand(*shape[:2], 1, dtype=torch.float32, device=future.device)
+        drawn = chance >= self.teacher_forcing_ratio
         own = drawn | truth.isnan()
         own[:, 0] = True
         return truth, own
@@ -311,7 +314,7 @@ class Seq2SeqLSTM(nn.Module):
         time = own.shape[1]
         if not self.feedback_width:
             starts = [0]
-        elif not self.training:  # known without asking a device, which would have to wait
+        elif not self.training or not is_readable(own):  # asks no device, which would have to wait
             starts = list(range(time))
         else:
             # (batch, time, num_targets) -> the later steps at which any row reads an own forecast
