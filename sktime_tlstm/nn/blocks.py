@@ -989,6 +989,7 @@ def describe_rows(x: Tensor, lengths: Tensor | None, static: Tensor | None) -> T
     [[2.0, 7.0]]
     """
     mean = masked_mean(x, lengths)
+    # (batch, d_model), (batch, num_static_features) -> their features side by side
     return mean if static is None else torch.cat((mean, static), dim=-1)
 
 

@@ -270,7 +270,9 @@ class MixtureOfExperts(nn.Module):
         self._observe(logits, probabilities, experts)
         mixed = self._dispatch(tokens, gates, experts)
         if mask is None:
+            # (token, d_model) -> (batch, time, d_model)
             return mixed.view_as(x)
+        # (token, d_model) -> (batch, time, d_model), the tokens in the places they were taken from
         return torch.zeros_like(x).masked_scatter(mask[..., None], mixed)
 
     def _mix_all(self, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -286,7 +288,9 @@ class MixtureOfExperts(nn.Module):
         # (batch, time, choice) -> (batch, time, expert), zero where an expert was not chosen
         shares = torch.zeros_like(probabilities).scatter(-1, experts, gates).to(x.dtype)
         outputs = [
-            shares[..., number, None] * expert(x) for number, expert in enumerate(self.experts)
+            # (batch, time, 1) times (batch, time, d_model)
+            shares[..., number, None] * expert(x)
+            for number, expert in enumerate(self.experts)
         ]
         mixed = torch.stack(outputs).sum(0)
         return mixed if mask is None else mixed.masked_fill(~mask[..., None], 0.0)
@@ -329,6 +333,7 @@ class MixtureOfExperts(nn.Module):
     def _observe(self, logits: Tensor, probabilities: Tensor, experts: Tensor) -> None:
         if not logits.shape[0]:  # no step, no mean
             return
+        # (token, choice) -> (token, choice, expert)
         chosen = functional.one_hot(experts, len(self.experts)).to(probabilities.dtype)
         load = chosen.mean(dim=(0, 1))
         recomputing = _is_recomputing()
@@ -347,6 +352,7 @@ class MixtureOfExperts(nn.Module):
     def _dispatch(self, tokens: Tensor, gates: Tensor, experts: Tensor) -> Tensor:
         # Choices are numbered choice * len(tokens) + token: first choices come first. Sorted by
         # expert, each expert's choices lie together and keep that order.
+        # (token, choice) -> (choice * token)
         experts, gates = experts.T.flatten(), gates.T.flatten().to(tokens.dtype)
         order = torch.argsort(experts, stable=True)
         counts = torch.bincount(experts, minlength=len(self.experts)).tolist()
@@ -355,6 +361,7 @@ class MixtureOfExperts(nn.Module):
         # An expert without steps runs too, on none, so that its gradient is zero and not missing.
         for expert, chosen in zip(self.experts, order.split(counts), strict=True):
             chosen = chosen[:capacity]
+            # numbers of choices -> numbers of tokens
             rows = chosen % len(tokens)
             output = gates[chosen, None] * expert(tokens[rows])
             mixed.index_add_(0, rows, output.to(mixed.dtype))

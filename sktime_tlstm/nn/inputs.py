@@ -122,6 +122,7 @@ def prepare_step(future_t: Tensor, batch: int, width: int) -> Tensor:
             f"Got a step of shape {tuple(future_t.shape)}; expected ({batch}, {width}), "
             "(batch, num_future_features) of the state. Pass one step of each row's future."
         )
+    # (batch, num_future_features) -> (batch, 1, num_future_features)
     return future_t[:, None]
 
 
@@ -224,4 +225,5 @@ def clear_padding(sequence: Tensor, lengths: Tensor | None, name: str) -> Tensor
         )
     check_lengths(lengths, sequence.shape[1], name)
     real = padding_mask(lengths.to(sequence.device), sequence.shape[1])
+    # (batch, time) -> (batch, time, 1)
     return sequence.masked_fill(~real[:, :, None], 0.0)

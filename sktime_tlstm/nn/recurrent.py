@@ -94,8 +94,11 @@ class BidirectionalLSTM(nn.Module):
             sequence = self.dropout(sequence) if states else sequence
             ahead, end = _run(forwards, sequence, lengths)
             behind, start = _run(backwards, _reverse(sequence, lengths), lengths)
+            # (batch, time, width) of each direction -> (batch, time, 2 * width)
             sequence = torch.cat((ahead, _reverse(behind, lengths)), dim=-1)
+            # (1, batch, width) of each direction -> (1, batch, 2 * width)
             states.append((torch.cat((end[0], start[0]), -1), torch.cat((end[1], start[1]), -1)))
+        # -> (num_layers, batch, 2 * width)
         hidden, cell = (torch.cat(layers) for layers in zip(*states, strict=True))
         return sequence, (hidden, cell)
 
@@ -264,8 +267,10 @@ def _reverse(sequence: Tensor, lengths: Tensor | None) -> Tensor:
     """Reverse the real steps of each row; the padding stays where it is."""
     if lengths is None:
         return sequence.flip(1)
+    # (time,) and (batch, 1)
     steps, lengths = torch.arange(sequence.shape[1], device=lengths.device), lengths[:, None]
     source = torch.where(steps < lengths, lengths - 1 - steps, steps).to(sequence.device)
+    # (batch, time) -> (batch, time, width): each step is read from the step that source names
     return sequence.gather(1, source[:, :, None].expand_as(sequence))
 
 
@@ -305,16 +310,21 @@ def _run_in_segments(
     running = rows.flip(0).cumsum(0).flip(0).tolist()  # rows which reach each stop
     stretches = torch.diff(stops, prepend=stops.new_zeros(1)).tolist()
     padding = past.shape[1] - sum(stretches)
+    # (batch, time, width) -> for each stretch (batch, stretch, width), longest rows first
     pieces = torch.split(past[order], [*stretches, padding], dim=1)[:-1]
     if state is not None:
+        # (num_layers, batch, width), the batch in the order of the rows
         state = state[0][:, order], state[1][:, order]
     outputs, finished = [], []
     for piece, alive, remaining in zip(pieces, running, [*running[1:], 0], strict=True):
         output, (hidden, cell) = lstm(piece[:alive], state)
+        # (alive, stretch, width) -> (batch, stretch, width), zero where a row has ended
         outputs.append(functional.pad(output, (0, 0, 0, 0, 0, past.shape[0] - alive)))
         finished.append((hidden[:, remaining:], cell[:, remaining:]))
         state = hidden[:, :remaining].contiguous(), cell[:, :remaining].contiguous()
+    # -> (batch, time, width), zero in the padding of the longest row too
     encoded = functional.pad(torch.cat(outputs, dim=1), (0, 0, 0, padding))
+    # the rows which ended last come first, as in the order
     hidden, cell = (torch.cat(parts, dim=1) for parts in zip(*reversed(finished), strict=True))
     back = order.argsort()
     return encoded[back], (hidden[:, back], cell[:, back])
@@ -341,6 +351,7 @@ def _run_held(
             start = (sequence.new_zeros(1, sequence.shape[0], width),) * 2
         else:
             start = state[0][layer : layer + 1], state[1][layer : layer + 1]
+        # (4 * width, in + 1), and (batch, time, in + 1) below
         weights = [torch.cat((input_weight, column), dim=1), *others]
         read = torch.cat((sequence, padding), dim=-1)
         output, _, held_cell = torch.lstm(

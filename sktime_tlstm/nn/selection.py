@@ -64,15 +64,19 @@ class VariableNetworks(nn.Module):
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """Map ``x`` and ``weights``, each of shape (row, num_features), to (row, d_model)."""
         # With a one beside each channel, "weight times channel plus bias" is a product of matrices.
+        # (row, variable) -> (variable, row, 2)
         channels = torch.stack((x.T, torch.ones_like(x.T)), dim=-1)
+        # (variable, row, 2) times (variable, 2, d_model) -> (variable, row, d_model)
         entered = torch.bmm(channels, self._first_layer())
         hidden = functional.elu(entered, inplace=True)
         hidden = _per_variable(hidden, self.hidden_weight, self.hidden_bias)
         gates = _per_variable(self.dropout(hidden), self.gate_weight, self.gate_bias)
+        # (variable, d_model) -> (variable, 2, d_model)
         embedding = torch.stack((self.embedding_weight, self.embedding_bias), dim=1)
         added = torch.baddbmm(functional.glu(gates), channels, embedding)
         normalized = functional.layer_norm(added, added.shape[-1:])
         # The gain of the norm joins the weights, its bias a product of matrices: two passes less.
+        # (variable, row, 1) times (variable, 1, d_model)
         gains = weights.T[:, :, None] * self.norm_weight[:, None]
         return (normalized * gains).sum(0) + weights @ self.norm_bias
 
@@ -90,8 +94,10 @@ class VariableNetworks(nn.Module):
         -------
         Tensor of shape (..., out_features)
         """
+        # (out, variable * d_model) -> (out, variable, d_model)
         weight = layer.weight.unflatten(1, self.embedding_weight.shape)
         per_channel = torch.einsum("ovd,vd->ov", weight, self.embedding_weight)
+        # (variable, d_model) -> (variable * d_model)
         bias = functional.linear(self.embedding_bias.flatten(), layer.weight, layer.bias)
         return functional.linear(x, per_channel, bias)
 

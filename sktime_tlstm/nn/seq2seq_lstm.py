@@ -39,6 +39,7 @@ def _middle_parameter(output: Tensor, num_targets: int) -> Tensor:
 
 
 def _nothing(output: Tensor) -> Tensor:
+    # (batch, time, output_dim) -> (batch, time, 0)
     return output[..., :0]
 
 
@@ -222,7 +223,9 @@ class Seq2SeqLSTM(nn.Module):
         truth, own = self._feedback(future, target)
         outputs = []
         for start, stop in self._stretches(own):
+            # (batch, num_targets)
             first = torch.where(own[:, start], state.previous, truth[:, start])
+            # (batch, 1, num_targets) and the stretch after it -> (batch, stretch, num_targets)
             previous = torch.cat((first[:, None], truth[:, start + 1 : stop]), dim=1)
             output, state = self._decode(future[:, start:stop], previous, state)
             outputs.append(output)
@@ -260,6 +263,7 @@ class Seq2SeqLSTM(nn.Module):
             The state for the step after this.
         """
         future = prepare_step(future_t, state.previous.shape[0], self.widths[1])
+        # (batch, num_targets) -> (batch, 1, num_targets)
         output, state = self._decode(future, state.previous[:, None], state)
         return output[:, 0], state
 
@@ -267,6 +271,7 @@ class Seq2SeqLSTM(nn.Module):
         _, recurrent = self.recurrent.encode(self.dropout(self.past_embedding(past)), lengths)
         rows = torch.arange(past.shape[0], device=past.device)
         last = -1 if lengths is None else lengths.to(past.device) - 1
+        # (batch, past_time, feature) -> (batch, feedback_width), at each row's last real step
         return Seq2SeqState(recurrent, past[rows, last, : self.feedback_width])
 
     def _decode(

@@ -56,6 +56,7 @@ class _Concat(nn.Module):
         self.linear = nn.Linear(2 * d_model, d_model)
 
     def forward(self, attended: Tensor, recurrent: Tensor) -> Tensor:
+        # (batch, time, d_model) of each -> (batch, time, 2 * d_model)
         return torch.tanh(self.linear(torch.cat((attended, recurrent), dim=-1)))
 
 

@@ -103,6 +103,7 @@ class StaticEncoder(nn.Module):
 
     def forward(self, static: Tensor) -> StaticContexts:
         """Map ``static`` of shape (batch, num_static_features) to its contexts."""
+        # (batch, d_model) -> (batch, 1, d_model), the same at every step
         selected = self.select(static)[:, None]
         return StaticContexts(**{name: grn(selected) for name, grn in self.contexts.items()})
 
@@ -393,6 +394,7 @@ class TemporalFusionTransformer(nn.Module):
         contexts = self._contexts(static, past.shape[0])
         before, state = self._encode(past, past_lengths, contexts)
         local, after, _ = self._decode(future, state, contexts)
+        # (batch, past_time, d_model), (batch, future_time, d_model) -> their steps end to end
         return local, torch.cat((before, after), dim=1)
 
     def _encode(

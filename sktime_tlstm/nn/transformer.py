@@ -426,6 +426,7 @@ class Transformer(BlockNetwork):
 
     def _embed(self, x: Tensor, static: Tensor | None, steps: Tensor, bound: int) -> Tensor:
         if self.static_input is not None and static is not None:
+            # (batch, d_model) -> (batch, 1, d_model), the same at every step
             x = x + self.static_input(static)[:, None]
         embedded: Tensor = self.dropout(self.positions(x, steps, bound))
         return embedded
