@@ -255,4 +255,5 @@ class AttentionLSTM(nn.Module):
             self.causal_attention,
             past.device,
         )
+        # (batch, past_time, width), (batch, future_time, width) -> their steps end to end
         return torch.cat((encoded, decoded), dim=1), decoded, mask

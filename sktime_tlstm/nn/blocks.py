@@ -35,7 +35,7 @@ class Cache(NamedTuple):
     @property
     def num_rows(self) -> int:
         """The batch."""
-        return len(self.keys)
+        return self.keys.shape[0]
 
     @property
     def num_steps(self) -> int:
@@ -989,6 +989,7 @@ def describe_rows(x: Tensor, lengths: Tensor | None, static: Tensor | None) -> T
     [[2.0, 7.0]]
     """
     mean = masked_mean(x, lengths)
+    # (batch, d_model), (batch, num_static_features) -> their features side by side
     return mean if static is None else torch.cat((mean, static), dim=-1)
 
 

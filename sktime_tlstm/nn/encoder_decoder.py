@@ -395,7 +395,7 @@ class TransformerDecoder(BlockNetwork):
         real = real_steps(times[1], future_lengths, decoded.device)
         if positions is not None:
             past, future = positions
-            rows = max(len(past), len(future))
+            rows = past.shape[0] if future.shape[0] == 1 else future.shape[0]
             # (batch or 1, past_time), (batch or 1, future_time) -> their steps end to end
             both = torch.cat((past.expand(rows, -1), future.expand(rows, -1)), dim=1)
             positions = future, both

@@ -311,7 +311,7 @@ class Transformer(BlockNetwork):
             If the network is not causal.
         """
         past = prepare_past(past, past_lengths, self.widths[0])
-        static = prepare_static(static, len(past), self.num_static_features)
+        static = prepare_static(static, past.shape[0], self.num_static_features)
         steps, next_step = window_positions(past.shape[1], 1, past_lengths, past.device)
         encoded, condition = self._encode(past, past_lengths, static, steps)
         decoder = self.decoder.init_state(
@@ -408,7 +408,7 @@ class Transformer(BlockNetwork):
     ]:
         """Return the arguments of the decoder."""
         past, future = prepare_inputs(past, future, past_lengths, future_lengths, self.widths)
-        static = prepare_static(static, len(past), self.num_static_features)
+        static = prepare_static(static, past.shape[0], self.num_static_features)
         steps = window_positions(past.shape[1], future.shape[1], past_lengths, past.device)
         encoded, condition = self._encode(past, past_lengths, static, steps[0])
         decoded = self._embed(self.future_input(future), static, steps[1], future.shape[1])
@@ -426,6 +426,7 @@ class Transformer(BlockNetwork):
 
     def _embed(self, x: Tensor, static: Tensor | None, steps: Tensor, bound: int) -> Tensor:
         if self.static_input is not None and static is not None:
+            # (batch, d_model) -> (batch, 1, d_model), the same at every step
             x = x + self.static_input(static)[:, None]
         embedded: Tensor = self.dropout(self.positions(x, steps, bound))
         return embedded

@@ -292,7 +292,7 @@ class TransformerLSTM(BlockNetwork):
         check_stepwise(self.causal_attention)
         forget_auxiliary_loss(self)
         past = prepare_past(past, past_lengths, self.widths[0])
-        static = prepare_static(static, len(past), self.num_static_features)
+        static = prepare_static(static, past.shape[0], self.num_static_features)
         past = self.encoder_input(past, _as_context(static))
         encoded, recurrent = self.recurrent.encode(past, past_lengths)
         mask = encoder_mask(past.shape[1], past_lengths, past.device)
@@ -421,7 +421,7 @@ class TransformerLSTM(BlockNetwork):
         static: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         past, future = prepare_inputs(past, future, past_lengths, future_lengths, self.widths)
-        static = prepare_static(static, len(past), self.num_static_features)
+        static = prepare_static(static, past.shape[0], self.num_static_features)
         past = self.encoder_input(past, _as_context(static))
         future = self.decoder_input(future, _as_context(static))
         encoded, decoded = self.recurrent(past, future, past_lengths)

@@ -43,8 +43,6 @@ class Variant:
     target: bool = False
     #: Whether it has weights of attention between a future step and all steps.
     attends: bool = True
-    #: Whether a past of one step gives every future step one answer: nothing to choose from.
-    answers_by_looking: bool = False
     #: Whether a future step attends to itself too, not only to those before it.
     attends_itself: bool = False
     #: Arguments with which it is wide enough to learn 32 windows by heart.
@@ -223,7 +221,6 @@ VARIANTS = {
         {"score": "additive", "wiring": "replace"},
         causal=(),
         attends=False,
-        answers_by_looking=True,
         wide={"d_model": 24},
         lr=0.02,
     ),
@@ -355,8 +352,7 @@ def test_a_causal_network_never_looks_ahead(variant, lengths):
         after = network(past, changed, *(lengths or ()), **extras)
         torch.testing.assert_close(after[:, :step], before[:, :step], atol=1e-6, rtol=0)
         for row in range(3):
-            one_answer = lengths and lengths[0][row] == 1 and VARIANTS[variant].answers_by_looking
-            if not one_answer and (lengths is None or step < lengths[1][row]):
+            if lengths is None or step < lengths[1][row]:
                 assert not torch.allclose(after[row, step], before[row, step])
 
 
@@ -531,6 +527,27 @@ def test_attention_weights_are_those_of_evaluation_and_leave_no_trace(variant):
     assert torch.equal(network.attention_weights(past, future, **extras), expected)
     assert [module.training for module in network.modules()] == modes
     assert [len(getattr(module, "_losses", ())) for module in network.modules()] == losses
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("given", [0, 1, 2])
+def test_an_empty_batch_gives_an_empty_output(variant, training, given):
+    network = build(variant).train(training)
+    past, future, extras = windows(variant, 0, 11, 7)
+    if training:
+        extras.update(teacher(variant, 0, 7))
+    lengths = [torch.zeros(0, dtype=torch.long)] * given
+    output = network(past, future, *lengths, **extras)
+    assert output.shape == (0, 7, OUTPUT)
+    loss = output.sum()
+    if hasattr(network, "auxiliary_loss"):
+        loss = loss + network.auxiliary_loss()
+    assert loss == 0
+    if training:
+        loss.backward()
+    elif not VARIANTS[variant].causal or True in VARIANTS[variant].causal:
+        state = network.init_state(past, *lengths[:1], **extras)
+        assert network.step(state, future[:, 0])[0].shape == (0, OUTPUT)
 
 
 def test_inputs_are_not_written_to(variant):
