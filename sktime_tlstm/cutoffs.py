@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import pandas as pd
 
 from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import Rows, split_index
+from sktime_tlstm.data.targets import num_learnt
 from sktime_tlstm.model import Model
 
 __all__ = ["Backtest", "scored", "shown", "wide_frame"]
@@ -47,7 +50,10 @@ class Backtest:
         windows: list[np.ndarray],
     ):
         self.model, self.X = model, X
-        self.merged = self._merge(history, seen, y, X, windows)
+        #: The window from which on each way to scale the series holds, and the rows it sees.
+        self.scalings = self._scalings(history, y, windows)
+        self._merge = functools.partial(self._merged, history, seen, y)
+        self.merged = self.scaled = self._merge(0)
         rows = Rows.parse(y.index, self.merged.timeline)
         series, within = self.merged.locate(rows)
         known, old = np.full(len(self.merged.first), -1), len(history.first)
@@ -65,23 +71,47 @@ class Backtest:
         #: the rows that are known at all, where a cutoff steps back.
         self.cutoffs, self.ends = np.array(cutoffs), np.array(ends)
 
-    def _merge(self, history: History, seen: np.ndarray, y, X, windows) -> History:
-        """Merge all rows of y; the scaling of a new series sees those of its first window only."""
+    def _merged(self, history: History, seen: np.ndarray, y: pd.DataFrame, window: int) -> History:
+        """Merge all rows of y, scaled as by an update with what is known at a window."""
         horizon, extend = self.model.spec.horizon, self.model.encoder.extend
+        early = next(rows for first, rows in reversed(self.scalings) if first <= window)
+        if early.any():
+            history, seen = extend(history, seen, y[early], self.X, horizon)
+        # The rows to come are not to be learnt from.
+        return extend(replace(history, young={}), seen, y, self.X, horizon)[0]
+
+    @staticmethod
+    def _scalings(
+        history: History, y: pd.DataFrame, windows: list[np.ndarray]
+    ) -> list[tuple[int, np.ndarray]]:
+        """Return from which windows on scales are learnt from more rows (row,), and which.
+
+        New and young series learn: from what a window knows, but at least from their first rows.
+        """
         keys, bounds = split_index(y.index)
-        unknown = history.places(keys) < 0
-        if unknown.any():
-            owner, early = (
-                np.repeat(np.arange(len(unknown)), np.diff(bounds)),
-                np.zeros(len(y), bool),
-            )
-            for window in windows:
-                begun = window[unknown[owner[window]]]
-                early[begun] = True
-                unknown[owner[begun]] = False
-            if early.any():
-                history, seen = extend(history, seen, y[early], X, horizon)
-        return extend(history, seen, y, X, horizon)[0]
+        place = history.places(keys)
+        young = np.isin(place, [series for series, _ in history.young])
+        owner = np.repeat(np.arange(len(place)), np.diff(bounds))
+        unknown, early = place < 0, np.zeros(len(y), dtype=bool)
+        learning = (unknown | young)[owner]
+        for window in windows if learning.any() else ():
+            begun = window[unknown[owner[window]]]
+            early[begun] = True
+            unknown[owner[begun]] = False
+        observed, before = y.notna().to_numpy(), np.zeros(len(place), dtype=np.int64)
+        before[young] = max((len(rows) for rows, _ in history.young.values()), default=0)
+        scalings: list[tuple[int, np.ndarray]] = []
+        known, latest = np.zeros(len(y), dtype=bool), None
+        for number, window in enumerate(windows if learning.any() else windows[:1]):
+            known[window] = True
+            rows = known & learning
+            count = np.zeros((len(place), observed.shape[1]), dtype=np.int64)
+            np.add.at(count, owner[rows], observed[rows])
+            learnt = [num_learnt(n) for n in (*count.flat, *(count + before[:, None]).flat)]
+            if learnt != latest:
+                scalings.append((number, early | rows))
+                latest = learnt
+        return scalings
 
     @property
     def every_series_is_known(self) -> bool:
@@ -119,25 +149,35 @@ class Backtest:
             Which series have a forecast.
         values : numpy.ndarray of float64, shape (series, step, num_targets[, alpha])
         """
-        model, trained = self.model, self.before
+        model, trained, self.scaled = self.model, self.before, self.merged
         size = update_every or len(self.cutoffs)
         for begin in range(0, len(self.cutoffs), size):
             end = min(begin + size, len(self.cutoffs))
+            self._scale(begin)
             models = self._adapted(model, begin, begin + 1) if adapt else [model]
             if begin and update is not None:
-                known = replace(self.merged, store=self.merged.store.until(self.ends[begin]))
+                known = replace(self.scaled, store=self.scaled.store.until(self.ends[begin]))
                 new_rows = np.maximum(self.ends[begin] - trained, 0)
                 models, trained = [update(models[0], known, new_rows)], self.ends[begin]
             if adapt:
                 models += self._adapted(models[0], begin + 1, end)
             model = models[-1]
-            yield from self._segment(models, begin, end, step, alphas)
+            inner = [first for first, _ in self.scalings if begin < first < end]
+            for first, last in pairwise([begin, *inner, end]):
+                self._scale(first)
+                some = models if len(models) == 1 else models[first - begin : last - begin]
+                yield from self._segment(some, first, last, step, alphas)
+
+    def _scale(self, window: int) -> None:
+        """Scale the series as they are from a window on."""
+        if any(first == window > 0 for first, _ in self.scalings):
+            self.scaled = self._merge(window)
 
     def _adapted(self, model: Model, begin: int, end: int) -> list[Model]:
         """Return the model with its calibration extended by the new rows of each window."""
         before = np.concatenate([self.before[None], self.ends])[begin:end]
         ends = self.ends[begin:end]
-        return model.adapted(self.merged.store, ends, np.maximum(ends - before, 0))
+        return model.adapted(self.scaled.store, ends, np.maximum(ends - before, 0))
 
     def _segment(
         self, models: list[Model], begin: int, end: int, step: np.ndarray, alphas
@@ -150,7 +190,7 @@ class Backtest:
                 yield window, *self._one(own, window, step, alphas)
             return
         whole, kept = self._whole(self.cutoffs[begin:end], step)
-        dropped = self.merged.lengths - kept
+        dropped = self.scaled.lengths - kept
         at_once = max(1, WINDOWS_AT_ONCE // len(kept))
         for first in range(begin, end, at_once):
             part = range(first, min(first + at_once, end))
@@ -163,7 +203,7 @@ class Backtest:
                 own = models[min(group.start - begin, len(models) - 1)]
                 rows = slice(bounds[group.start - first], bounds[group.stop - first])
                 scaled = own.read(forecast.part(rows), alphas)[:, step - 1]
-                values = own.decoded(self.merged, scaled, series[rows], alphas is not None)
+                values = own.decoded(self.scaled, scaled, series[rows], alphas is not None)
                 for number in group:
                     within = slice(*(bounds[number - first : number - first + 2]))
                     shifted = slice(within.start - rows.start, within.stop - rows.start)
@@ -174,13 +214,13 @@ class Backtest:
         seen = self.cutoffs[window]
         series = np.flatnonzero(seen >= 0)
         rows = np.repeat(series, len(step)), np.tile(step, len(series))
-        known = replace(self.merged, store=self.merged.store.until(self.ends[window]))
+        known = replace(self.scaled, store=self.scaled.store.until(self.ends[window]))
         values = model.forecast(known, np.maximum(seen, 0), *rows, self.X, alphas)
         return series, values.reshape(len(series), len(step), *values.shape[1:])
 
     def _whole(self, cutoffs: np.ndarray, step: np.ndarray) -> tuple[History, np.ndarray]:
         """Return all rows that the windows see, with the rows of X behind the last of y."""
-        lengths, horizon = self.merged.lengths, self.model.spec.horizon
+        lengths, horizon = self.scaled.lengths, self.model.spec.horizon
         wanted = np.zeros((len(lengths), horizon), dtype=bool)
         window, series = np.nonzero(cutoffs >= 0)
         beyond = (cutoffs[window, series] - lengths[series])[:, None] + step - 1
@@ -188,7 +228,7 @@ class Backtest:
         wanted[owner[beyond >= 0], beyond[beyond >= 0]] = True
         earliest = np.where(cutoffs < 0, lengths, cutoffs).min(axis=0)
         reach = self.model.spec.reach + int((lengths - earliest).max())
-        return self.model.encoder.tail(self.merged, lengths, reach, wanted, self.X)
+        return self.model.encoder.tail(self.scaled, lengths, reach, wanted, self.X)
 
 
 def wide_frame(

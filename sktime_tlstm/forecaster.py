@@ -464,6 +464,7 @@ class SkorchForecaster(BaseForecaster):
             )
         step = within - self._rows_seen[series] + 1
         values = self._model.forecast(self._history, self._rows_seen, series, step, X)
+        frame = self._model.encoder.aligned(frame)
         residuals = pd.DataFrame(observed - values, frame.index, frame.columns)
         if isinstance(y, pd.Series):
             return residuals.iloc[:, 0].rename(y.name)
@@ -567,6 +568,7 @@ class SkorchForecaster(BaseForecaster):
         frame, X = (None if z is None else convert_to(z, INNER_MTYPES) for z in (y, X))
         self._refuse_new_covariates(X)
         asked = backtest.asked_for(self, method, alpha, coverage, scoring)
+        frame = self._model.encoder.aligned(frame)
         observed = y if isinstance(y, pd.Series) else frame
         return backtest.backtest(self, observed, frame, X, cv, asked, update_every, return_data)
 

@@ -334,7 +334,9 @@ class Model:
                 parameters[rows] = ahead.parameters[0, which, step[rows] - 1]
                 loc[rows], scale[rows] = ahead.loc[which], ahead.scale[which]
         loc = history.loc[series] + history.scale[series] * loc
-        return cast(Any, self.head).distribution, parameters, loc, history.scale[series] * scale
+        scale, order = history.scale[series] * scale, self.encoder.order
+        family = cast(Any, self.head).distribution
+        return family, parameters[:, order], loc[:, order], scale[:, order]
 
     def _insample(
         self, history: History, cutoff: np.ndarray, series: np.ndarray, step: np.ndarray

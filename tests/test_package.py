@@ -20,7 +20,7 @@ ARROWS = {
     "backtest": {"cutoffs", "data.history", "fitted", "fitting"},
     "calibration": set(),
     "contract": {"data.windows", "nn"},
-    "cutoffs": {"data.history", "data.rows", "model"},
+    "cutoffs": {"data.history", "data.rows", "data.targets", "model"},
     "data": set(),
     "data.columns": set(),
     "data.covariates": {"data.columns", "data.history", "data.rows", "data.scaling"},

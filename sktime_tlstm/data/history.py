@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -106,9 +106,11 @@ class History:
     first : numpy.ndarray of int64, shape (num_series,)
         Grid row of each series' first row.
     loc, scale : numpy.ndarray of float64, shape (num_series, num_targets)
-        Scaling of the targets, fixed when a series is first seen.
+        Scaling of the targets.
     store : SeriesStore
     room : Room
+    young : dict of (series, target) to (grid rows, values)
+        All observed values, in the units of y, of the series that still learn their scaling.
     """
 
     timeline: Timeline
@@ -119,6 +121,7 @@ class History:
     scale: np.ndarray
     store: SeriesStore
     room: Room
+    young: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     @classmethod
     def blank(
@@ -213,6 +216,7 @@ class History:
             loc=self.loc[series],
             scale=self.scale[series],
             store=replace(self.store, **parts),
+            young={},  # known by the numbers of all series
         )
 
     def to(self, device: str) -> History:
@@ -302,7 +306,7 @@ class History:
         for name in PER_SERIES:
             getattr(moved.store, name)[:old] = getattr(store, name)
         moved.loc[:old], moved.scale[:old] = self.loc, self.scale
-        return moved
+        return replace(moved, young=self.young)
 
 
 def initial_room(lengths: np.ndarray) -> np.ndarray:
