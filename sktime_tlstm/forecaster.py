@@ -426,6 +426,7 @@ class SkorchForecaster(BaseForecaster):
         X = None if X is None else convert_to(X, INNER_MTYPES)
         observed = fitted.model.encoder.target_values(frame)
         values = forecast(fitted.model, fitted.asked_at(frame, X))
+        frame = fitted.model.encoder.aligned(frame)
         residuals = pd.DataFrame(observed - values, frame.index, frame.columns)
         if isinstance(y, pd.Series):
             return residuals.iloc[:, 0].rename(y.name)
@@ -511,7 +512,8 @@ class SkorchForecaster(BaseForecaster):
         """
         self.check_is_fitted()
         check_parameters({"update_every": update_every})
-        y = y if isinstance(y, pd.Series) else grouped(convert_to(y, INNER_MTYPES))
+        if not isinstance(y, pd.Series):
+            y = self._fitted.model.encoder.aligned(grouped(convert_to(y, INNER_MTYPES)))
         X = None if X is None else grouped(convert_to(X, INNER_MTYPES))
         self._fitted.check_covariates(X)
         return backtest.backtest(

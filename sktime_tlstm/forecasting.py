@@ -130,8 +130,9 @@ def parametric(model: Model, asked: Asked) -> Parametric | None:
         parameters[part.rows] = ahead.parameters[0, part.window, part.step]
         loc[part.rows], scale[part.rows] = ahead.loc[part.window], ahead.scale[part.window]
     loc = history.loc[asked.series] + history.scale[asked.series] * loc
-    scale = history.scale[asked.series] * scale
-    return Parametric(str(head.distribution), parameters, loc, scale)
+    scale, order = history.scale[asked.series] * scale, model.encoder.order
+    family = str(head.distribution)
+    return Parametric(family, parameters[:, order], loc[:, order], scale[:, order])
 
 
 def warn_of_absent(history: History, cutoff: np.ndarray, read: np.ndarray, X_rows: Rows) -> None:

@@ -69,6 +69,8 @@ def cases(draw):
         if "category" in kinds:
             x["c"] = rng.choice(["red", "blue", "green"], len(x))
         covariates[key] = x
+    if holes == 1.0:  # of every target something must be observed somewhere
+        frames["b"].iloc[0] = scale
     if num_series == 1 and draw(st.booleans()):
         y, y_new, x = (part["b"] for part in (frames, news, covariates))
         if len(targets) == 1 and draw(st.booleans()):

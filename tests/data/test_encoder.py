@@ -182,18 +182,15 @@ def test_the_arcsinh_stays_finite():
 def test_level_and_spread_are_those_of_the_observed_scaled_targets():
     y, _ = make_frames((29, 7))
     y = with_gaps(y)
-    y.iloc[29:, 0] = np.nan  # a series of which nothing was observed
+    y.iloc[29:, 0] = np.nan  # a series of which nothing was observed is like the others
     y.iloc[29:, 1] = 3.0  # and one without spread
     history = fit_encoder(y).encode(y, None, HORIZON)
     scaled = np.where(y.notna(), history.store.values[:, :2], np.nan)
-    np.testing.assert_allclose(
-        history.store.traits.level[0], np.nanmean(scaled[:29], axis=0), rtol=1e-5
-    )
-    np.testing.assert_allclose(
-        history.store.traits.spread[0], np.nanstd(scaled[:29], axis=0), rtol=1e-5
-    )
-    assert history.store.traits.level[1].tolist() == [0.0, 0.0]
-    assert history.store.traits.spread[1].tolist() == [1.0, 1.0]
+    traits = history.store.traits
+    np.testing.assert_allclose(traits.level[0], np.nanmean(scaled[:29], axis=0), rtol=1e-5)
+    np.testing.assert_allclose(traits.spread[0], np.nanstd(scaled[:29], axis=0), rtol=1e-5)
+    assert traits.level[1].tolist() == [traits.level[0, 0], 0.0]
+    assert traits.spread[1].tolist() == [traits.spread[0, 0], 1.0]
 
 
 # Covariates.
