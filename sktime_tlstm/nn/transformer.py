@@ -9,11 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sktime_tlstm.nn.blocks import (
-    BlockNetwork,
-    BlockOptions,
-    describe_rows,
-)
+from sktime_tlstm.nn.blocks import BlockNetwork, describe_rows
+from sktime_tlstm.nn.branches import BlockOptions
 from sktime_tlstm.nn.encoder_decoder import (
     TransformerDecoder,
     TransformerDecoderState,

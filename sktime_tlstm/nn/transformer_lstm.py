@@ -9,14 +9,13 @@ from torch import Tensor, nn
 
 from sktime_tlstm.nn.blocks import (
     BlockNetwork,
-    BlockOptions,
     BlockStack,
-    DecoderCache,
     TransformerBlock,
     check_causality,
     check_stepwise,
     describe_rows,
 )
+from sktime_tlstm.nn.branches import BlockOptions, DecoderCache
 from sktime_tlstm.nn.feedforward import forget_auxiliary_loss
 from sktime_tlstm.nn.gating import GatedResidualNetwork
 from sktime_tlstm.nn.inputs import (
