@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import NamedTuple, cast
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -141,6 +142,12 @@ class BlockOptions:
     def __post_init__(self) -> None:
         """Refuse what nothing would read."""
         check_feedforward(self.feedforward, self.dim_feedforward, *self._routing)
+
+    @classmethod
+    def among(cls, arguments: Mapping[str, Any], **others: Any) -> BlockOptions:
+        """Return the options among the arguments of a network, named alike, and ``others``."""
+        names = (option.name for option in fields(cls) if option.name not in others)
+        return cls(**{name: arguments[name] for name in names}, **others)
 
     def make_attention(self) -> Attention | FrequencyAttention:
         """Build the attention of one branch."""
