@@ -9,14 +9,13 @@ from torch import Tensor, nn
 
 from sktime_tlstm.nn.blocks import (
     BlockNetwork,
-    BlockOptions,
     BlockStack,
     DecoderBlock,
-    DecoderCache,
     EncoderBlock,
     check_causality,
     check_stepwise,
 )
+from sktime_tlstm.nn.branches import BlockOptions, DecoderCache
 from sktime_tlstm.nn.feedforward import forget_auxiliary_loss
 from sktime_tlstm.nn.inputs import check_lengths, clear_padding
 from sktime_tlstm.nn.inspection import in_evaluation

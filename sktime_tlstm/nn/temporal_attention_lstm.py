@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sktime_tlstm.nn.attention import MultiHeadAttention
-from sktime_tlstm.nn.blocks import Cache
+from sktime_tlstm.nn.branches import Cache
 from sktime_tlstm.nn.gating import AddNorm
 from sktime_tlstm.nn.inputs import prepare_inputs, prepare_past, prepare_step
 from sktime_tlstm.nn.inspection import in_evaluation

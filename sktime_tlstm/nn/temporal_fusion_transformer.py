@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from sktime_tlstm.nn.attention import InterpretableMultiHeadAttention
-from sktime_tlstm.nn.blocks import Cache, check_stepwise
+from sktime_tlstm.nn.blocks import check_stepwise
+from sktime_tlstm.nn.branches import Cache
 from sktime_tlstm.nn.gating import GateAddNorm, GatedResidualNetwork
 from sktime_tlstm.nn.inputs import (
     check_static_features,

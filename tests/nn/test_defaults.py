@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sktime_tlstm.nn import LOSSES, make_head
-from tests.nn.test_networks import VARIANTS, build, teacher, windows
+from tests.nn.variants import VARIANTS, build, teacher, windows
 
 
 @pytest.fixture(params=["dtype", "device"])

@@ -15,8 +15,7 @@ from sktime_tlstm.nn import (
     TransformerLSTM,
 )
 from sktime_tlstm.nn.recurrent import _run_held, _run_packed
-from tests.nn.test_networks import VARIANTS, build, of_rows, windows
-from tests.nn.test_recurrent import LENGTHS
+from tests.nn.variants import LENGTHS, VARIANTS, build, of_rows, windows
 
 # torch's own, while it exports
 pytestmark = pytest.mark.filterwarnings("ignore")
