@@ -123,7 +123,7 @@ def finetune_model(
         dataset = _dataset(options, placed, model.spec, low, high, batch_size)
         for net, member in zip(members, _member_seeds(seed, len(members)), strict=True):
             net.set_params(batch_size=batch_size)
-            renew_callbacks(net, options.callbacks)
+            renew_callbacks(net, options.callbacks, options.gradient_clip, options.verbose)
             _train(options, net, dataset, None, options.finetune_epochs, member, FINETUNE_LR)
     return model, history
 
@@ -304,7 +304,7 @@ def _build(
         gradient_clip=options.gradient_clip,
         lr_schedule=options.lr_schedule,
         patience=options.patience,
-        callbacks=copy.deepcopy(options.callbacks),
+        callbacks=options.callbacks,
         net_params=options.net_params,
         verbose=options.verbose,
         lr=options.lr,

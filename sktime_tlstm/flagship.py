@@ -7,41 +7,24 @@ from typing import Any
 
 from sktime_tlstm.forecaster import SkorchForecaster
 from sktime_tlstm.nn import TransformerLSTM
+from sktime_tlstm.parameter_texts import GROUPS, documented
 
 __all__ = ["TransformerLSTMForecaster"]
 
-NETWORK_PARAMETERS = (
-    "d_model",
-    "num_layers",
-    "num_transformer_blocks",
-    "num_heads",
-    "dropout",
-    "causal_attention",
-    "attention",
-    "num_modes",
-    "encoder_attention",
-    "share_lstm_weights",
-    "trainable_add",
-    "norm",
-    "norm_first",
-    "final_norm",
-    "feedforward",
-    "dim_feedforward",
-    "num_experts",
-    "experts_per_token",
-    "capacity_factor",
-    "share_layers",
-    "gradient_checkpointing",
+#: The network's own parameters, flat in the forecaster.
+NETWORK_PARAMETERS = tuple(
+    name for name in GROUPS["network"] if name not in ("module", "module_params")
 )
 
 
+@documented
 class TransformerLSTMForecaster(SkorchForecaster):
     """Forecast with an LSTM encoder-decoder refined by gated transformer blocks.
 
     The encoder reads the past, the decoder starts from its state and reads what is known of the
     future: covariates, calendar, the target one and seven seasons before. Gated attention blocks
     then let every forecast step look at all of the past and of the future. Trained by
-    `SkorchForecaster`, whose parameters it shares.
+    `SkorchForecaster`.
 
     Without any argument it works on any series: the context is four seasons (of a day for hourly
     data; 64 rows where the index has no season), at least two horizons, at most 384 rows and what
@@ -49,56 +32,17 @@ class TransformerLSTMForecaster(SkorchForecaster):
     season; training takes at most 10 epochs of 2,560 windows, 400 steps of 64 windows, with
     smaller batches and fewer steps (at least 20 an epoch) on small data.
 
+    The parameters, by what they are for:
+
+    {groups}
+
     Parameters
     ----------
-    d_model : int, default=64
-        Width of all layers, a multiple of ``num_heads``.
-    num_layers : int, default=1
-        LSTM layers of the encoder and of the decoder.
-    num_transformer_blocks : int, default=1
-        Attention blocks; 0 leaves the LSTM encoder-decoder with gated residual inputs.
-    num_heads : int, default=4
-    dropout : float, default=0.0
-    causal_attention : bool, default=False
-        Whether a forecast step may attend to earlier steps of the future only.
-    attention : {"multi_head", "interpretable", "frequency"}, default="multi_head"
-        "interpretable" shares the values over all heads (Lim et al. 2021). "frequency" mixes a few
-        Fourier modes of the whole sequence (Zhou et al. 2022), and is never causal.
-    num_modes : int, default=32
-        Of "frequency": how many of the lowest modes are kept, at least 2. A cycle is lost that
-        comes round ``num_modes`` times or more within context and horizon together.
-    encoder_attention : bool, default=False
-        Whether the blocks refine the encoded past by self-attention too.
-    share_lstm_weights : bool, default=False
-        Use one LSTM as encoder and decoder.
-    trainable_add : bool, default=False
-        Scale the residuals within blocks by learned factors.
-    norm : {"layer", "rms", "adaptive"}, default="layer"
-        Normalisation within blocks. Gain and bias of "adaptive" follow the mean of the window's
-        past and its static covariates.
-    norm_first : bool, default=False
-        Normalise the input of each branch of a block, and not the sum.
-    final_norm : bool, default=False
-        Normalise in front of the output.
-    feedforward : {None, "relu", "gelu", "silu", "swiglu", "moe"}, default=None
-        The feed-forward layer after each attention; "moe" is a mixture of experts.
-    dim_feedforward : int or None, default=None
-        Width within feed-forward layers; None for ``4 * d_model``.
-    num_experts : int, default=4
-    experts_per_token : int, default=2
-        Of "moe": how many experts there are, and how many see each step.
-    capacity_factor : float or None, default=None
-        Of "moe": how full an expert may get in training, as a multiple of its even share.
-    share_layers : bool, default=False
-        Apply one block ``num_transformer_blocks`` times.
-    gradient_checkpointing : bool, default=False
-        Train with less memory and more time, to the same result.
-    **parameters
-        All other parameters are those of `SkorchForecaster`.
+    {parameters}
 
     See Also
     --------
-    SkorchForecaster : all other parameters, attributes and errors.
+    SkorchForecaster : the same for any network; attributes and errors.
     sktime_tlstm.nn.TransformerLSTM : the network.
 
     References
@@ -149,8 +93,6 @@ class TransformerLSTMForecaster(SkorchForecaster):
         capacity_factor=None,
         share_layers=False,
         gradient_checkpointing=False,
-        window_sampling="by_series",
-        max_windows_per_epoch=2560,
         past_covariates=None,
         static_covariates=None,
         series_embedding=False,
@@ -162,6 +104,8 @@ class TransformerLSTMForecaster(SkorchForecaster):
         quantiles=None,
         calibration="none",
         num_samples=200,
+        window_sampling="by_series",
+        max_windows_per_epoch=2560,
         max_epochs=10,
         batch_size=64,
         lr=2e-3,

@@ -18,7 +18,9 @@ from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.fitted import INNER_MTYPES, Fitted, Learn, relative_steps
 from sktime_tlstm.fitting import finetune_model, fit_model, update_model
 from sktime_tlstm.forecasting import forecast, parametric, sample
-from sktime_tlstm.options import Options, check_parameters
+from sktime_tlstm.options import Options, check_parameters, check_pretrained, remembered
+from sktime_tlstm.parameter_texts import documented
+from sktime_tlstm.surroundings import usual_torch
 
 __all__ = ["SkorchForecaster"]
 
@@ -41,7 +43,8 @@ def _restoring(method: Callable) -> Callable:
         args = [portable(data, told) for data in args]
         kwargs = {name: portable(data, told) for name, data in kwargs.items()}
         try:
-            return method(self, *args, **kwargs)
+            with usual_torch():
+                return method(self, *args, **kwargs)
         except BaseException:
             for name in self.__dict__.keys() - before.keys():
                 del self.__dict__[name]
@@ -51,6 +54,7 @@ def _restoring(method: Callable) -> Callable:
     return restoring
 
 
+@documented
 class SkorchForecaster(BaseForecaster):
     """Forecast with any torch network, trained through skorch on windows of all series.
 
@@ -59,97 +63,13 @@ class SkorchForecaster(BaseForecaster):
     and the target one and seven seasons before. Targets are scaled by series and normalised by
     window, missing values are flagged.
 
+    The parameters, by what they are for:
+
+    {groups}
+
     Parameters
     ----------
-    module : class or function
-        The network: ``module(num_past_features, num_future_features, output_dim, **module_params)``
-        returns a ``torch.nn.Module`` with ``forward(past, future, past_lengths=None)`` ->
-        (batch, future_time, output_dim). See `sktime_tlstm.nn` for networks to take or to copy.
-    module_params : dict or None, default=None
-        Further keyword arguments of ``module``.
-    context_length : int or None, default=None
-        Rows the network sees before a cutoff. None: four seasons (of a day for hourly data), 64
-        where the index has no season, at least two horizons; at most 384 and than the data has.
-    prediction_length : int or None, default=None
-        Horizon of one pass, where ``fit`` gets no ``fh``. None: one season, 12 without one; at
-        most 96 and a third of the longest series. Any fh can be forecast later, by rolling forward.
-    window_sampling : {"by_series", "uniform"}, default="by_series"
-        Draw every series equally often, or every window.
-    max_windows_per_epoch : int, default=2560
-        Bounds an epoch. Every epoch draws windows afresh, half of them whole seasons before the
-        end of the data: no row is a target more than about five times, but at least 20 batches
-        are drawn (tiny data repeat; their batches shrink down to 8).
-    past_covariates : list of str or None, default=None
-        Columns of X that are not known in the future.
-    static_covariates : list of str or None, default=None
-        Columns of X that are constant within each series, such as a store's region: given to the
-        network as one vector a series (it must take ``static``), and not needed in ``predict``.
-    series_embedding : bool, default=False
-        Learn a vector for every series of a panel, by which the network tells them apart. A
-        series that was not trained on has a neutral one.
-    time_features : "auto" or tuple of str, default="auto"
-        Calendar features: "time_of_day", "day_of_week", "weekend", "day_of_year". "auto": those
-        that the frequency and the length of the data support.
-    target_lags : "auto" or tuple of int, default="auto"
-        Lags, in steps, at which the decoder sees target and covariates. "auto": one and seven
-        seasons for steps below a day, else one season; only those of at most 1,024 steps and a
-        third of the data.
-    scaler : str or None, default="auto"
-        Scaling of each series, and of each covariate over all series: "robust_arcsinh" (arcsinh
-        of the distance to the median in median absolute deviations), "robust", "standard",
-        "minmax", "mean" (divided by the mean). "auto" is "robust_arcsinh", for the targets of
-        losses whose forecast is a mean "robust", for positive targets and counts "mean".
-    window_norm : {"meanstd", "mean"} or None, default="meanstd"
-        Normalisation of the target in each window, by its context or its last seven seasons.
-    loss : str or Head, default="quantile"
-        "quantile"; "mse", "mae" or "huber", whose intervals come from errors on held-out windows;
-        a distribution, trained by its likelihood: "normal", "student_t", "laplace"; for positive
-        targets "log_normal", "gamma"; for counts "negative_binomial", "poisson"; or a head of
-        one's own. Point forecasts are medians, for "mse" and distributions means.
-    quantiles : tuple of float or None, default=None
-        Levels that "quantile" trains; None for 0.1, 0.2, ..., 0.9. Any level can be forecast.
-    calibration : {"none", "conformal", "adaptive"}, default="none"
-        "conformal" corrects quantiles, per horizon step, by their errors on the held-out windows.
-        Point forecasts stay as they are.
-        "adaptive" also learns from the errors on the rows that ``update`` brings (the latest 100
-        windows count, or the latest one of every series).
-    num_samples : int, default=200
-        Sample paths for intervals beyond the horizon.
-    max_epochs : int, default=10
-    batch_size : int, default=64
-    lr : float, default=2e-3
-    optimizer : {"adamw", "adam", "sgd"}, default="adamw"
-    weight_decay : float, default=0.3
-    gradient_clip : float or None, default=1.0
-        Largest norm of the gradient.
-    lr_schedule : {"onecycle", "cosine"} or None, default="onecycle"
-    validation_fraction : float or None, default=None
-        Share of each series' cutoffs, its last ones, that is held out of training for validation,
-        whose loss stops training early and picks the best weights. None: 0.1 where intervals need
-        held-out errors (point losses, calibration), else 0. Series of at most two horizons have
-        none.
-    patience : int or None, default=3
-        Epochs without a better validation loss before training stops; None for never.
-    finetune_epochs : int, default=2
-        Epochs of ``fit`` after ``pretrain``; 0 for zero-shot forecasts.
-    update_epochs : int, default=1
-        Epochs of ``update(update_params=True)`` on the new rows' windows and as many old ones.
-    num_members : int, default=1
-        Networks with different seeds whose forecasts are averaged.
-    callbacks : list or None, default=None
-        Further skorch callbacks.
-    net_params : dict or None, default=None
-        Any argument of skorch's NeuralNet, such as ``{"iterator_train__num_workers": 2}``.
-    device : str, default="auto"
-        "auto" is CUDA where there is one, else the CPU.
-    precision : {"float32", "bf16-mixed"}, default="float32"
-    compile : bool, default=False
-        Compile the network with ``torch.compile``.
-    random_state : int, RandomState or None, default=None
-        An integer makes weights and forecasts repeatable on the same machine and versions. The
-        global random states of numpy and torch are left alone.
-    verbose : int, default=0
-        1 shows a progress line, 2 skorch's table.
+    {parameters}
 
     Attributes
     ----------
@@ -197,7 +117,7 @@ class SkorchForecaster(BaseForecaster):
         "capability:non_contiguous_X": True,
         "capability:random_state": True,
         "property:randomness": "derandomized",
-        "pretrain:fitted_params": ["pretrained_model_"],
+        "pretrain:fitted_params": ["pretrained_model_", "pretrained_parameters_"],
     }
     _config = {"remember_data": False}
 
@@ -207,8 +127,6 @@ class SkorchForecaster(BaseForecaster):
         module_params=None,
         context_length=None,
         prediction_length=None,
-        window_sampling="by_series",
-        max_windows_per_epoch=2560,
         past_covariates=None,
         static_covariates=None,
         series_embedding=False,
@@ -220,6 +138,8 @@ class SkorchForecaster(BaseForecaster):
         quantiles=None,
         calibration="none",
         num_samples=200,
+        window_sampling="by_series",
+        max_windows_per_epoch=2560,
         max_epochs=10,
         batch_size=64,
         lr=2e-3,
@@ -270,7 +190,8 @@ class SkorchForecaster(BaseForecaster):
     def fit(self, y, X=None, fh=None):  # noqa: D102 (sktime's docstring)
         try:
             told = hasattr(self, "pretrained_model_")
-            return super().fit(portable(y, told), X=portable(X, True), fh=fh)
+            with usual_torch():
+                return super().fit(portable(y, told), X=portable(X, True), fh=fh)
         except BaseException:
             self._reset_at("pretrained")
             raise
@@ -290,9 +211,14 @@ class SkorchForecaster(BaseForecaster):
 
     def _checked_options(self) -> Options:
         """Return all parameters, checked."""
+        options = Options.checked(self._parameters())
+        if hasattr(self, "pretrained_parameters_"):
+            check_pretrained(self.pretrained_parameters_, self._parameters())
+        return options
+
+    def _parameters(self) -> dict[str, Any]:
         names = [*SkorchForecaster.get_param_names(), *self.get_param_names()]
-        parameters = {name: getattr(self, name) for name in names if hasattr(self, name)}
-        return Options.checked(parameters)
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
     def _draw_seed(self) -> int:
         if self.random_state is None:
@@ -327,6 +253,7 @@ class SkorchForecaster(BaseForecaster):
         seed = self._draw_seed()
         model, _ = fit_model(options, self._network(), y, X, largest_step, seed)
         self.pretrained_model_ = model
+        self.pretrained_parameters_ = remembered(self._parameters())
         return self
 
     def _pretrain_update(self, y: pd.DataFrame, X=None, fh=None) -> SkorchForecaster:
@@ -404,6 +331,7 @@ class SkorchForecaster(BaseForecaster):
         targets = self._fitted.model.encoder.targets
         return families.stacked(np.moveaxis(values, 0, -1), index, targets)
 
+    @_restoring
     def predict_residuals(self, y=None, X=None):
         """Return ``y - forecast`` at the rows of y, in-sample rows one step ahead.
 
@@ -457,6 +385,7 @@ class SkorchForecaster(BaseForecaster):
                 return forecasts
         return super()._predict_moving_cutoff(y, cv, X, update_params, reset_forecaster)
 
+    @_restoring
     def backtest(
         self,
         y,

@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, cast
 
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
+from skorch.callbacks import Callback, GradientNormClipping
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from sktime_tlstm.callbacks import (
+    TrainingProgress,
+    ValidationStopping,
+    live_parts,
+    missing_score,
+    own_copies,
+    schedule,
+)
 from sktime_tlstm.contract import construct, one_tensor, prepare, takes, unwrapped
 from sktime_tlstm.data.sampling import WindowDataset, WindowSampler
 from sktime_tlstm.data.windows import WindowSpec
 from sktime_tlstm.nn import Head
 from sktime_tlstm.nn.randomness import OwnRandomness, active_randomness, seeded_globally
-from sktime_tlstm.progress import ProgressLine
 
 __all__ = [
-    "LR_SCHEDULES",
     "OPTIMIZERS",
     "OWN_ARGUMENTS",
-    "OWN_CALLBACKS",
     "PRECISIONS",
     "ForecastNet",
     "build_net",
-    "is_callback",
+    "isolated_random_state",
     "renew_callbacks",
     "train",
 ]
@@ -40,26 +46,7 @@ OPTIMIZERS = {
     "sgd": torch.optim.SGD,
 }
 
-#: Learning-rate schedules by name: a function of (lr, total steps) to skorch LRScheduler options.
-LR_SCHEDULES: dict[str | None, Callable[[float, int], dict[str, Any]]] = {
-    "onecycle": lambda lr, steps: {
-        "policy": torch.optim.lr_scheduler.OneCycleLR,
-        "max_lr": lr,
-        "total_steps": steps,
-        "pct_start": 0.15,
-        "cycle_momentum": False,
-    },
-    "cosine": lambda lr, steps: {
-        "policy": torch.optim.lr_scheduler.CosineAnnealingLR,
-        "T_max": steps,
-    },
-    None: lambda lr, steps: {"policy": torch.optim.lr_scheduler.ConstantLR, "factor": 1.0},
-}
-
 PRECISIONS = ("float32", "bf16-mixed")
-
-#: Names of the callbacks that every net may have, besides skorch's own.
-OWN_CALLBACKS = ("gradient_clip", "lr_schedule", "early_stopping", "progress")
 
 #: Arguments of the net that come from parameters of the forecaster alone, not from net_params.
 OWN_ARGUMENTS = (
@@ -72,6 +59,10 @@ OWN_ARGUMENTS = (
     "seed",
     "train_split",
 )
+
+
+class EndOfTraining(KeyboardInterrupt):
+    """A callback's wish to end the training, which is no Ctrl-C."""
 
 
 class ForecastNet(NeuralNet):
@@ -114,6 +105,64 @@ class ForecastNet(NeuralNet):
         """Copy the head: ``criterion`` stays on the CPU, so that a pickle loads without CUDA."""
         self.criterion_ = copy.deepcopy(self.criterion)
         return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ForecastNet:
+        """Copy all but what is live in callbacks, such as a writer, which copies share."""
+        memo.update({id(part): part for part in live_parts(self.callbacks)})
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        state: dict[str, Any] = super().__getstate__()
+        twin.__setstate__(copy.deepcopy(state, memo))
+        return twin
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a net; optimisers that torch forgets a part of, such as LBFGS, are built anew."""
+        super().__setstate__(state)
+        if self.initialized_ and type(self.optimizer_) not in OPTIMIZERS.values():
+            kept = self.optimizer_.state_dict()
+            self.initialize_optimizer()
+            self.optimizer_.load_state_dict(kept)
+
+    def notify(self, method_name: str, **arguments: Any) -> None:
+        """Call a method of all callbacks, but of those that miss the validation they need.
+
+        A KeyboardInterrupt at the end of an epoch is a callback's way to end the training.
+        """
+        getattr(self, method_name)(self, **arguments)
+        for name, callback in self.callbacks_:
+            if name in self.idle_:
+                continue
+            try:
+                getattr(callback, method_name)(self, **arguments)
+            except KeyboardInterrupt as stop:
+                if method_name == "on_epoch_end":
+                    raise EndOfTraining from stop
+                raise
+            except Exception as error:
+                score = missing_score(error)
+                if score is None or self.validates_:
+                    raise
+                self.idle_.add(name)
+                warnings.warn(
+                    f"Got the callback {type(callback).__name__}, which reads {score!r}, and a "
+                    "training without validation: it does nothing there. Pass "
+                    "validation_fraction=0.1 to have some in fit; fine-tuning and updates have "
+                    "none.",
+                    stacklevel=2,
+                )
+
+    def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Note what this training has, and that it has not come far."""
+        self.idle_, self.validates_ = set[str](), isinstance(X, tuple) and X[1] is not None
+        self.steps_, self.was_interrupted_ = 0, False
+
+    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+        """Train; note a Ctrl-C, which skorch would pass over in silence."""
+        try:
+            return super().fit_loop(X, y, epochs, **fit_params)
+        except KeyboardInterrupt as stop:
+            self.was_interrupted_ = not isinstance(stop, EndOfTraining)
+            raise
 
     def get_split_datasets(self, X, y=None, **fit_params):
         """Return training and validation data, as given in a pair."""
@@ -168,6 +217,7 @@ class ForecastNet(NeuralNet):
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             losses.append(step["loss"].detach())
+            self.steps_ += training
             sizes.append(len(batch[0]["past"]))
             self.notify("on_batch_end", batch=batch, training=training, **step)
         values = torch.stack(losses).tolist()
@@ -189,42 +239,6 @@ class ForecastNet(NeuralNet):
         return self.infer(inputs)
 
 
-class ValidationStopping(EarlyStopping):
-    """skorch's early stopping where there is a validation loss, else nothing."""
-
-    def on_epoch_end(self, net, **kwargs):
-        """Stop after ``patience`` epochs without a better validation loss."""
-        if self.monitor in net.history[-1]:
-            super().on_epoch_end(net, **kwargs)
-
-
-class Schedule(LRScheduler):
-    """skorch's scheduler, pickled without torch's, which would bring along all weights again."""
-
-    def __getstate__(self):
-        return {**vars(self), "lr_scheduler_": None}
-
-
-class TrainingProgress(Callback):
-    """Shows epoch and losses on one line."""
-
-    def on_train_begin(self, net, **kwargs):
-        """Begin the line, and note how many epochs there were before."""
-        self.line_, self.before_ = ProgressLine(), len(net.history)
-
-    def on_epoch_end(self, net, **kwargs):
-        """Rewrite the line."""
-        last = net.history[-1]
-        losses = [
-            f"{name} {last[name]:.4f}" for name in ("train_loss", "valid_loss") if name in last
-        ]
-        self.line_.show(f"epoch {len(net.history) - self.before_}/{net.max_epochs}", *losses)
-
-    def on_train_end(self, net, **kwargs):
-        """End the line."""
-        self.line_.end()
-
-
 def build_net(
     module: type[nn.Module] | Callable[..., nn.Module],
     module_params: dict[str, Any],
@@ -242,10 +256,52 @@ def build_net(
     **kwargs: Any,
 ) -> ForecastNet:
     """Build and initialise a net; ``net_params`` are skorch's own names and win over all others."""
+    built, arguments = prepare(module, module_params, spec, head)
+    net_params = dict(net_params or {})
+    if takes(net_params.get("optimizer", OPTIMIZERS[optimizer]), "weight_decay"):
+        net_params = {"optimizer__weight_decay": weight_decay, **net_params}
+    options = {
+        "module": built,
+        "criterion": head,
+        "optimizer": OPTIMIZERS[optimizer],
+        "callbacks": [
+            *_own_callbacks(gradient_clip, lr_schedule, kwargs["lr"], patience, verbose),
+            *own_copies(callbacks),
+        ],
+        "verbose": int(verbose > 1),
+        "iterator_train__collate_fn": _whole_batch,
+        "iterator_valid__collate_fn": _whole_batch,
+        **{f"module__{name}": value for name, value in arguments.items()},
+        **kwargs,
+        **net_params,
+    }
+    return ForecastNet(**options).initialize()
+
+
+def renew_callbacks(
+    net: ForecastNet, callbacks: Sequence[Any] | None, gradient_clip: float | None, verbose: int
+) -> None:
+    """Put new callbacks in the place of those that a net was built with, for fine-tuning."""
+    net.callbacks = [
+        *_own_callbacks(gradient_clip, None, net.lr, None, verbose),
+        *own_copies(callbacks),
+    ]
+    net.verbose = int(verbose > 1)
+    net.initialize_callbacks()
+
+
+def _own_callbacks(
+    gradient_clip: float | None,
+    lr_schedule: str | None,
+    lr: float,
+    patience: int | None,
+    verbose: int,
+) -> list[tuple[str, Callback]]:
+    """Return the callbacks of every training, by the names in OWN_CALLBACKS."""
     own: list[tuple[str, Callback]] = []
     if gradient_clip is not None:
         own.append(("gradient_clip", GradientNormClipping(gradient_clip)))
-    own.append(("lr_schedule", _schedule(lr_schedule, kwargs["lr"], 1)))
+    own.append(("lr_schedule", schedule(lr_schedule, lr, 1)))
     # No relative threshold: below zero (a negative log-likelihood) skorch adds it the wrong way.
     stop = ValidationStopping(
         patience=patience or math.inf, threshold=0.0, load_best=True, sink=_silent
@@ -253,35 +309,7 @@ def build_net(
     own.append(("early_stopping", stop))
     if verbose == 1:
         own.append(("progress", TrainingProgress()))
-    built, arguments = prepare(module, module_params, spec, head)
-    options = {
-        "module": built,
-        "criterion": head,
-        "optimizer": OPTIMIZERS[optimizer],
-        "optimizer__weight_decay": weight_decay,
-        "callbacks": [*own, *(callbacks or [])],
-        "verbose": int(verbose > 1),
-        "iterator_train__collate_fn": _whole_batch,
-        "iterator_valid__collate_fn": _whole_batch,
-        **{f"module__{name}": value for name, value in arguments.items()},
-        **kwargs,
-        **(net_params or {}),
-    }
-    return ForecastNet(**options).initialize()
-
-
-def renew_callbacks(net: ForecastNet, callbacks: Sequence[Any] | None) -> None:
-    """Put fresh copies of a user's callbacks in the place of those that a net was built with."""
-    own = [part for part in net.callbacks if isinstance(part, tuple) and part[0] in OWN_CALLBACKS]
-    net.callbacks = [*own, *copy.deepcopy(callbacks or [])]
-    net.initialize_callbacks()
-
-
-def is_callback(value: Any) -> bool:
-    """Whether skorch takes it as a callback: an object or class, or a pair of a name and one."""
-    if isinstance(value, (tuple, list)):
-        return len(value) == 2 and isinstance(value[0], str) and is_callback(value[1])
-    return isinstance(value, Callback) or (isinstance(value, type) and issubclass(value, Callback))
+    return own
 
 
 def train(
@@ -296,7 +324,14 @@ def train(
 ) -> None:
     """Train an initialised net in place, under its own random state.
 
-    Ctrl-C ends the training early and keeps the best weights so far.
+    Ctrl-C ends the training early and keeps the best weights so far, with a warning.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        At Ctrl-C before the first step: there is nothing to keep.
+    ValueError
+        If no batch is whole.
     """
     steps = epochs * len(net.get_iterator(dataset, training=True))
     if not steps:
@@ -305,13 +340,18 @@ def train(
             f"{net.batch_size} and drop_last. Pass a smaller batch_size, or no drop_last."
         )
     with isolated_random_state(seed, net.compile):
-        schedule = _schedule(lr_schedule, lr, steps)
-        net.set_params(max_epochs=epochs, lr=lr, seed=seed, callbacks__lr_schedule=schedule)
+        stepping = schedule(lr_schedule, lr, steps)
+        net.set_params(max_epochs=epochs, lr=lr, seed=seed, callbacks__lr_schedule=stepping)
         net.partial_fit((dataset, validation))
-
-
-def _schedule(name: str | None, lr: float, steps: int) -> Schedule:
-    return Schedule(step_every="batch", **LR_SCHEDULES[name](lr, steps)).initialize()
+    if net.was_interrupted_:
+        if not net.steps_:
+            raise KeyboardInterrupt
+        warnings.warn(
+            f"Got an interrupt (Ctrl-C) after {net.steps_} of {steps} training steps; the weights "
+            "are as they were then, or the best so far where there is validation. Fit again to "
+            "train to the end.",
+            stacklevel=2,
+        )
 
 
 def _whole_batch(batch: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import pickle
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -11,17 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from sktime_tlstm.callbacks import LR_SCHEDULES, OWN_CALLBACKS, is_callback, is_ours
 from sktime_tlstm.contract import WIDTHS
 from sktime_tlstm.data.scaling import SCALERS
 from sktime_tlstm.data.timeline import TIME_FEATURES
-from sktime_tlstm.net import (
-    LR_SCHEDULES,
-    OPTIMIZERS,
-    OWN_ARGUMENTS,
-    OWN_CALLBACKS,
-    PRECISIONS,
-    is_callback,
-)
+from sktime_tlstm.net import OPTIMIZERS, OWN_ARGUMENTS, PRECISIONS
 from sktime_tlstm.nn import Head
 from sktime_tlstm.nn.attention import ATTENTIONS, check_modes
 from sktime_tlstm.nn.blocks import check_causality
@@ -29,7 +24,14 @@ from sktime_tlstm.nn.feedforward import FEEDFORWARDS, check_feedforward
 from sktime_tlstm.nn.heads import LOSSES
 from sktime_tlstm.nn.normalization import NORMS
 
-__all__ = ["Options", "check_parameters", "plain", "resolve_device"]
+__all__ = [
+    "Options",
+    "check_parameters",
+    "check_pretrained",
+    "plain",
+    "remembered",
+    "resolve_device",
+]
 
 
 @dataclass(frozen=True)
@@ -230,11 +232,9 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "callbacks": _optional(
         Constraint(
             "a list of skorch callbacks, or of pairs (name, callback) with other names than "
-            f"{list(OWN_CALLBACKS)}",
+            f"{list(OWN_CALLBACKS)}; no InputShapeSetter, for networks are told their widths",
             lambda value: isinstance(value, (list, tuple)) and all(map(is_callback, value)),
-            lambda value: (
-                not any(isinstance(own, (list, tuple)) and own[0] in OWN_CALLBACKS for own in value)
-            ),
+            lambda value: not any(map(is_ours, value)),
         )
     ),
     "net_params": _optional(
@@ -384,6 +384,86 @@ def _broken_relations(parameters: Mapping[str, Any]) -> list[str]:
         if parameters.keys() >= names.keys():
             faults.append(relation(**{name: parameters[name] for name in names}))
     return [fault for fault in faults if fault is not None]
+
+
+#: Parameters that act when a pretrained network is trained on; all others are built into it.
+ACTING_AFTER_PRETRAINING = frozenset(
+    {
+        "window_sampling",
+        "max_windows_per_epoch",
+        "num_samples",
+        "max_epochs",  # of a second pretraining
+        "batch_size",
+        "lr",
+        "gradient_clip",
+        "finetune_epochs",
+        "update_epochs",
+        "callbacks",
+        "random_state",
+        "verbose",
+    }
+)
+
+
+def remembered(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that a pretrained network is built from, as they are now."""
+    return {
+        name: plain(value)
+        for name, value in parameters.items()
+        if name in CONSTRAINTS and name not in ACTING_AFTER_PRETRAINING
+    }
+
+
+def check_pretrained(before: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
+    """Refuse parameters that were changed after pretraining and cannot act any more.
+
+    Parameters
+    ----------
+    before : mapping of str to object
+        What `remembered` returned in ``pretrain``.
+    parameters : mapping of str to object
+        The forecaster's parameters now.
+
+    Raises
+    ------
+    ValueError
+        If some differ. The message has one line for each.
+    """
+    faults = [
+        f"Got {name}={parameters[name]!r}, but the network was pretrained with {old!r}, which is "
+        f"built into it; expected the same. Set {name} back, or start over without pretraining: "
+        f"set_params({name}=...)."
+        for name, old in before.items()
+        if not _acts(name, old, parameters[name]) and not _same(old, plain(parameters[name]))
+    ]
+    if faults:
+        raise ValueError("\n".join(faults))
+
+
+def _acts(name: str, old: Any, new: Any) -> bool:
+    """Whether a change acts: held-out errors are kept, and updates add to them or do not."""
+    return name == "calibration" and "none" not in (old, new)
+
+
+def _same(old: Any, new: Any) -> bool:
+    """Whether two values are equal, be they copies that know no equality, such as heads."""
+    if isinstance(old, torch.nn.Module) and type(old) is type(new):
+        tensors, others = old.state_dict(), new.state_dict()
+        kept = {name for name in vars(old) if not name.startswith("_")}
+        return (
+            tensors.keys() == others.keys()
+            and all(torch.equal(tensor, others[name]) for name, tensor in tensors.items())
+            and all(_same(getattr(old, name), getattr(new, name, None)) for name in kept)
+        )
+    try:
+        if old is new or bool(old == new):
+            return True
+    except (TypeError, ValueError, RuntimeError):  # arrays and tensors compare by element
+        pass
+    try:
+        return type(old) is type(new) and pickle.dumps(old) == pickle.dumps(new)
+    except Exception:  # what cannot be pickled cannot be told to be the same
+        return False
 
 
 def resolve_device(device: str) -> str:

@@ -216,7 +216,8 @@ def test_ctrl_c_outside_training_undoes_an_update(forecaster, monkeypatch):
 
 def test_ctrl_c_in_training_ends_an_update_early(forecaster, monkeypatch):
     monkeypatch.setattr(Fault, "armed", staticmethod(interrupt))
-    forecaster.update(Y_NEW, X=X_NEW, update_params=True)
+    with pytest.warns(UserWarning, match=r"Got an interrupt \(Ctrl-C\) after 1 of"):
+        forecaster.update(Y_NEW, X=X_NEW, update_params=True)
     assert forecaster.cutoff[0] == Y_NEW.index[-1]
     assert forecaster.predict(FH, X=X_LATER).notna().all()
 
@@ -295,9 +296,24 @@ def test_ctrl_c_outside_training_leaves_the_forecaster_unfitted(monkeypatch):
 
 def test_ctrl_c_in_training_ends_fit_early(monkeypatch):
     monkeypatch.setattr(Fault, "armed", staticmethod(interrupt))
-    forecaster = make(max_epochs=3).fit(Y_OLD, X=X_OLD, fh=FH)
+    with pytest.warns(UserWarning, match=r"Got an interrupt \(Ctrl-C\) after 1 of 9"):
+        forecaster = make(max_epochs=3).fit(Y_OLD, X=X_OLD, fh=FH)
     assert len(forecaster.net_.history) == 1
     assert forecaster.predict(X=X_LATER).notna().all()
+
+
+class CtrlCAtOnce(Callback):
+    """Interrupts before the first batch."""
+
+    def on_batch_begin(self, net, **kwargs):
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_before_anything_is_trained_leaves_the_forecaster_unfitted():
+    forecaster = make(callbacks=[CtrlCAtOnce()])
+    with pytest.raises(KeyboardInterrupt):
+        forecaster.fit(Y_OLD, X=X_OLD, fh=FH)
+    assert_unfitted(forecaster)
 
 
 # Pretraining.

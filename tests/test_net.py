@@ -17,7 +17,7 @@ from sktime_tlstm.contract import takes, unwrapped
 from sktime_tlstm.data.history import SeriesStore, Traits
 from sktime_tlstm.data.sampling import WindowDataset
 from sktime_tlstm.data.windows import WindowSpec
-from sktime_tlstm.net import OPTIMIZERS, build_net, train
+from sktime_tlstm.net import OPTIMIZERS, build_net, renew_callbacks, train
 from sktime_tlstm.nn import (
     AttentionLSTM,
     EmbeddedNetwork,
@@ -128,6 +128,11 @@ class Recorder(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         self.weights.append(weights(net))
+
+
+def own(net, kind):
+    """Return the net's own copy of a callback."""
+    return next(callback for _, callback in net.callbacks_ if isinstance(callback, kind))
 
 
 class Spoiler(Callback):
@@ -317,13 +322,12 @@ def test_schedules_give_different_weights():
 
 def test_training_stops_after_patience_and_restores_the_best_weights():
     data, validation = make_data()
-    recorder = Recorder()
-    net = make_net(patience=2, callbacks=[recorder, Spoiler(4, 10.0)])
+    net = make_net(patience=2, callbacks=[Recorder(), Spoiler(4, 10.0)])
     fit(net, data, validation, epochs=50)
     assert len(net.history) == 6
     losses = net.history[:, "valid_loss"]
     assert min(losses) == losses[3]
-    assert torch.equal(weights(net), recorder.weights[3])
+    assert torch.equal(weights(net), own(net, Recorder).weights[3])
 
 
 class Shifted(PointHead):
@@ -348,51 +352,99 @@ def test_a_loss_below_zero_stops_training_and_picks_weights_as_one_above_does():
 
 def test_without_patience_training_goes_on_but_the_best_weights_win():
     data, validation = make_data()
-    recorder = Recorder()
-    net = make_net(patience=None, callbacks=[recorder, Spoiler(4, 10.0)])
+    net = make_net(patience=None, callbacks=[Recorder(), Spoiler(4, 10.0)])
     fit(net, data, validation, epochs=11)
     assert len(net.history) == 11
-    assert torch.equal(weights(net), recorder.weights[3])
+    assert torch.equal(weights(net), own(net, Recorder).weights[3])
 
 
 def test_without_validation_the_last_weights_stay():
-    recorder = Recorder()
-    net = make_net(patience=1, callbacks=[recorder, Spoiler(4, 10.0)])
+    net = make_net(patience=1, callbacks=[Recorder(), Spoiler(4, 10.0)])
     fit(net, epochs=7)
     assert len(net.history) == 7
-    assert torch.equal(weights(net), recorder.weights[-1])
+    assert torch.equal(weights(net), own(net, Recorder).weights[-1])
 
 
 def test_a_later_training_does_not_restore_weights_of_an_earlier_one():
     data, validation = make_data()
-    recorder = Recorder()
-    net = fit(make_net(patience=2, callbacks=[recorder]), data, validation, epochs=2)
+    net = fit(make_net(patience=2, callbacks=[Recorder()]), data, validation, epochs=2)
     fit(net, data, None, epochs=2)
-    assert torch.equal(weights(net), recorder.weights[-1])
+    assert torch.equal(weights(net), own(net, Recorder).weights[-1])
+
+
+INTERRUPTED = r"Got an interrupt \(Ctrl-C\) after {} of {} training steps"
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3])
-def test_ctrl_c_keeps_the_weights_so_far(batch):
+def test_ctrl_c_keeps_the_weights_so_far_and_warns(batch):
     ctrl_c = CtrlC(2, batch)
-    net = fit(make_net(callbacks=[ctrl_c]), epochs=7)
+    with pytest.warns(UserWarning, match=INTERRUPTED.format(BATCHES + batch, 7 * BATCHES)):
+        net = fit(make_net(callbacks=[ctrl_c]), epochs=7)
     assert len(net.history) == 2
-    assert torch.equal(weights(net), ctrl_c.weights)
+    assert torch.equal(weights(net), own(net, CtrlC).weights)
 
 
 def test_ctrl_c_keeps_the_best_weights_where_there_is_validation():
     data, validation = make_data()
-    recorder, ctrl_c = Recorder(), CtrlC(5, 2)
-    net = make_net(callbacks=[recorder, Spoiler(3, 10.0), ctrl_c])
-    fit(net, data, validation, epochs=7)
+    net = make_net(callbacks=[Recorder(), Spoiler(3, 10.0), CtrlC(5, 2)])
+    with pytest.warns(UserWarning, match=INTERRUPTED.format(4 * BATCHES + 2, 7 * BATCHES)):
+        fit(net, data, validation, epochs=7)
     assert len(net.history) == 5
-    assert torch.equal(weights(net), recorder.weights[2])
+    assert torch.equal(weights(net), own(net, Recorder).weights[2])
 
 
 def test_ctrl_c_in_the_first_epoch_keeps_the_weights_so_far():
     data, validation = make_data()
-    ctrl_c = CtrlC(1, 1)
-    net = fit(make_net(callbacks=[ctrl_c]), data, validation, epochs=7)
-    assert torch.equal(weights(net), ctrl_c.weights)
+    net = make_net(callbacks=[CtrlC(1, 1)])
+    with pytest.warns(UserWarning, match=INTERRUPTED.format(1, 7 * BATCHES)):
+        fit(net, data, validation, epochs=7)
+    assert torch.equal(weights(net), own(net, CtrlC).weights)
+
+
+class Impatient(Callback):
+    """Interrupts at a moment before the first step of a training."""
+
+    def __init__(self, moment):
+        self.moment = moment
+
+    def notify(self, moment):
+        if moment == self.moment:
+            raise KeyboardInterrupt
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.notify("epoch")
+
+    def on_batch_begin(self, net, **kwargs):
+        self.notify("batch")
+
+    def on_grad_computed(self, net, **kwargs):
+        self.notify("gradient")
+
+
+@pytest.mark.parametrize("moment", ["epoch", "batch", "gradient"])
+def test_ctrl_c_before_the_first_step_is_raised_since_nothing_is_trained(moment):
+    net = make_net(callbacks=[Impatient(moment)])
+    before = weights(net)
+    with pytest.raises(KeyboardInterrupt):
+        fit(net)
+    assert torch.equal(weights(net), before)
+
+
+def test_ctrl_c_in_a_second_training_counts_its_own_steps():
+    net = fit(make_net())
+    renew_callbacks(net, [CtrlC(3, 2)], None, 0)
+    with pytest.warns(UserWarning, match=INTERRUPTED.format(2, BATCHES)):
+        fit(net, epochs=1)
+    fit(net, epochs=1)  # and the next one is whole, without a warning
+    assert len(net.history) == 4
+
+
+def test_a_callback_that_ends_the_training_after_an_epoch_is_no_ctrl_c():
+    class Enough(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            raise KeyboardInterrupt
+
+    assert len(fit(make_net(callbacks=[Enough()]), epochs=7).history) == 1
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
@@ -602,7 +654,7 @@ def test_whether_a_network_takes_targets_is_asked_once_and_not_at_every_step(mon
     monkeypatch.setattr(net_module, "takes", lambda *args: asked.append(args) or takes(*args))
     net = make_net(Pupil)
     fit(net, epochs=3)
-    assert [name for _, name in asked] == ["target"]
+    assert [name for _, name in asked].count("target") == 1
     for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
         Pupil.shown = []
         fit(twin, epochs=1)

@@ -46,7 +46,7 @@ LIBRARIES = {
     "numpy": set(ARROWS) - {"nn"},
     "pandas": FRAMES | {"data.calendar", "data.frequency", "data.timeline"},
     "scipy": {"families"},
-    "skorch": {"net"},
+    "skorch": {"callbacks", "net"},
     "skpro": {"families"},
     "sktime": {"backtest", "datasets", "fitted", "flagship", "forecaster"},
     "torch": set(ARROWS) - {"datasets"},

@@ -1,0 +1,145 @@
+"""Callbacks: those that every training has, and how a user's own are copied and called."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from skorch.callbacks import Callback, EarlyStopping, InputShapeSetter, LRScheduler
+
+from sktime_tlstm.progress import ProgressLine
+
+__all__ = [
+    "LR_SCHEDULES",
+    "OWN_CALLBACKS",
+    "Schedule",
+    "TrainingProgress",
+    "ValidationStopping",
+    "is_callback",
+    "is_ours",
+    "live_parts",
+    "missing_score",
+    "own_copies",
+    "schedule",
+]
+
+#: Names of the callbacks that every net may have, besides skorch's own.
+OWN_CALLBACKS = ("gradient_clip", "lr_schedule", "early_stopping", "progress")
+
+#: Learning-rate schedules by name: a function of (lr, total steps) to skorch LRScheduler options.
+LR_SCHEDULES: dict[str | None, Callable[[float, int], dict[str, Any]]] = {
+    "onecycle": lambda lr, steps: {
+        "policy": torch.optim.lr_scheduler.OneCycleLR,
+        "max_lr": lr,
+        "total_steps": steps,
+        "pct_start": 0.15,
+        "cycle_momentum": False,
+    },
+    "cosine": lambda lr, steps: {
+        "policy": torch.optim.lr_scheduler.CosineAnnealingLR,
+        "T_max": steps,
+    },
+    None: lambda lr, steps: {"policy": torch.optim.lr_scheduler.ConstantLR, "factor": 1.0},
+}
+
+
+class ValidationStopping(EarlyStopping):
+    """skorch's early stopping where there is a validation loss, else nothing."""
+
+    def on_epoch_end(self, net, **kwargs):
+        """Stop after ``patience`` epochs without a better validation loss."""
+        if self.monitor in net.history[-1]:
+            super().on_epoch_end(net, **kwargs)
+
+
+class Schedule(LRScheduler):
+    """skorch's scheduler, pickled without torch's, which would bring along all weights again."""
+
+    def __getstate__(self):
+        return {**vars(self), "lr_scheduler_": None}
+
+
+def schedule(name: str | None, lr: float, steps: int) -> Schedule:
+    """Return the callback that steps a learning rate, by the name of its schedule."""
+    return Schedule(step_every="batch", **LR_SCHEDULES[name](lr, steps)).initialize()
+
+
+class TrainingProgress(Callback):
+    """Shows epoch and losses on one line."""
+
+    def on_train_begin(self, net, **kwargs):
+        """Begin the line, and note how many epochs there were before."""
+        self.line_, self.before_ = ProgressLine(), len(net.history)
+
+    def on_epoch_end(self, net, **kwargs):
+        """Rewrite the line."""
+        last = net.history[-1]
+        losses = [
+            f"{name} {last[name]:.4f}" for name in ("train_loss", "valid_loss") if name in last
+        ]
+        self.line_.show(f"epoch {len(net.history) - self.before_}/{net.max_epochs}", *losses)
+
+    def on_train_end(self, net, **kwargs):
+        """End the line."""
+        self.line_.end()
+
+
+def is_callback(value: Any) -> bool:
+    """Whether skorch takes it as a callback: an object or class, or a pair of a name and one."""
+    if isinstance(value, (tuple, list)):
+        return len(value) == 2 and isinstance(value[0], str) and is_callback(value[1])
+    return isinstance(value, Callback) or (isinstance(value, type) and issubclass(value, Callback))
+
+
+def is_ours(value: Any) -> bool:
+    """Whether a callback does what is the net's own business, by its name or its kind."""
+    name, callback = value if isinstance(value, (tuple, list)) else (None, value)
+    kind = callback if isinstance(callback, type) else type(callback)
+    return name in OWN_CALLBACKS or issubclass(kind, InputShapeSetter)
+
+
+def own_copies(callbacks: Sequence[Any] | None) -> list[Any]:
+    """Return copies of a user's callbacks, which share what is live: a writer, an open file."""
+    callbacks = list(callbacks or [])
+    return copy.deepcopy(callbacks, {id(part): part for part in live_parts(callbacks)})
+
+
+def live_parts(callbacks: Iterable[Any]) -> Iterator[Any]:
+    """Yield what callbacks hold and what cannot be copied, such as a writer with its thread.
+
+    Whole attributes: half a copy of a writer would wait for a thread that serves the other half.
+    """
+    for callback in callbacks:
+        if isinstance(callback, (tuple, list)):
+            callback = callback[-1]
+        if isinstance(callback, type):
+            continue
+        for value in vars(callback).values():
+            if isinstance(value, Callback):
+                yield from live_parts([value])
+            elif not _can_be_copied(value):
+                yield value
+
+
+def _can_be_copied(value: Any) -> bool:
+    try:
+        copy.deepcopy(value)
+    except Exception:  # objects may raise anything here
+        return False
+    return True
+
+
+def missing_score(error: BaseException | None) -> str | None:
+    """Return the score that a callback missed in the history, if that is what an error says.
+
+    skorch's callbacks raise errors of several kinds for it, all from a KeyError.
+    """
+    while error is not None:
+        if isinstance(error, KeyError) and error.args:
+            words = str(error.args[0])
+            if "was not found in history" in words or words.startswith("valid_"):
+                return words.split("'")[1] if "'" in words else words
+        error = error.__cause__ or error.__context__
+    return None

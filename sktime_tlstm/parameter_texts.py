@@ -1,0 +1,237 @@
+"""What every parameter of the forecasters means: the one source of their docstrings."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+__all__ = ["GROUPS", "documented"]
+
+Class = TypeVar("Class", bound=type)
+
+_NETWORK = """
+module : class or function
+    The network: ``module(num_past_features, num_future_features, output_dim, **module_params)``
+    returns a ``torch.nn.Module`` with ``forward(past, future, past_lengths=None)`` ->
+    (batch, future_time, output_dim). See `sktime_tlstm.nn` for networks to take or to copy.
+module_params : dict or None
+    Further keyword arguments of ``module``.
+d_model : int
+    Width of all layers, a multiple of ``num_heads``.
+num_layers : int
+    LSTM layers of the encoder and of the decoder.
+num_transformer_blocks : int
+    Attention blocks; 0 leaves the LSTM encoder-decoder with gated residual inputs.
+num_heads : int
+    Heads of each attention.
+dropout : float
+    Share of the values that each training step leaves out, below 1.
+causal_attention : bool
+    Whether a forecast step may attend to earlier steps of the future only.
+attention : {"multi_head", "interpretable", "frequency"}
+    "interpretable" shares the values over all heads (Lim et al. 2021). "frequency" mixes a few
+    Fourier modes of the whole sequence (Zhou et al. 2022), and is never causal.
+num_modes : int
+    Of "frequency": how many of the lowest modes are kept, at least 2. A cycle is lost that
+    comes round ``num_modes`` times or more within context and horizon together.
+encoder_attention : bool
+    Whether the blocks refine the encoded past by self-attention too.
+share_lstm_weights : bool
+    Use one LSTM as encoder and decoder.
+trainable_add : bool
+    Scale the residuals within blocks by learned factors.
+norm : {"layer", "rms", "adaptive"}
+    Normalisation within blocks. Gain and bias of "adaptive" follow the mean of the window's
+    past and its static covariates.
+norm_first : bool
+    Normalise the input of each branch of a block, and not the sum.
+final_norm : bool
+    Normalise in front of the output.
+feedforward : {"relu", "gelu", "silu", "swiglu", "moe"} or None
+    The feed-forward layer after each attention; "moe" is a mixture of experts, None for none.
+dim_feedforward : int or None
+    Width within feed-forward layers; None for ``4 * d_model``.
+num_experts : int
+    Of "moe": how many experts there are.
+experts_per_token : int
+    Of "moe": how many experts see each step.
+capacity_factor : float or None
+    Of "moe": how full an expert may get in training, as a multiple of its even share; None for
+    no bound.
+share_layers : bool
+    Apply one block ``num_transformer_blocks`` times.
+gradient_checkpointing : bool
+    Train with less memory and more time, to the same result.
+"""
+
+_WINDOWS = """
+context_length : int or None
+    Rows the network sees before a cutoff. None: four seasons (of a day for hourly data), 64
+    where the index has no season, at least two horizons; at most 384 and than the data has.
+prediction_length : int or None
+    Horizon of one pass, where ``fit`` gets no ``fh``. None: one season, 12 without one; at
+    most 96 and a third of the longest series. Any fh can be forecast later, by rolling forward.
+"""
+
+_DATA = """
+past_covariates : list of str or None
+    Columns of X that are not known in the future.
+static_covariates : list of str or None
+    Columns of X that are constant within each series, such as a store's region: given to the
+    network as one vector a series (it must take ``static``), and not needed in ``predict``.
+series_embedding : bool
+    Learn a vector for every series of a panel, by which the network tells them apart. A
+    series that was not trained on has a neutral one.
+time_features : "auto" or tuple of str
+    Calendar features: "time_of_day", "day_of_week", "weekend", "day_of_year". "auto": those
+    that the frequency and the length of the data support.
+target_lags : "auto" or tuple of int
+    Lags, in steps, at which the decoder sees target and covariates. "auto": one and seven
+    seasons for steps below a day, else one season; only those of at most 1,024 steps and a
+    third of the data.
+scaler : str or None
+    Scaling of each series, and of each covariate over all series: "robust_arcsinh" (arcsinh
+    of the distance to the median in median absolute deviations), "robust", "standard",
+    "minmax", "mean" (divided by the mean). "auto" is "robust_arcsinh", for the targets of
+    losses whose forecast is a mean "robust", for positive targets and counts "mean".
+window_norm : {"meanstd", "mean"} or None
+    Normalisation of the target in each window, by its context or its last seven seasons: by
+    mean and deviation, by the mean alone, or none.
+"""
+
+_LOSS = """
+loss : str or Head
+    "quantile"; "mse", "mae" or "huber", whose intervals come from errors on held-out windows;
+    a distribution, trained by its likelihood: "normal", "student_t", "laplace"; for positive
+    targets "log_normal", "gamma"; for counts "negative_binomial", "poisson"; or a head of
+    one's own. Point forecasts are medians, for "mse" and distributions means.
+quantiles : tuple of float or None
+    Levels that "quantile" trains; None for 0.1, 0.2, ..., 0.9. Any level can be forecast.
+calibration : {"none", "conformal", "adaptive"}
+    "conformal" corrects quantiles, per horizon step, by their errors on the held-out windows.
+    Point forecasts stay as they are.
+    "adaptive" also learns from the errors on the rows that ``update`` brings (the latest 100
+    windows count, or the latest one of every series).
+num_samples : int
+    Sample paths for intervals beyond the horizon.
+"""
+
+_TRAINING = """
+window_sampling : {"by_series", "uniform"}
+    Draw every series equally often, or every window.
+max_windows_per_epoch : int
+    Bounds an epoch. Every epoch draws windows afresh, half of them whole seasons before the
+    end of the data: no row is a target more than about five times, but at least 20 batches
+    are drawn (tiny data repeat; their batches shrink down to 8).
+max_epochs : int
+    Epochs of ``fit``, fewer if the validation loss stops it.
+batch_size : int
+    Windows of a training step, fewer on tiny data.
+lr : float
+    The largest learning rate; fine-tuning and updates take 0.15 times as much throughout.
+optimizer : {"adamw", "adam", "sgd"}
+    How the weights follow the gradient; others of torch through ``net_params``.
+weight_decay : float
+    How strongly the optimizer draws weights towards zero, if it takes such a parameter.
+gradient_clip : float or None
+    Largest norm of the gradient; None for no bound.
+lr_schedule : {"onecycle", "cosine"} or None
+    How the learning rate changes over the steps of ``fit``: up and down again, down, or not.
+validation_fraction : float or None
+    Share of each series' cutoffs, its last ones, that is held out of training for validation,
+    whose loss stops training early and picks the best weights. None: 0.1 where intervals need
+    held-out errors (point losses, calibration), else 0. Series of at most two horizons have
+    none.
+patience : int or None
+    Epochs without a better validation loss before training stops; None for never.
+finetune_epochs : int
+    Epochs of ``fit`` after ``pretrain``; 0 for zero-shot forecasts.
+update_epochs : int
+    Epochs of ``update(update_params=True)`` on the new rows' windows and as many old ones.
+num_members : int
+    Networks with different seeds whose forecasts are averaged.
+callbacks : list or None
+    Further skorch callbacks. Every network has copies of them, which share what cannot be copied,
+    such as a writer. One that reads the validation loss does nothing, with a warning, where there
+    is none: in fine-tuning and updates always.
+net_params : dict or None
+    Any argument of skorch's NeuralNet, such as ``{"iterator_train__num_workers": 2}``.
+"""
+
+_RUN = """
+device : str
+    "auto" is CUDA where there is one, else the CPU.
+precision : {"float32", "bf16-mixed"}
+    "bf16-mixed" runs the network in bfloat16; weights and loss stay float32.
+compile : bool
+    Compile the network with ``torch.compile``. Several such fits in threads take turns.
+random_state : int, RandomState or None
+    An integer makes weights and forecasts repeatable on the same machine and versions, also in
+    threads. The global random states of numpy and torch are left alone.
+verbose : int
+    1 shows a progress line, 2 skorch's table.
+"""
+
+
+def _texts(group: str) -> dict[str, tuple[str, str]]:
+    """Return the kind and the words of each parameter of a text in numpydoc's form."""
+    parts = re.split(r"^(\w+) : (.*)\n", group.strip("\n"), flags=re.MULTILINE)[1:]
+    return {
+        name: (kind, words.rstrip())
+        for name, kind, words in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+    }
+
+
+#: The kind and the words of every parameter, by what it is for.
+GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "network": _texts(_NETWORK),
+    "windows": _texts(_WINDOWS),
+    "data": _texts(_DATA),
+    "loss": _texts(_LOSS),
+    "training": _texts(_TRAINING),
+    "run": _texts(_RUN),
+}
+
+
+def documented(cls: Class) -> Class:
+    """Fill ``{groups}`` and ``{parameters}`` of a forecaster's docstring, in its signature's order.
+
+    sktime asks for constructors that are written out; their defaults are read from there.
+    """
+    texts = {name: text for group in GROUPS.values() for name, text in group.items()}
+    parameters = inspect.signature(cls).parameters
+    entries = [
+        f"{name} : {_kind(texts[name][0], parameter.default, name)}\n{texts[name][1]}"
+        for name, parameter in parameters.items()
+    ]
+    owner = {name: group for group, own in GROUPS.items() for name in own}
+    groups: dict[str, list[str]] = {}  # in the order of the signature
+    for name in parameters:
+        groups.setdefault(owner[name], []).append(f"``{name}``")
+    listed = [_wrapped(f"- {group}: {', '.join(names)}") for group, names in groups.items()]
+    if cls.__doc__:  # not under python -OO
+        cls.__doc__ = cls.__doc__.replace("{parameters}", _indented("\n".join(entries)))
+        cls.__doc__ = cls.__doc__.replace("{groups}", _indented("\n".join(listed)))
+    return cls
+
+
+def _kind(kind: str, default: Any, name: str) -> str:
+    if name == "module":  # it has a default for sktime's sake alone
+        return kind
+    return f"{kind}, default=" + (f'"{default}"' if isinstance(default, str) else repr(default))
+
+
+def _wrapped(line: str, width: int = 92) -> str:
+    """Break an item of a list into lines."""
+    lines = [""]
+    for word in line.split():
+        if len(lines[-1]) + len(word) >= width:
+            lines.append(" ")
+        lines[-1] += (" " if lines[-1] else "") + word
+    return "\n".join(lines)
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n    ")
