@@ -458,7 +458,7 @@ class BlockStack(nn.ModuleList):
     def run(self, block: nn.Module, *arguments: Tensor | tuple[Tensor, Tensor] | None) -> Any:
         """Call ``block``, one of `passed`, with a checkpoint where that spares memory."""
         if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
-            return checkpoint(block, *arguments, use_reentrant=False)
+            return checkpoint(block, *arguments)
         return block(*arguments)
 
 
