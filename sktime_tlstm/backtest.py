@@ -135,7 +135,36 @@ def wanted(
     if scoring is None:
         scoring = PinballLoss() if alphas else None
     metrics = scoring if isinstance(scoring, (list, tuple)) else [scoring]
-    return Wanted(name, alphas, labels, [check_scoring(metric) for metric in metrics])
+    return Wanted(name, alphas, labels, [_metric(metric, method) for metric in metrics])
+
+
+def _metric(metric: Any, method: str) -> Any:
+    """Return a metric as sktime's object, refusing one that cannot score the method's forecasts."""
+    if isinstance(metric, type):
+        raise TypeError(
+            f"Got scoring={metric.__name__}, a class, expected a metric object. Pass "
+            f"{metric.__name__}()."
+        )
+    metric = check_scoring(metric)
+    scores = metric.get_tag("scitype:y_pred", "pred", raise_error=False)
+    fitting = ("pred",) if method == "predict" else ("pred_quantiles", "pred_interval")
+    if scores not in fitting:
+        raise TypeError(
+            f"Got scoring={type(metric).__name__}() with method={method!r}: it scores forecasts of "
+            f"the kind {scores!r}, expected one of {list(fitting)}. Pass a metric for these, such "
+            f"as {'MeanAbsoluteError()' if method == 'predict' else 'PinballLoss()'}, or another "
+            "method."
+        )
+    return metric
+
+
+def check_splitter(cv: Any) -> None:
+    """Raise a TypeError if it is no splitter of sktime."""
+    if isinstance(cv, type) or not (hasattr(cv, "split") and hasattr(cv, "get_fh")):
+        raise TypeError(
+            f"Got cv={cv!r}, expected a splitter of sktime. Pass one such as "
+            "ExpandingWindowSplitter(fh=range(1, 25), initial_window=1000, step_length=24)."
+        )
 
 
 def backtest(
@@ -170,6 +199,7 @@ def backtest(
     ValueError
         If ``cv`` has no relative fh or gives no window, and as ``update`` and ``predict`` do.
     """
+    check_splitter(cv)
     frame = y.to_frame() if isinstance(y, pd.Series) else y
     fh, splits = cv.get_fh(), _splits(cv, frame)
     if fh is None or not fh.is_relative or not splits or not all(len(rows) for rows, _ in splits):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -48,7 +48,7 @@ class Fitted:
     model: Model
     history: History
     seen: np.ndarray
-    index_names: list
+    index_names: list[Hashable]
     has_covariates: bool
 
     def asked(self, fh: ForecastingHorizon, X: pd.DataFrame | None) -> tuple[Asked, pd.Index]:

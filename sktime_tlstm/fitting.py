@@ -52,7 +52,7 @@ FINETUNE_LR = 0.15
 
 def fit_model(
     options: Options,
-    network: tuple[Callable, dict[str, Any]],
+    network: tuple[Callable[..., Any], dict[str, Any]],
     y: pd.DataFrame,
     X: pd.DataFrame | None,
     largest_step: Callable[[Timeline], int | None],
@@ -267,7 +267,7 @@ def _dataset(
 
 def _datasets(
     options: Options, head: Head, history: History, spec: WindowSpec, batch_size: int
-) -> tuple[WindowDataset, Subset | None]:
+) -> tuple[WindowDataset, Subset[Any] | None]:
     fraction = options.validation_fraction
     if fraction is None:
         fraction = HELD_OUT_FRACTION if _needs_errors(options, head) else 0.0
@@ -287,7 +287,7 @@ def _spread(number: int, most: int) -> np.ndarray:
 
 def _build(
     options: Options,
-    network: tuple[Callable, dict[str, Any]],
+    network: tuple[Callable[..., Any], dict[str, Any]],
     head: Head,
     spec: WindowSpec,
     batch_size: int,
@@ -338,7 +338,7 @@ def _train(
     options: Options,
     net: ForecastNet,
     dataset: WindowDataset,
-    validation: Dataset | None,
+    validation: Dataset[Any] | None,
     epochs: int,
     seed: int,
     lr_factor: float = 1.0,

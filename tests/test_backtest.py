@@ -470,3 +470,45 @@ def test_a_history_takes_back_only_the_room_of_its_latest():
     assert first.history.room.latest is third.history.mark
     second.history.give_back(third.history)
     assert first.history.room.latest is second.history.mark
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"cv": None}, "Got cv=None, expected a splitter"),
+        ({"cv": 3}, "Got cv=3, expected a splitter"),
+        ({"cv": ExpandingWindowSplitter}, "expected a splitter"),
+        ({"y": None}, "Got y of type NoneType, expected data that sktime knows"),
+        ({"y": [1.0, 2.0]}, "Got y of type list"),
+        ({"X": {"a": 1}}, "Got X of type dict"),
+        ({"scoring": PinballLoss()}, r"scoring=PinballLoss\(\) with method='predict'"),
+        (
+            {"scoring": MeanAbsoluteError},
+            r"expected a metric object.*MeanAbsoluteError\(\)",
+        ),
+        (
+            {"scoring": [MeanAbsoluteError()], "method": "predict_quantiles"},
+            "kind 'pred', expected one of",
+        ),
+    ],
+)
+def test_arguments_of_a_wrong_kind_are_named(arguments, words):
+    y, X = make_data()
+    forecaster = fitted(y["a"], X)
+    cv = ExpandingWindowSplitter(fh=[1, 2], initial_window=SEEN, step_length=7)
+    with pytest.raises(TypeError, match=words):
+        forecaster.backtest(**{"y": y["a"], "X": X, "cv": cv, **arguments})
+
+
+@pytest.mark.parametrize("call", ["fit", "update", "backtest", "update_predict"])
+def test_one_x_for_a_whole_panel_is_refused_with_the_way_to_repeat_it(call):
+    y, X = make_panel()
+    one = X.loc[X.index[0][0]]
+    tiny = {"d_model": 4, "num_heads": 2, "max_epochs": 1, "max_windows_per_epoch": 16}
+    forecaster = TransformerLSTMForecaster(**tiny, random_state=0)
+    cv = ExpandingWindowSplitter(fh=[1, 2], initial_window=5)
+    if call != "fit":
+        forecaster.fit(split_panel(y), X=split_panel(X), fh=[1, 2])
+    more = {"fit": {"fh": [1, 2]}, "update": {}}.get(call, {"cv": cv})
+    with pytest.raises(TypeError, match=r"Got X with 0 index levels.*expected 1.*pd\.concat"):
+        getattr(forecaster, call)(y=y, X=one, **more)

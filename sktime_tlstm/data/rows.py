@@ -16,6 +16,7 @@ __all__ = [
     "blocks",
     "check_gapless",
     "check_growth",
+    "check_levels",
     "find_timeline",
     "grouped",
     "index_times",
@@ -197,6 +198,25 @@ def grouped(frame: pd.DataFrame) -> pd.DataFrame:
     if keys is None or keys.is_unique:
         return frame
     return frame.iloc[_by_series(frame.index)]
+
+
+def check_levels(y: Any, X: Any) -> None:
+    """Raise a TypeError where X is indexed by series and y is not, or the other way round."""
+    indices = getattr(y, "index", None), getattr(X, "index", None)
+    if not all(isinstance(index, pd.Index) for index in indices):
+        return
+    levels, expected = (index.nlevels - 1 for index in reversed(indices))
+    if levels != expected:
+        advice = "Pass X indexed as y is"
+        if not levels:
+            advice += (
+                "; what holds for all series is repeated for each: "
+                "`pd.concat({key: X for key in y.index.droplevel(-1).unique()})`"
+            )
+        raise TypeError(
+            f"Got X with {levels} index levels in front of the time, expected {expected} as y has. "
+            f"{advice}."
+        )
 
 
 def portable(data: Any, told: bool) -> Any:
