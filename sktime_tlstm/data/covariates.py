@@ -130,7 +130,7 @@ class Covariates:
         """Write the rows of X that the history has, refusing if one of y's rows is absent."""
         start, lengths = history.store.start.numpy(), history.lengths
         present = np.zeros(len(history.store.values), dtype=bool)
-        tables = self._tables(X, self.columns)
+        tables = self.codes(X, self.columns)
         for part in blocks(len(X_rows)):
             series, within = history.locate(X_rows, part)
             inside = (series >= 0) & (within >= 0) & (within < lengths[series])
@@ -222,13 +222,12 @@ class Covariates:
         names = [name for name in columns if name in self.categories]
         return {name: category_codes(X[name], self.categories[name]) for name in names}
 
-    def warn_of_unknown(self, X: pd.DataFrame | None, columns: Sequence[Hashable]) -> None:
-        """Warn of categorical columns that hold values, but none that training knew."""
-        if X is None:
-            return
-        present = [name for name in columns if name in X.columns]
-        for name, (_, codes) in self._tables(X, present).items():
+    def codes(self, X: pd.DataFrame, columns: Sequence[Hashable]) -> dict[Hashable, Codes]:
+        """Return the same, with a warning of columns that hold values but none that is known."""
+        tables = self._tables(X, columns)
+        for name, (_, codes) in tables.items():
             _warn_of_unknown(X[name], codes, self.categories[name])
+        return tables
 
     def _write_columns(
         self,

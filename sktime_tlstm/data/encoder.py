@@ -314,8 +314,10 @@ class FrameEncoder:
         self, history: History, X: pd.DataFrame | None, needed: list[Hashable]
     ) -> Rows | None:
         self._covariates.check(X, needed)
-        self._covariates.warn_of_unknown(X, self.known_columns)
-        return None if X is None else Rows.parse(X.index, history.timeline)
+        if X is None:
+            return None
+        self._covariates.codes(X, [name for name in self.known_columns if name in X.columns])
+        return Rows.parse(X.index, history.timeline)
 
     # Back to the units of y.
 
@@ -355,7 +357,6 @@ class FrameEncoder:
         """Check the columns of y and X, and return y in the order of the history's channels."""
         y = self._targets.aligned(y)
         self._covariates.check(X, [*self.columns, *static])
-        self._covariates.warn_of_unknown(X, self.columns)
         return y
 
     def _blank(

@@ -138,18 +138,21 @@ class Targets:
                     column = part.iloc[:, channel]
                     values = numeric_values(column)
                 bounds = np.minimum(rows.bounds - rows.bounds[group.start], len(values))
-                large = np.abs(values) > MAX_RATIO
+                seen = ~np.isnan(values)
+                # Number of values before each series of the group, and of each.
+                before = np.append(0, np.cumsum(seen))[bounds[group.start : group.stop + 1]]
+                number = np.diff(before)
+                observed[group, channel] = number > 0
+                marked = (np.abs(values) > MAX_RATIO).any()
                 for series in range(group.start, group.stop):
                     place = slice(bounds[series], bounds[series + 1])
-                    own = values[place]
-                    if large[place].any():
-                        refuse_marks(column.iloc[place], own)
-                    seen = ~np.isnan(own)
-                    observed[series, channel] = seen.any()
-                    self._set_scaling(history, series, channel, own[seen])
-                    if seen.sum() < FEW_VALUES:
-                        which = np.flatnonzero(seen) + rows.bounds[series]
-                        young[series, channel] = rows.ordinals(which), own[seen]
+                    if marked:
+                        refuse_marks(column.iloc[place], values[place])
+                    self._set_scaling(history, series, channel, values[place])
+                for series in np.flatnonzero(number < FEW_VALUES) + group.start:
+                    which = np.flatnonzero(seen[bounds[series] : bounds[series + 1]])
+                    when = rows.ordinals(which + rows.bounds[series])
+                    young[int(series), channel] = when, values[which + bounds[series]]
         for channel, name in enumerate(self.channels):
             if not observed[:, channel].any():
                 raise ValueError(
@@ -179,7 +182,7 @@ class Targets:
         history.store.traits.unit[series, channel] = scale
 
     def _set_level(
-        self, history: History, series: int, channel: int, scaled: npt.NDArray[np.float32]
+        self, history: History, series: int, channel: int, scaled: npt.NDArray[Any]
     ) -> None:
         store = history.store
         if len(scaled):
@@ -287,7 +290,7 @@ class Targets:
             place = np.full(len(values), series)
             times = merged.timeline.times(when)
             column = pd.Series(values, times, name=self.channels[channel])
-            scaled = self._scaled(merged, column, values, place, channel).astype(np.float32)
+            scaled = self._scaled(merged, column, values, place, channel)
             self._set_level(merged, series, channel, scaled[: len(learnt)])
             # Rows of the store, one for every value.
             position = int(merged.store.start[series]) + when - merged.first[series]
@@ -297,17 +300,14 @@ class Targets:
         return replace(merged, young=young)
 
     def _pool(self, merged: History, before: History, series: int, channel: int) -> None:
-        """Scale a new series of which nothing is observed as those are of which something is."""
-        pool = np.ones(len(before.first), dtype=bool)
-        for (own, target), (_, values) in before.young.items():
-            if target == channel and not len(values):
-                pool[own] = False
-        kept, traits = before.store.traits, merged.store.traits
-        merged.loc[series, channel] = np.median(before.loc[pool, channel])
-        merged.scale[series, channel] = np.median(before.scale[pool, channel])
-        traits.unit[series, channel] = float(merged.scale[series, channel])
-        traits.level[series, channel] = float(np.median(kept.level.numpy()[pool, channel]))
-        traits.spread[series, channel] = float(np.median(kept.spread.numpy()[pool, channel]))
+        """Scale a new series of which nothing is observed as those before are."""
+        store, level = merged.store, before.store.traits.level.numpy()[:, channel]
+        spread = before.store.traits.spread.numpy()[:, channel]
+        merged.loc[series, channel] = np.median(before.loc[:, channel])
+        merged.scale[series, channel] = np.median(before.scale[:, channel])
+        store.traits.unit[series, channel] = float(merged.scale[series, channel])
+        store.traits.level[series, channel] = float(np.median(level))
+        store.traits.spread[series, channel] = float(np.median(spread))
 
     # Into histories and out again.
 
@@ -333,6 +333,7 @@ class Targets:
         """Return values of a column scaled, each as its series is: shape (row,)."""
         scaled = (values - history.loc[series, channel]) / history.scale[series, channel]
         refuse_far(column, values, (np.abs(scaled) > MAX_RATIO) | (np.abs(values) > MAX_SIZE))
+        scaled = np.asarray(scaled, dtype=np.float64)
         return np.arcsinh(scaled) if self.scaler == "robust_arcsinh" else scaled
 
     def _check_support(self, column: pd.Series, values: Floats) -> None:

@@ -7,9 +7,7 @@ import pytest
 from sktime_tlstm.data import columns
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.scaling import (
-    MAX_LEVELS,
     MAX_RARE,
-    MIN_ROWS_PER_LEVEL,
     SCALERS,
     CovariateScaling,
     location_scale,
@@ -112,13 +110,13 @@ def test_rare_levels_stay_in_a_column_of_few():
 
 @pytest.mark.parametrize("extra", [0, 1])
 def test_few_levels_are_a_dozen_with_twenty_rows_each(extra):
-    levels = np.arange(MAX_LEVELS + extra, dtype=float)
+    levels = np.arange(12.0 + extra)
     values = np.resize(levels, 12000)
     values[values == levels[-1]] = 0.0
     values[:3] = levels[-1]
     high = CovariateScaling.fit(values, "robust").high
     assert high == (levels[-1] if extra == 0 else np.quantile(values, 0.995))
-    short = np.resize(np.arange(5.0), 5 * MIN_ROWS_PER_LEVEL - extra)
+    short = np.resize(np.arange(5.0), 5 * 20 - extra)
     short[short == 4.0] = 0.0
     short[-1] = 4.0
     assert (CovariateScaling.fit(short, "robust").high == 4.0) is (extra == 0)
@@ -238,3 +236,46 @@ def test_residues_of_rounding_are_no_scale_beside_real_values(scaler):
 def test_a_single_outlier_is_no_size_to_measure_rounding_by():
     values = np.r_[np.random.default_rng(1).normal(size=99), 1e12]
     assert location_scale(values, "robust")[1] < 2
+
+
+def test_outliers_in_a_tenth_of_the_rows_are_no_size_to_measure_rounding_by():
+    values = np.r_[np.random.default_rng(1).normal(size=46), np.full(4, 1e12)]
+    assert location_scale(values, "robust")[1] < 2
+
+
+def test_repeated_amounts_are_learnt_from_however_rare():
+    values = column([2.0, 2.0, 2.0, 5.0, 5.0, 5.0], rows=10000, events=np.arange(6))
+    assert CovariateScaling.fit(values, "robust").high == 5.0
+    values = column([2.0, 2.0, 2.0, 5.0, 5.0], rows=10000, events=np.arange(5))
+    assert CovariateScaling.fit(values, "robust").high == 0.0
+
+
+def test_a_value_that_is_frequent_but_not_usual_bounds_a_column():
+    rng = np.random.default_rng(2)
+    values = np.r_[rng.uniform(0, 10, 600), np.full(400, 10.0), [30.0, 31.0, 33.0]]
+    scaling = CovariateScaling.fit(values, "robust")
+    assert scaling.high == 10.0
+    assert (scaling.location, scaling.scale) == location_scale(values, "robust")
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_lies_behind_a_kept_amount_is_clipped_to_it(sign):
+    values = np.zeros(2000)
+    values[:30] = 1.0
+    values[30:34] = [9.0, 8.0, 7.5, 9.0]
+    values[100:140] = -np.linspace(1, 3, 40)  # too many levels to keep them all
+    scaling = CovariateScaling.fit(sign * values, "robust")
+    assert max(scaling.high * sign, scaling.low * sign) == 1.0
+
+
+def test_two_rows_without_a_zero_are_numbers():
+    scaling = CovariateScaling.fit(np.array([2.0, 4.0]), "standard")
+    assert (scaling.location, scaling.scale) == (3.0, 1.0)
+    assert CovariateScaling.fit(np.array([0.0, 4.0]), "standard").scale == 4.0
+    assert CovariateScaling.fit(np.array([2.0, 4.0, 4.0]), "standard").location == 2.0
+
+
+def test_a_column_without_a_value_is_bounded_as_one_of_zeros_is():
+    empty = CovariateScaling.fit(np.full(5, np.nan), "robust")
+    assert empty.mean == 0.0
+    np.testing.assert_array_equal(empty(np.array([-80.0, 0.5, 80.0])), [-1, 0.5, 1])
