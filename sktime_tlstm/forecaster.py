@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -27,6 +28,8 @@ __all__ = ["SkorchForecaster"]
 
 #: Number of quantiles that variances and distributions are computed from.
 DISTRIBUTION_LEVELS = 200
+#: Held while sktime writes an fh and reads it again, so that threads do not take each other's.
+_ONE_FH = threading.Lock()
 
 
 def _answering(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -186,6 +189,11 @@ class SkorchForecaster(BaseForecaster):
     def _network(self) -> tuple[Callable[..., Any], dict[str, Any]]:
         """Return the network's class and its keyword arguments."""
         return self.module, dict(self.module_params or {})
+
+    def _check_fh(self, fh: Any, pred_int: bool = False) -> ForecastingHorizon | None:
+        """Do what sktime does, which keeps fh and returns what is kept, for one thread at a time."""
+        with _ONE_FH:
+            return super()._check_fh(fh, pred_int)
 
     # The public methods, undone if they fail.
 
