@@ -191,7 +191,7 @@ class SkorchForecaster(BaseForecaster):
         return self.module, dict(self.module_params or {})
 
     def _check_fh(self, fh: Any, pred_int: bool = False) -> ForecastingHorizon | None:
-        """Do what sktime does, which keeps fh and returns what is kept, for one thread at a time."""
+        """Do what sktime does, which writes fh and reads it again, one thread at a time."""
         with _ONE_FH:
             return super()._check_fh(fh, pred_int)
 
