@@ -246,6 +246,7 @@ def _frames(
         last = test.merged.first + test.cutoffs[window] - 1
         ordinals = (last[series][:, None] + step).ravel()  # (series, step) -> (row,)
         index = merged.index(np.repeat(series, len(step)), ordinals)
+        # (series, step, target[, alpha]) -> (row, column)
         yield pd.DataFrame(values.reshape(len(index), -1), index, wanted.columns), seconds
         seconds = 0.0
 
@@ -256,9 +257,10 @@ def _by_cutoff(
     """Lay forecasts (cutoff, series, step, target) out as sktime's update_predict does."""
     targets = merged.model.encoder.targets
     windows, num_series, steps = ordinals.shape
-    series = np.repeat(np.arange(num_series), steps)
+    series = np.repeat(np.arange(num_series), steps)  # of every row of a cutoff
     if num_series * steps == 1:
         index = merged.index(np.tile(series, windows), ordinals.ravel())
+        # (cutoff, 1, 1, target) -> (cutoff, target): a row for every cutoff
         return layout.of(pd.DataFrame(values.reshape(windows, -1), index, targets).sort_index())
     # A row of the frame for every series and time; each pair is one number, to be found again.
     low, span = ordinals.min(), np.ptp(ordinals) + 1
@@ -269,6 +271,7 @@ def _by_cutoff(
     plain = layout.mtype == "pd.Series"
     columns = cutoffs if plain else pd.MultiIndex.from_product([cutoffs, targets])
     columns = columns.set_names([None] * columns.nlevels)
+    # (cutoff, series, step, target) -> (cutoff, row, target)
     values = values.reshape(windows, num_series * steps, -1)
     wide = _wide_frame(values, index, place.reshape(windows, -1), columns)
     return wide if wide.index.is_monotonic_increasing else wide.sort_index()
@@ -293,6 +296,7 @@ def _splits(cv: BaseSplitter, y: pd.DataFrame) -> list[Split]:
     windows = list(itertools.islice(cv.split(y), 1 if plain else None))
     if not plain or not windows:
         return windows
+    # Later windows are the first one, moved: its test rows (step,) beside the moves (window, 1).
     (train, test), cutoffs = windows[0], cv.get_cutoffs(y)
     later = cutoffs - train[-1]
     starts = np.full_like(later, train[0]) if expands else train[0] + later
@@ -326,6 +330,7 @@ def _wide_frame(
     """
     num_cutoffs, _, num_targets = values.shape
     wide = np.full((len(times), num_cutoffs, num_targets), np.nan)
+    # place (cutoff, row) beside the cutoffs (cutoff, 1): one cell for every forecast
     wide[place, np.arange(num_cutoffs)[:, None]] = values
     return pd.DataFrame(wide.reshape(len(times), -1), index=times, columns=columns)
 
@@ -369,6 +374,7 @@ def _scored(
 
 def _score(metric: Any, y_test: Frame, forecast: Frame, y_train: Frame) -> float:
     """Score the observed rows that were forecast; NaN where there are none."""
+    # A row counts if all its targets are observed.
     observed = y_test.notna().to_numpy().reshape(len(y_test), -1).all(axis=1)
     # Splitters count rows, forecasts time: after a gap their rows may differ.
     actual = y_test[observed & y_test.index.isin(forecast.index)]

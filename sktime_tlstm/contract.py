@@ -41,18 +41,18 @@ def widths(module: Callable[..., nn.Module], spec: WindowSpec, head: Head) -> di
         spec.num_targets * head.num_parameters,
     )
     further = (spec.num_static_features, spec.num_targets, functools.partial(_point, head))
-    own: dict[str, Any] = dict(zip(WIDTHS, numbers, strict=True))
+    given: dict[str, Any] = dict(zip(WIDTHS, numbers, strict=True))
     for name, value in zip(FURTHER_WIDTHS, further, strict=True):
         if takes(module, name):
-            own[name] = value
-    if spec.num_static_features and "num_static_features" not in own:
+            given[name] = value
+    if spec.num_static_features and "num_static_features" not in given:
         raise ValueError(
             f"Got static_covariates with the module {_name(module)}, which has no parameter "
             "num_static_features. Pass a network that takes static covariates, such as "
             "sktime_tlstm.nn.TransformerLSTM, or leave the columns out of static_covariates: "
             "they are then known covariates like any other."
         )
-    return own
+    return given
 
 
 def prepare(

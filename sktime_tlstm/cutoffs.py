@@ -144,6 +144,7 @@ class MovingCutoffs:
 
     def _adapted(self, model: Model, begin: int, end: int) -> list[Model]:
         """Return the model with its calibration extended by the new rows of each window."""
+        # (window, num_series): the end of the window before each
         before = np.concatenate([self.before[None], self.ends])[begin:end]
         ends = self.ends[begin:end]
         return model.adapted(self.scaled.store, ends, np.maximum(ends - before, 0))
@@ -180,8 +181,7 @@ class MovingCutoffs:
                 values = model.decoded(self.scaled, scaled, series[pairs], alphas is not None)
                 for number in group:
                     low, high = bounds[number - first : number - first + 2] - pairs.start
-                    own = slice(low, high)
-                    yield number, series[pairs][own], values[own]
+                    yield number, series[pairs][low:high], values[low:high]
 
     def _alone(
         self, model: Model, window: int, step: np.ndarray, alphas: list[float] | None
@@ -190,7 +190,7 @@ class MovingCutoffs:
         cutoff = self.cutoffs[window]
         series = np.flatnonzero(cutoff >= 0)
         then = replace(self.scaled, store=self.scaled.store.until(self.ends[window]))
-        rows = np.repeat(series, len(step)), np.tile(step, len(series))
+        rows = np.repeat(series, len(step)), np.tile(step, len(series))  # series outermost
         values = forecast(model, Asked(then, np.maximum(cutoff, 0), *rows, self.X), alphas)
         return series, values.reshape(len(series), len(step), *values.shape[1:])
 

@@ -158,6 +158,7 @@ def quantiles(head: Head, parameters: Tensor, level: Tensor, unit: Tensor) -> Te
     Tensor of shape (..., window, step, num_targets, alpha), float64
     """
     parameters = parameters.double()
+    # (..., num_targets, 1, parameter) beside levels (..., num_targets, alpha)
     if head.has_quantiles:
         return head.quantile_at(parameters[..., None, :], level)
     if head.distribution is None:
@@ -203,4 +204,5 @@ def stacked(values: np.ndarray, index: pd.Index, columns: Any) -> pd.DataFrame:
     levels = [rows.get_level_values(level) for level in range(index.nlevels)]
     sample = pd.Index(np.arange(number).repeat(len(index)))
     stack = pd.MultiIndex.from_arrays([sample, *levels], names=["sample", *index.names])
+    # (row, target, sample) -> (sample * row, target)
     return pd.DataFrame(np.moveaxis(values, -1, 0).reshape(len(stack), -1), stack, columns)

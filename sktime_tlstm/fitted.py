@@ -63,7 +63,7 @@ class Fitted:
         last = self.history.first + self.seen - 1  # grid row of each last observation
         step = relative_steps(fh, self.history.timeline, last)  # (num_series, step)
         series = np.repeat(np.arange(len(last)), step.shape[1])
-        index = self.index(series, (last[:, None] + step).ravel())
+        index = self.index(series, (last[:, None] + step).ravel())  # series outermost
         return Asked(self.history, self.seen, series, step.ravel(), X), index
 
     def asked_at(self, frame: pd.DataFrame, X: pd.DataFrame | None) -> Asked:
@@ -133,6 +133,7 @@ class Fitted:
         new_rows = np.maximum(history.first + history.lengths - np.maximum(end, history.first), 0)
         try:
             if adapt:
+                # one update: (1, num_series)
                 (model,) = model.adapted(history.store, history.lengths[None], new_rows[None])
             if learn is not None:
                 model = learn(model, history, new_rows)

@@ -216,7 +216,7 @@ def _make_spec(
     norm = context
     if seasons:
         norm = max(context, min(NORM_SEASONS * seasons[0], MAX_CONTEXT, max(1, longest - horizon)))
-    known = [name not in encoder.past_covariates for name in encoder.columns]
+    in_future = [name not in encoder.past_covariates for name in encoder.columns]
     numeric = len(encoder.numeric)
     return WindowSpec(
         context_length=context,
@@ -224,15 +224,15 @@ def _make_spec(
         num_targets=len(encoder.targets),
         num_numeric=numeric,
         num_calendar=history.store.calendar.shape[1],
-        known=tuple(np.flatnonzero(known[:numeric]).tolist()),
+        known=tuple(np.flatnonzero(in_future[:numeric]).tolist()),
         cardinalities=tuple(len(values) for values in encoder.categories.values()),
-        known_categories=tuple(np.flatnonzero(known[numeric:]).tolist()),
+        known_categories=tuple(np.flatnonzero(in_future[numeric:]).tolist()),
         lags=tuple(lags),
         window_norm=options.window_norm,
         norm_length=norm,
         support=encoder.support,
         num_static=len(encoder.static_scaling),
-        static_cardinalities=tuple(len(known) for known in encoder.static_categories.values()),
+        static_cardinalities=tuple(len(kinds) for kinds in encoder.static_categories.values()),
         num_identities=len(history.first) if options.series_embedding else 0,
     )
 

@@ -302,6 +302,7 @@ class SkorchForecaster(BaseForecaster):
         asked, index = self._fitted.asked(fh, X)
         values = forecast(self._fitted.model, asked, [float(level) for level in alpha])
         columns = self._get_columns("predict_quantiles", alpha=alpha)
+        # (row, target, alpha) -> (row, column)
         return pd.DataFrame(values.reshape(len(index), -1), index=index, columns=columns)
 
     def _predict_var(

@@ -92,6 +92,7 @@ def forecast(model: Model, asked: Asked, alphas: list[float] | None = None) -> n
         else:
             values = model.quantiles(part.windows, alphas)
         scaled[part.rows] = values[part.window, part.step]
+    # each row as a window of one step: (row, 1, target[, alpha])
     return model.decoded(asked.history, scaled[:, None], asked.series, alphas is not None)[:, 0]
 
 

@@ -123,6 +123,7 @@ class SeriesStore:
 
     def copies(self, series: np.ndarray, number: int) -> SeriesStore:
         """Return a store that holds some of the series several times, copy after copy."""
+        # The rows of one copy, as rows of this store; then of all copies, end to end.
         chosen, length = torch.from_numpy(series), self.length[series]
         rows = ranges(self.start[chosen].cpu().numpy(), length.cpu().numpy())
         source = torch.from_numpy(rows).repeat(number)
