@@ -17,7 +17,7 @@ from sktime_tlstm.calibration import Calibration
 from sktime_tlstm.contract import looks_ahead, probe
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History, SeriesStore
-from sktime_tlstm.data.rows import find_timeline, grouped, split_index
+from sktime_tlstm.data.rows import find_timeline, split_index
 from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.data.windows import WindowSpec, cut_windows
@@ -71,15 +71,15 @@ def fit_model(
         Returns the largest step of fh on a timeline; None if there is no fh.
     seed : int
     """
-    y, X = grouped(y), None if X is None else grouped(X)
     head = make_head(options.loss, options.quantiles)
     timeline = find_timeline(y.index, None if X is None else X.index)
     longest = int(np.diff(split_index(y.index)[1]).max())
-    encoder = _make_encoder(options, head, timeline, longest).fit(y, X)
+    seasons, features = timeline.seasons(), timeline.default_time_features(longest)
+    encoder = _make_encoder(options, head, features).fit(y, X)
     horizon = largest_step(timeline) or options.prediction_length
-    horizon = horizon or _horizon_rule(timeline, longest)
+    horizon = horizon or _horizon_rule(seasons, longest)
     history = encoder.encode(y, X, horizon)
-    spec = _make_spec(options, encoder, history, horizon, longest)
+    spec = _make_spec(options, encoder, history, horizon, longest, seasons)
     seeds = _member_seeds(seed, options.num_members)
     batch_size = _batch_size(options, history, spec)
     members = [_build(options, network, head, spec, batch_size, member) for member in seeds]
@@ -102,7 +102,6 @@ def finetune_model(
     options: Options, model: Model, y: pd.DataFrame, X: pd.DataFrame | None, seed: int
 ) -> tuple[Model, History]:
     """Fit a copy of a pretrained model to other series; the scaling of covariates is kept."""
-    y, X = grouped(y), None if X is None else grouped(X)
     encoder = model.encoder
     if len(y.columns) == len(encoder.targets):
         encoder = encoder.renamed(list(y.columns))
@@ -172,7 +171,7 @@ def _needs_errors(options: Options, head: Head) -> bool:
     return options.calibration != "none" or not knows_spread
 
 
-def _make_encoder(options: Options, head: Head, timeline: Timeline, longest: int) -> FrameEncoder:
+def _make_encoder(options: Options, head: Head, default_features: tuple[str, ...]) -> FrameEncoder:
     scaler = covariate_scaler = options.scaler
     if scaler == "auto":
         covariate_scaler = "robust_arcsinh"
@@ -185,7 +184,7 @@ def _make_encoder(options: Options, head: Head, timeline: Timeline, longest: int
         )
     features = options.time_features
     if isinstance(features, str):
-        features = timeline.default_time_features(longest)
+        features = default_features
     return FrameEncoder(
         head.support,
         scaler,
@@ -196,16 +195,19 @@ def _make_encoder(options: Options, head: Head, timeline: Timeline, longest: int
     )
 
 
-def _horizon_rule(timeline: Timeline, longest: int) -> int:
-    seasons = timeline.seasons()
+def _horizon_rule(seasons: tuple[int, ...], longest: int) -> int:
     usual = seasons[0] if seasons else PLAIN_HORIZON
     return max(1, min(usual, MAX_HORIZON, longest // 3))
 
 
 def _make_spec(
-    options: Options, encoder: FrameEncoder, history: History, horizon: int, longest: int
+    options: Options,
+    encoder: FrameEncoder,
+    history: History,
+    horizon: int,
+    longest: int,
+    seasons: tuple[int, ...],
 ) -> WindowSpec:
-    seasons = history.timeline.seasons()
     context = options.context_length
     if context is None:
         usual = CONTEXT_SEASONS * seasons[0] if seasons else PLAIN_CONTEXT

@@ -223,8 +223,8 @@ class SkorchForecaster(BaseForecaster):
     def _fit(
         self, y: pd.DataFrame, X: pd.DataFrame | None, fh: ForecastingHorizon | None
     ) -> SkorchForecaster:
-        options = self._checked_options()
-        seed = self._draw_seed()
+        options, seed = self._checked_options(), self._draw_seed()
+        y, X = grouped(y), None if X is None else grouped(X)
         if hasattr(self, "pretrained_model_"):
             model, history = finetune_model(options, self.pretrained_model_, y, X, seed)
         else:
@@ -274,6 +274,7 @@ class SkorchForecaster(BaseForecaster):
         options = self._checked_options()
         fh = fh if fh is not None and fh.is_relative else None  # series may end at any time
         largest_step = functools.partial(self._largest_step, fh)
+        y, X = grouped(y), None if X is None else grouped(X)
         seed = self._draw_seed()
         model, _ = fit_model(options, self._network(), y, X, largest_step, seed)
         self.pretrained_model_ = model
@@ -285,6 +286,7 @@ class SkorchForecaster(BaseForecaster):
             return self._pretrain(y, X, fh)
         options = self._checked_options()
         options = replace(options, finetune_epochs=options.max_epochs)
+        y, X = grouped(y), None if X is None else grouped(X)
         seed = self._draw_seed()
         self.pretrained_model_, _ = finetune_model(options, self.pretrained_model_, y, X, seed)
         return self
