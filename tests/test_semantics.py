@@ -544,6 +544,7 @@ class InterruptAtEpoch(Callback):
         self.weights.append({name: value.clone() for name, value in state.items()})
 
 
+@pytest.mark.filterwarnings("ignore:Got an interrupt:UserWarning")
 @pytest.mark.parametrize("loss", ["quantile", "mse"])
 def test_ctrl_c_keeps_the_best_weights(loss):
     InterruptAtEpoch.weights = []

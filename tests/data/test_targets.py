@@ -620,5 +620,5 @@ def test_a_missing_static_number_is_the_mean_of_the_others():
     y = pd.concat([frame(noise(3.0, 4), key) for key in "abcd"])
     X = pd.DataFrame({"mall": np.repeat([0.0, 1.0, 1.0, np.nan], 4)}, y.index)
     encoder = FrameEncoder("real", "robust", "robust", (), ("mall",), ()).fit(y, X)
-    static = encoder.encode(y, X, HORIZON).store.static
+    static = encoder.encode(y, X, HORIZON).store.traits.static
     np.testing.assert_allclose(static.ravel(), [0.0, 1.0, 1.0, 2 / 3], rtol=1e-6)
