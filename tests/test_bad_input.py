@@ -18,15 +18,9 @@ from torch import nn
 from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
 from sktime_tlstm.net import ForecastNet
 from sktime_tlstm.nn import AttentionLSTM
+from tests.setups import TRAINING
 
-TINY = {
-    "max_epochs": 1,
-    "batch_size": 8,
-    "max_windows_per_epoch": 8,
-    "num_samples": 4,
-    "context_length": 5,
-    "random_state": 0,
-}
+TINY = {**TRAINING, "max_windows_per_epoch": 8, "num_samples": 4, "context_length": 5}
 NETWORK = {"d_model": 4, "num_heads": 2}
 
 DAYS = pd.date_range("2024-01-01", periods=42, freq="D", name="day")

@@ -11,6 +11,7 @@ from sktime_tlstm.nn import (
     TemporalFusionTransformer,
     Transformer,
 )
+from tests.setups import TRAINING
 
 FORECASTERS = [SkorchForecaster, TransformerLSTMForecaster]
 
@@ -30,13 +31,7 @@ CAPABILITIES = [
 ]
 
 # The network and training of these sets is as small as that of `get_test_params`.
-TINY = {
-    "max_epochs": 1,
-    "batch_size": 8,
-    "max_windows_per_epoch": 8,
-    "num_samples": 4,
-    "random_state": 0,
-}
+TINY = {**TRAINING, "max_windows_per_epoch": 8, "num_samples": 4}
 NETWORKS = {
     "a direct Seq2SeqLSTM": (
         Seq2SeqLSTM.small,

@@ -16,10 +16,11 @@ from skorch.callbacks import Callback
 from sktime.exceptions import NotFittedError
 from sktime.split import ExpandingWindowSplitter
 
-from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
+from sktime_tlstm import SkorchForecaster
 from sktime_tlstm.fitted import Fitted
 from sktime_tlstm.net import ForecastNet
 from sktime_tlstm.nn import AttentionLSTM
+from tests.setups import tiny
 
 DAYS = pd.date_range("2024-01-01", periods=60, freq="D", name="day")
 RNG = np.random.default_rng(1)
@@ -466,8 +467,7 @@ def test_what_the_caller_passes_stays_as_it_was(name):
 
 def test_threads_get_their_own_answers_while_one_of_them_fails_all_the_time():
     y = pd.Series(np.sin(np.arange(70.0)), name="y")
-    tiny = {"d_model": 4, "num_heads": 2, "max_epochs": 1, "max_windows_per_epoch": 16}
-    forecaster = TransformerLSTMForecaster(**tiny, random_state=0).fit(y, fh=[1, 2, 3])
+    forecaster = tiny().fit(y, fh=[1, 2, 3])
     horizons = [list(range(1, number)) for number in range(2, 9)]
     expected = [forecaster.predict(fh=fh) for fh in horizons]
     wrong = []
@@ -497,8 +497,7 @@ def test_threads_get_their_own_answers_while_one_of_them_fails_all_the_time():
 
 def test_a_forecast_that_fails_does_not_undo_an_update_made_meanwhile(monkeypatch):
     y = pd.Series(np.sin(np.arange(70.0)), name="y")
-    tiny = {"d_model": 4, "num_heads": 2, "max_epochs": 1, "max_windows_per_epoch": 16}
-    forecaster = TransformerLSTMForecaster(**tiny, random_state=0).fit(y[:60], fh=[1, 2])
+    forecaster = tiny().fit(y[:60], fh=[1, 2])
     asked = Fitted.asked
 
     def update_first(self, fh, X):  # as another thread may, in the middle of a forecast

@@ -7,16 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sktime_tlstm import TransformerLSTMForecaster
+from tests.setups import NETWORK, TRAINING
 
-TINY = {
-    "d_model": 4,
-    "num_heads": 2,
-    "max_epochs": 1,
-    "batch_size": 8,
-    "max_windows_per_epoch": 8,
-    "num_samples": 4,
-    "random_state": 0,
-}
+TINY = {**NETWORK, **TRAINING, "max_windows_per_epoch": 8, "num_samples": 4}
 #: Rows of the future that every case has covariates for.
 FUTURE = 12
 #: Rows that the update brings.

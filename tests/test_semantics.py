@@ -1,6 +1,7 @@
 """What a forecast means: the sentences of DESIGN 5 and 6, one test each."""
 
 import copy
+import functools
 
 import numpy as np
 import pandas as pd
@@ -10,25 +11,15 @@ from skorch.callbacks import Callback
 from sktime.forecasting.base import ForecastingHorizon
 from sktime.split import ExpandingWindowSplitter, SlidingWindowSplitter
 
-from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
+from sktime_tlstm import SkorchForecaster
 from sktime_tlstm.nn import QuantileHead
+from tests import setups
 
 ROWS = 61
 FH = [1, 2, 3]
 
 
-def tiny(**parameters):
-    settings = {
-        "d_model": 4,
-        "num_heads": 2,
-        "max_epochs": 1,
-        "batch_size": 8,
-        "max_windows_per_epoch": 16,
-        "num_samples": 16,
-        "context_length": 7,
-        "random_state": 0,
-    }
-    return TransformerLSTMForecaster(**{**settings, **parameters})
+tiny = functools.partial(setups.tiny, num_samples=16, context_length=7)
 
 
 def series(rows=ROWS, seed=0, start="2019-01"):
