@@ -132,6 +132,12 @@ class Parametric:
         values = READINGS[self.family].scipy(self.parameters, self.scale).var()
         return values if FAMILIES[self.family].support == "count" else self.scale**2 * values
 
+    @property
+    def suits_skpro(self) -> bool:
+        """Whether skpro's distribution, which is scipy's, has finite quantiles."""
+        mean = self.scale * self.parameters[..., 0]
+        return self.family != "poisson" or bool((mean < LARGE_MEAN).all())
+
     def skpro(self, index: pd.Index, columns: pd.Index) -> Any:
         """Return skpro's distribution, with the labels of rows and targets."""
         from skpro import distributions

@@ -324,7 +324,7 @@ class SkorchForecaster(BaseForecaster):
         asked, index = self._fitted.asked(fh, X)
         columns = pd.Index(self._get_varnames())
         exact = parametric(self._fitted.model, asked)
-        if exact is not None:
+        if exact is not None and exact.suits_skpro:
             return exact.skpro(index, columns)
         values = forecast(self._fitted.model, asked, _distribution_levels())
         return families.empirical(values, index, columns)

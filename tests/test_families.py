@@ -194,3 +194,4 @@ def test_forecasts_of_large_counts_are_finite(loss):
     assert np.isfinite(forecaster.predict_interval(coverage=0.9)).all(axis=None)
     assert np.isfinite(forecaster.predict_samples(fh=[1, 2, 5])).all(axis=None)
     assert forecaster.predict().between(1e11, 1e12).all()
+    assert np.isfinite(forecaster.predict_proba().quantile([0.05, 0.5])).all(axis=None)

@@ -31,7 +31,7 @@ BLOCK_ROWS = 2**16
 _HALF_DAY = pd.Timedelta(hours=12)
 
 #: Missing rows that are believed in one place: at least so many, and so many for every known row.
-MAX_GAP, GAP_PER_ROW = 100_000, 10
+MAX_GAP, GAP_PER_ROW = 50_000, 10
 
 #: Rows that tell a frequency by themselves.
 FEW_ROWS = 4
