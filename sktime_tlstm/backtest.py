@@ -135,7 +135,36 @@ def wanted(
     if scoring is None:
         scoring = PinballLoss() if alphas else None
     metrics = scoring if isinstance(scoring, (list, tuple)) else [scoring]
-    return Wanted(name, alphas, labels, [check_scoring(metric) for metric in metrics])
+    return Wanted(name, alphas, labels, [_metric(metric, method) for metric in metrics])
+
+
+def _metric(metric: Any, method: str) -> Any:
+    """Return a metric as sktime's object, refusing one that cannot score the method's forecasts."""
+    if isinstance(metric, type):
+        raise TypeError(
+            f"Got scoring={metric.__name__}, a class, expected a metric object. Pass "
+            f"{metric.__name__}()."
+        )
+    metric = check_scoring(metric)
+    scores = metric.get_tag("scitype:y_pred", "pred", raise_error=False)
+    fitting = ("pred",) if method == "predict" else ("pred_quantiles", "pred_interval")
+    if scores not in fitting:
+        raise TypeError(
+            f"Got scoring={type(metric).__name__}() with method={method!r}: it scores forecasts of "
+            f"the kind {scores!r}, expected one of {list(fitting)}. Pass a metric for these, such "
+            f"as {'MeanAbsoluteError()' if method == 'predict' else 'PinballLoss()'}, or another "
+            "method."
+        )
+    return metric
+
+
+def check_splitter(cv: Any) -> None:
+    """Raise a TypeError if it is no splitter of sktime."""
+    if isinstance(cv, type) or not (hasattr(cv, "split") and hasattr(cv, "get_fh")):
+        raise TypeError(
+            f"Got cv={cv!r}, expected a splitter of sktime. Pass one such as "
+            "ExpandingWindowSplitter(fh=range(1, 25), initial_window=1000, step_length=24)."
+        )
 
 
 def backtest(
@@ -170,6 +199,7 @@ def backtest(
     ValueError
         If ``cv`` has no relative fh or gives no window, and as ``update`` and ``predict`` do.
     """
+    check_splitter(cv)
     frame = y.to_frame() if isinstance(y, pd.Series) else y
     fh, splits = cv.get_fh(), _splits(cv, frame)
     if fh is None or not fh.is_relative or not splits or not all(len(rows) for rows, _ in splits):
@@ -216,6 +246,7 @@ def _frames(
         last = test.merged.first + test.cutoffs[window] - 1
         ordinals = (last[series][:, None] + step).ravel()  # (series, step) -> (row,)
         index = merged.index(np.repeat(series, len(step)), ordinals)
+        # (series, step, target[, alpha]) -> (row, column)
         yield pd.DataFrame(values.reshape(len(index), -1), index, wanted.columns), seconds
         seconds = 0.0
 
@@ -226,9 +257,10 @@ def _by_cutoff(
     """Lay forecasts (cutoff, series, step, target) out as sktime's update_predict does."""
     targets = merged.model.encoder.targets
     windows, num_series, steps = ordinals.shape
-    series = np.repeat(np.arange(num_series), steps)
+    series = np.repeat(np.arange(num_series), steps)  # of every row of a cutoff
     if num_series * steps == 1:
         index = merged.index(np.tile(series, windows), ordinals.ravel())
+        # (cutoff, 1, 1, target) -> (cutoff, target): a row for every cutoff
         return layout.of(pd.DataFrame(values.reshape(windows, -1), index, targets).sort_index())
     # A row of the frame for every series and time; each pair is one number, to be found again.
     low, span = ordinals.min(), np.ptp(ordinals) + 1
@@ -239,6 +271,7 @@ def _by_cutoff(
     plain = layout.mtype == "pd.Series"
     columns = cutoffs if plain else pd.MultiIndex.from_product([cutoffs, targets])
     columns = columns.set_names([None] * columns.nlevels)
+    # (cutoff, series, step, target) -> (cutoff, row, target)
     values = values.reshape(windows, num_series * steps, -1)
     wide = _wide_frame(values, index, place.reshape(windows, -1), columns)
     return wide if wide.index.is_monotonic_increasing else wide.sort_index()
@@ -263,6 +296,7 @@ def _splits(cv: BaseSplitter, y: pd.DataFrame) -> list[Split]:
     windows = list(itertools.islice(cv.split(y), 1 if plain else None))
     if not plain or not windows:
         return windows
+    # Later windows are the first one, moved: its test rows (step,) beside the moves (window, 1).
     (train, test), cutoffs = windows[0], cv.get_cutoffs(y)
     later = cutoffs - train[-1]
     starts = np.full_like(later, train[0]) if expands else train[0] + later
@@ -296,6 +330,7 @@ def _wide_frame(
     """
     num_cutoffs, _, num_targets = values.shape
     wide = np.full((len(times), num_cutoffs, num_targets), np.nan)
+    # place (cutoff, row) beside the cutoffs (cutoff, 1): one cell for every forecast
     wide[place, np.arange(num_cutoffs)[:, None]] = values
     return pd.DataFrame(wide.reshape(len(times), -1), index=times, columns=columns)
 
@@ -339,6 +374,7 @@ def _scored(
 
 def _score(metric: Any, y_test: Frame, forecast: Frame, y_train: Frame) -> float:
     """Score the observed rows that were forecast; NaN where there are none."""
+    # A row counts if all its targets are observed.
     observed = y_test.notna().to_numpy().reshape(len(y_test), -1).all(axis=1)
     # Splitters count rows, forecasts time: after a gap their rows may differ.
     actual = y_test[observed & y_test.index.isin(forecast.index)]

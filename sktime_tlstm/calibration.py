@@ -57,8 +57,8 @@ class Calibration:
 
     def extended(self, errors: np.ndarray) -> Calibration:
         """Return a calibration that also knows newer errors, and forgets the oldest."""
-        known = np.concatenate([self.errors, errors])[-self.capacity :]
-        return Calibration(known, self.capacity)
+        latest = np.concatenate([self.errors, errors])[-self.capacity :]
+        return Calibration(latest, self.capacity)
 
 
 def quantiles(
@@ -112,6 +112,7 @@ def calibration_windows(
     """
     last = lengths - horizon
     number = np.clip(np.minimum(-(-new_rows // horizon), -(-last // horizon)), 0, capacity)
+    # A window for each of a series' number; how many horizons it lies back: 0, 1, .. per series.
     series = np.repeat(np.arange(len(number)), number)
     back = np.arange(len(series)) - np.repeat(np.cumsum(number) - number, number)
     order = np.argsort(-back, kind="stable")
@@ -123,12 +124,12 @@ def _corrections(errors: np.ndarray) -> np.ndarray:
     _, horizon, targets, _ = errors.shape
     corrections = np.zeros(errors.shape[1:])
     for target in range(targets):
-        pooled = errors[:, :, target].reshape(-1, errors.shape[-1])
+        pooled = errors[:, :, target].reshape(-1, errors.shape[-1])  # (window * step, level)
         pooled = pooled[~np.isnan(pooled[:, 0])]
         for step in range(horizon):
-            own = errors[:, step, target]
-            own = own[~np.isnan(own[:, 0])]
-            chosen = own if len(own) >= MIN_ERRORS else pooled
+            of_step = errors[:, step, target]  # (window, level)
+            of_step = of_step[~np.isnan(of_step[:, 0])]
+            chosen = of_step if len(of_step) >= MIN_ERRORS else pooled
             corrections[step, target] = _conformal(chosen, Calibration.levels)
     return corrections
 

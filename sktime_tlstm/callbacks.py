@@ -48,7 +48,7 @@ LR_SCHEDULES: dict[str | None, Callable[[float, int], dict[str, Any]]] = {
 class ValidationStopping(EarlyStopping):
     """skorch's early stopping where there is a validation loss, else nothing."""
 
-    def on_epoch_end(self, net, **kwargs):
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Stop after ``patience`` epochs without a better validation loss."""
         if self.monitor in net.history[-1]:
             super().on_epoch_end(net, **kwargs)
@@ -57,7 +57,7 @@ class ValidationStopping(EarlyStopping):
 class Schedule(LRScheduler):
     """skorch's scheduler, pickled without torch's, which would bring along all weights again."""
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "lr_scheduler_": None}
 
 
@@ -69,11 +69,11 @@ def schedule(name: str | None, lr: float, steps: int) -> Schedule:
 class TrainingProgress(Callback):
     """Shows epoch and losses on one line."""
 
-    def on_train_begin(self, net, **kwargs):
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Begin the line, and note how many epochs there were before."""
         self.line_, self.before_ = ProgressLine(), len(net.history)
 
-    def on_epoch_end(self, net, **kwargs):
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Rewrite the line."""
         last = net.history[-1]
         losses = [
@@ -81,7 +81,7 @@ class TrainingProgress(Callback):
         ]
         self.line_.show(f"epoch {len(net.history) - self.before_}/{net.max_epochs}", *losses)
 
-    def on_train_end(self, net, **kwargs):
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """End the line."""
         self.line_.end()
 

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sktime_tlstm.data.windows import WindowSpec
@@ -16,6 +17,7 @@ __all__ = [
     "WIDTHS",
     "construct",
     "embedded",
+    "looks_ahead",
     "one_tensor",
     "prepare",
     "probe",
@@ -39,18 +41,18 @@ def widths(module: Callable[..., nn.Module], spec: WindowSpec, head: Head) -> di
         spec.num_targets * head.num_parameters,
     )
     further = (spec.num_static_features, spec.num_targets, functools.partial(_point, head))
-    own: dict[str, Any] = dict(zip(WIDTHS, numbers, strict=True))
+    given: dict[str, Any] = dict(zip(WIDTHS, numbers, strict=True))
     for name, value in zip(FURTHER_WIDTHS, further, strict=True):
         if takes(module, name):
-            own[name] = value
-    if spec.num_static_features and "num_static_features" not in own:
+            given[name] = value
+    if spec.num_static_features and "num_static_features" not in given:
         raise ValueError(
             f"Got static_covariates with the module {_name(module)}, which has no parameter "
             "num_static_features. Pass a network that takes static covariates, such as "
             "sktime_tlstm.nn.TransformerLSTM, or leave the columns out of static_covariates: "
             "they are then known covariates like any other."
         )
-    return own
+    return given
 
 
 def prepare(
@@ -151,6 +153,29 @@ def probe(
             f"Got an output of shape {shape} from the module {name}, expected {expected}: (batch, "
             "future_time, output_dim). Return one row for every row of `future`, output_dim wide."
         )
+
+
+def looks_ahead(
+    run: Callable[[dict[str, Tensor]], Tensor], inputs: dict[str, Tensor], spec: WindowSpec
+) -> bool:
+    """Whether a network's forecast of the first step depends on a covariate of the last one.
+
+    Parameters
+    ----------
+    run : callable
+        Calls the trained network.
+    inputs : dict of Tensor, (batch, ...)
+        A batch of windows.
+    spec : WindowSpec
+    """
+    if spec.horizon == 1 or not (spec.known or spec.known_categories):
+        return False
+    if not spec.known:  # codes have no neighbours to move them to
+        return True
+    future = inputs["future"].clone()
+    future[:, -1, : len(spec.known)] += 1.0  # the first channels are the known covariates
+    first, changed = run(inputs)[:, 0], run({**inputs, "future": future})[:, 0]
+    return not torch.allclose(first, changed)
 
 
 def one_tensor(output: Any) -> Tensor:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
 from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import Rows, split_index
+from sktime_tlstm.data.targets import num_learnt
 from sktime_tlstm.fitted import Fitted, Learn
-from sktime_tlstm.forecasting import Asked, forecast
+from sktime_tlstm.forecasting import Asked, forecast, warn_of_absent
 from sktime_tlstm.model import Model
 
 __all__ = ["MovingCutoffs"]
@@ -40,9 +42,12 @@ class MovingCutoffs:
         X: pd.DataFrame | None,
         windows: list[np.ndarray],
     ):
-        self.fitted, self.model, self.X = fitted, fitted.model, X
+        self.fitted, self.model, self.y, self.X = fitted, fitted.model, y, X
         history = fitted.history
-        self.merged = self._merge(y, windows)
+        #: The window from which on each way to scale the series holds, and the rows it sees.
+        self.scalings = _scalings(history, y, windows)
+        #: All rows, scaled as is known at the first window; and as at the latest one forecast.
+        self.merged = self.scaled = self._merge(0)
         rows = Rows.parse(y.index, self.merged.timeline)
         series, within = self.merged.locate(rows)
         shift = history.first - self.merged.first[: len(history.first)]
@@ -64,22 +69,20 @@ class MovingCutoffs:
         #: the rows that are known at all, where a cutoff steps back.
         self.cutoffs, self.ends = np.array(cutoffs), np.array(ends)
 
-    def _merge(self, y: pd.DataFrame, windows: list[np.ndarray]) -> History:
-        """Merge all rows of y; the scaling of a new series sees those of its first window only."""
+    def _merge(self, window: int) -> History:
+        """Merge all rows of y, scaled as by an update with what is known at a window."""
         horizon, extend = self.model.spec.horizon, self.model.encoder.extend
         history, seen = self.fitted.history, self.fitted.seen
-        keys, bounds = split_index(y.index)
-        unknown = history.places(keys) < 0
-        if unknown.any():
-            series = np.repeat(np.arange(len(unknown)), np.diff(bounds))  # of every row of y
-            early = np.zeros(len(y), dtype=bool)
-            for window in windows:
-                begun = window[unknown[series[window]]]
-                early[begun] = True
-                unknown[series[begun]] = False
-            if early.any():
-                history, seen = extend(history, seen, y[early], self.X, horizon)
-        return extend(history, seen, y, self.X, horizon)[0]
+        early = next(rows for first, rows in reversed(self.scalings) if first <= window)
+        if early.any():
+            history, seen = extend(history, seen, self.y[early], self.X, horizon)
+        # The rows to come are not to be learnt from.
+        return extend(replace(history, young={}), seen, self.y, self.X, horizon)[0]
+
+    def _scale(self, window: int) -> None:
+        """Scale the series as they are from a window on."""
+        if any(first == window > 0 for first, _ in self.scalings):
+            self.scaled = self._merge(window)
 
     def give_back(self) -> None:
         """Give the room that the merged rows took back to the history; no forecasts afterwards."""
@@ -120,25 +123,31 @@ class MovingCutoffs:
             Which series have a forecast.
         values : numpy.ndarray of float64, shape (series, step, num_targets[, alpha])
         """
-        model, trained = self.model, self.before
+        model, trained, self.scaled = self.model, self.before, self.merged
         size = update_every or len(self.cutoffs)
         for begin in range(0, len(self.cutoffs), size):
             end = min(begin + size, len(self.cutoffs))
+            self._scale(begin)
             models = self._adapted(model, begin, begin + 1) if adapt else [model]
             if begin and learn is not None:
-                then = replace(self.merged, store=self.merged.store.until(self.ends[begin]))
+                then = replace(self.scaled, store=self.scaled.store.until(self.ends[begin]))
                 new_rows = np.maximum(self.ends[begin] - trained, 0)
                 models, trained = [learn(models[0], then, new_rows)], self.ends[begin]
             if adapt:
                 models += self._adapted(models[0], begin + 1, end)
             model = models[-1]
-            yield from self._segment(models, begin, end, step, alphas)
+            inner = [first for first, _ in self.scalings if begin < first < end]
+            for first, last in pairwise([begin, *inner, end]):
+                self._scale(first)
+                some = models if len(models) == 1 else models[first - begin : last - begin]
+                yield from self._segment(some, first, last, step, alphas)
 
     def _adapted(self, model: Model, begin: int, end: int) -> list[Model]:
         """Return the model with its calibration extended by the new rows of each window."""
+        # (window, num_series): the end of the window before each
         before = np.concatenate([self.before[None], self.ends])[begin:end]
         ends = self.ends[begin:end]
-        return model.adapted(self.merged.store, ends, np.maximum(ends - before, 0))
+        return model.adapted(self.scaled.store, ends, np.maximum(ends - before, 0))
 
     def _segment(
         self,
@@ -155,7 +164,7 @@ class MovingCutoffs:
                 yield window, *self._alone(model, window, step, alphas)
             return
         whole, kept = self._whole(self.cutoffs[begin:end], step)
-        dropped = self.merged.lengths - kept
+        dropped = self.scaled.lengths - kept
         at_once = max(1, WINDOWS_AT_ONCE // len(kept))
         for first in range(begin, end, at_once):
             part = range(first, min(first + at_once, end))
@@ -169,11 +178,10 @@ class MovingCutoffs:
                 model = models[min(group.start - begin, len(models) - 1)]
                 pairs = slice(bounds[group.start - first], bounds[group.stop - first])
                 scaled = model.read(ahead.of(pairs), alphas)[:, step - 1]
-                values = model.decoded(self.merged, scaled, series[pairs], alphas is not None)
+                values = model.decoded(self.scaled, scaled, series[pairs], alphas is not None)
                 for number in group:
                     low, high = bounds[number - first : number - first + 2] - pairs.start
-                    own = slice(low, high)
-                    yield number, series[pairs][own], values[own]
+                    yield number, series[pairs][low:high], values[low:high]
 
     def _alone(
         self, model: Model, window: int, step: np.ndarray, alphas: list[float] | None
@@ -181,20 +189,61 @@ class MovingCutoffs:
         """Forecast one window at any steps: series, and values (series, step, target[, alpha])."""
         cutoff = self.cutoffs[window]
         series = np.flatnonzero(cutoff >= 0)
-        then = replace(self.merged, store=self.merged.store.until(self.ends[window]))
-        rows = np.repeat(series, len(step)), np.tile(step, len(series))
+        then = replace(self.scaled, store=self.scaled.store.until(self.ends[window]))
+        rows = np.repeat(series, len(step)), np.tile(step, len(series))  # series outermost
         values = forecast(model, Asked(then, np.maximum(cutoff, 0), *rows, self.X), alphas)
         return series, values.reshape(len(series), len(step), *values.shape[1:])
 
     def _whole(self, cutoffs: np.ndarray, step: np.ndarray) -> tuple[History, np.ndarray]:
         """Return all rows that the windows see, with the rows of X behind the last of y."""
-        lengths, horizon = self.merged.lengths, self.model.spec.horizon
-        wanted = np.zeros((len(lengths), horizon), dtype=bool)
+        lengths, horizon = self.scaled.lengths, self.model.spec.horizon
         window, series = np.nonzero(cutoffs >= 0)
-        # (window and series, step): how far each forecast row lies behind the last row of y
-        beyond = (cutoffs[window, series] - lengths[series])[:, None] + step - 1
-        of_series = np.broadcast_to(series[:, None], beyond.shape)
-        wanted[of_series[beyond >= 0], beyond[beyond >= 0]] = True
+
+        def behind(step: np.ndarray) -> np.ndarray:
+            """Return which rows behind the last of y are these steps of some window."""
+            rows = np.zeros((len(lengths), horizon), dtype=bool)
+            # (window and series, step): how far each of them lies behind the last row of y
+            beyond = (cutoffs[window, series] - lengths[series])[:, None] + step - 1
+            of_series = np.broadcast_to(series[:, None], beyond.shape)
+            rows[of_series[beyond >= 0], beyond[beyond >= 0]] = True
+            return rows
+
+        X_rows = self.model.encoder.future_rows(self.scaled, self.X)
+        if X_rows is not None and self.model.looks_ahead:
+            warn_of_absent(self.scaled, lengths, behind(np.arange(1, horizon + 1)), X_rows)
         earliest = np.where(cutoffs < 0, lengths, cutoffs).min(axis=0)
         reach = self.model.spec.reach + int((lengths - earliest).max())
-        return self.model.encoder.tail(self.merged, lengths, reach, wanted, self.X)
+        return self.model.encoder.tail(self.scaled, lengths, reach, behind(step), self.X, X_rows)
+
+
+def _scalings(
+    history: History, y: pd.DataFrame, windows: list[np.ndarray]
+) -> list[tuple[int, np.ndarray]]:
+    """Return from which windows on scales are learnt from more rows (row,), and which.
+
+    New and young series learn: from what a window knows, but at least from their first rows.
+    """
+    keys, bounds = split_index(y.index)
+    place = history.places(keys)
+    young = np.isin(place, [series for series, _ in history.young])
+    series = np.repeat(np.arange(len(place)), np.diff(bounds))  # of y, of every row
+    unknown, early = place < 0, np.zeros(len(y), dtype=bool)
+    learning = (unknown | young)[series]
+    for window in windows if learning.any() else ():
+        begun = window[unknown[series[window]]]
+        early[begun] = True
+        unknown[series[begun]] = False
+    observed, before = y.notna().to_numpy(), np.zeros(len(place), dtype=np.int64)
+    before[young] = max((len(rows) for rows, _ in history.young.values()), default=0)
+    scalings: list[tuple[int, np.ndarray]] = []
+    reached, latest = np.zeros(len(y), dtype=bool), None
+    for number, window in enumerate(windows if learning.any() else windows[:1]):
+        reached[window] = True
+        rows = reached & learning
+        count = np.zeros((len(place), observed.shape[1]), dtype=np.int64)  # observed so far
+        np.add.at(count, series[rows], observed[rows])
+        learnt = [num_learnt(n) for n in (*count.flat, *(count + before[:, None]).flat)]
+        if learnt != latest:
+            scalings.append((number, early | rows))
+            latest = learnt
+    return scalings

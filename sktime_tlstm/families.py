@@ -132,6 +132,12 @@ class Parametric:
         values = READINGS[self.family].scipy(self.parameters, self.scale).var()
         return values if FAMILIES[self.family].support == "count" else self.scale**2 * values
 
+    @property
+    def suits_skpro(self) -> bool:
+        """Whether skpro's distribution, which is scipy's, has finite quantiles."""
+        mean = self.scale * self.parameters[..., 0]
+        return self.family != "poisson" or bool((mean < LARGE_MEAN).all())
+
     def skpro(self, index: pd.Index, columns: pd.Index) -> Any:
         """Return skpro's distribution, with the labels of rows and targets."""
         reading = READINGS[self.family]
@@ -156,6 +162,7 @@ def quantiles(head: Head, parameters: Tensor, level: Tensor, unit: Tensor) -> Te
     Tensor of shape (..., window, step, num_targets, alpha), float64
     """
     parameters = parameters.double()
+    # (..., num_targets, 1, parameter) beside levels (..., num_targets, alpha)
     if head.has_quantiles:
         return head.quantile_at(parameters[..., None, :], level)
     if head.distribution is None:
@@ -214,4 +221,5 @@ def stacked(values: np.ndarray, index: pd.Index, columns: Any) -> pd.DataFrame:
     sample = pd.Index(np.arange(number).repeat(len(index)))
     name = "path" if "sample" in index.names else "sample"
     stack = pd.MultiIndex.from_arrays([sample, *levels], names=[name, *index.names])
+    # (row, target, sample) -> (sample * row, target)
     return pd.DataFrame(np.moveaxis(values, -1, 0).reshape(len(stack), -1), stack, columns)

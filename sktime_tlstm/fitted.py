@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -48,7 +48,7 @@ class Fitted:
     model: Model
     history: History
     seen: np.ndarray
-    index_names: list
+    index_names: list[Hashable]
     has_covariates: bool
 
     def asked(self, fh: ForecastingHorizon, X: pd.DataFrame | None) -> tuple[Asked, pd.Index]:
@@ -63,7 +63,7 @@ class Fitted:
         last = self.history.first + self.seen - 1  # grid row of each last observation
         step = relative_steps(fh, self.history.timeline, last)  # (num_series, step)
         series = np.repeat(np.arange(len(last)), step.shape[1])
-        index = self.index(series, (last[:, None] + step).ravel())
+        index = self.index(series, (last[:, None] + step).ravel())  # series outermost
         return Asked(self.history, self.seen, series, step.ravel(), X), index
 
     def asked_at(self, frame: pd.DataFrame, X: pd.DataFrame | None) -> Asked:
@@ -133,6 +133,7 @@ class Fitted:
         new_rows = np.maximum(history.first + history.lengths - np.maximum(end, history.first), 0)
         try:
             if adapt:
+                # one update: (1, num_series)
                 (model,) = model.adapted(history.store, history.lengths[None], new_rows[None])
             if learn is not None:
                 model = learn(model, history, new_rows)

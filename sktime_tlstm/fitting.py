@@ -10,13 +10,14 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from sktime_tlstm.calibration import Calibration
-from sktime_tlstm.contract import probe
+from sktime_tlstm.contract import looks_ahead, probe
 from sktime_tlstm.data.encoder import FrameEncoder
-from sktime_tlstm.data.history import History
-from sktime_tlstm.data.rows import find_timeline, grouped, split_index
+from sktime_tlstm.data.history import History, SeriesStore
+from sktime_tlstm.data.rows import find_timeline, split_index
 from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.data.windows import WindowSpec, cut_windows
@@ -51,7 +52,7 @@ FINETUNE_LR = 0.15
 
 def fit_model(
     options: Options,
-    network: tuple[Callable, dict[str, Any]],
+    network: tuple[Callable[..., Any], dict[str, Any]],
     y: pd.DataFrame,
     X: pd.DataFrame | None,
     largest_step: Callable[[Timeline], int | None],
@@ -70,25 +71,27 @@ def fit_model(
         Returns the largest step of fh on a timeline; None if there is no fh.
     seed : int
     """
-    y, X = grouped(y), None if X is None else grouped(X)
     head = make_head(options.loss, options.quantiles)
     timeline = find_timeline(y.index, None if X is None else X.index)
     longest = int(np.diff(split_index(y.index)[1]).max())
-    encoder = _make_encoder(options, head, timeline, longest).fit(y, X)
+    seasons, features = timeline.seasons(), timeline.default_time_features(longest)
+    encoder = _make_encoder(options, head, features).fit(y, X)
     horizon = largest_step(timeline) or options.prediction_length
-    horizon = horizon or _horizon_rule(timeline, longest)
+    horizon = horizon or _horizon_rule(seasons, longest)
     history = encoder.encode(y, X, horizon)
-    spec = _make_spec(options, encoder, history, horizon, longest)
+    spec = _make_spec(options, encoder, history, horizon, longest, seasons)
     seeds = _member_seeds(seed, options.num_members)
     batch_size = _batch_size(options, history, spec)
     members = [_build(options, network, head, spec, batch_size, member) for member in seeds]
+    batch = _probe_batch(history.store.to(members[0].device), spec)
     for net in members:
-        _probe(net, network[0], history, spec)
+        _probe(net, network[0], batch, spec)
     placed = history.to(_data_device(members[0]))
     dataset, validation = _datasets(options, head, placed, spec, batch_size)
     for net, member in zip(members, seeds, strict=True):
         _train(options, net, dataset, validation, options.max_epochs, member)
-    model = Model(members, encoder, spec, None, options.num_samples, seed)
+    ahead = looks_ahead(members[0].outputs, batch, spec)
+    model = Model(members, encoder, spec, None, options.num_samples, seed, ahead)
     if _needs_errors(options, head):
         held_out = dataset if validation is None else cast(WindowDataset, validation.dataset)
         model = _calibrated(model, held_out)
@@ -99,7 +102,6 @@ def finetune_model(
     options: Options, model: Model, y: pd.DataFrame, X: pd.DataFrame | None, seed: int
 ) -> tuple[Model, History]:
     """Fit a copy of a pretrained model to other series; the scaling of covariates is kept."""
-    y, X = grouped(y), None if X is None else grouped(X)
     encoder = model.encoder
     if len(y.columns) == len(encoder.targets):
         encoder = encoder.renamed(list(y.columns))
@@ -110,7 +112,9 @@ def finetune_model(
         )
     history = encoder.encode(y, X, model.spec.horizon)
     members = copy.deepcopy(model.members)
-    model = Model(members, encoder, model.spec, model.calibration, options.num_samples, seed)
+    model = replace(
+        model, members=members, encoder=encoder, num_samples=options.num_samples, seed=seed
+    )
     if options.finetune_epochs:
         batch_size = _batch_size(options, history, model.spec)
         low, _, high = training_cutoffs(history.lengths, model.spec, 0.0)
@@ -167,7 +171,7 @@ def _needs_errors(options: Options, head: Head) -> bool:
     return options.calibration != "none" or not knows_spread
 
 
-def _make_encoder(options: Options, head: Head, timeline: Timeline, longest: int) -> FrameEncoder:
+def _make_encoder(options: Options, head: Head, default_features: tuple[str, ...]) -> FrameEncoder:
     scaler = covariate_scaler = options.scaler
     if scaler == "auto":
         covariate_scaler = "robust_arcsinh"
@@ -180,7 +184,7 @@ def _make_encoder(options: Options, head: Head, timeline: Timeline, longest: int
         )
     features = options.time_features
     if isinstance(features, str):
-        features = timeline.default_time_features(longest)
+        features = default_features
     return FrameEncoder(
         head.support,
         scaler,
@@ -191,16 +195,19 @@ def _make_encoder(options: Options, head: Head, timeline: Timeline, longest: int
     )
 
 
-def _horizon_rule(timeline: Timeline, longest: int) -> int:
-    seasons = timeline.seasons()
+def _horizon_rule(seasons: tuple[int, ...], longest: int) -> int:
     usual = seasons[0] if seasons else PLAIN_HORIZON
     return max(1, min(usual, MAX_HORIZON, longest // 3))
 
 
 def _make_spec(
-    options: Options, encoder: FrameEncoder, history: History, horizon: int, longest: int
+    options: Options,
+    encoder: FrameEncoder,
+    history: History,
+    horizon: int,
+    longest: int,
+    seasons: tuple[int, ...],
 ) -> WindowSpec:
-    seasons = history.timeline.seasons()
     context = options.context_length
     if context is None:
         usual = CONTEXT_SEASONS * seasons[0] if seasons else PLAIN_CONTEXT
@@ -211,7 +218,7 @@ def _make_spec(
     norm = context
     if seasons:
         norm = max(context, min(NORM_SEASONS * seasons[0], MAX_CONTEXT, max(1, longest - horizon)))
-    known = [name not in encoder.past_covariates for name in encoder.columns]
+    in_future = [name not in encoder.past_covariates for name in encoder.columns]
     numeric = len(encoder.numeric)
     return WindowSpec(
         context_length=context,
@@ -219,15 +226,15 @@ def _make_spec(
         num_targets=len(encoder.targets),
         num_numeric=numeric,
         num_calendar=history.store.calendar.shape[1],
-        known=tuple(np.flatnonzero(known[:numeric]).tolist()),
+        known=tuple(np.flatnonzero(in_future[:numeric]).tolist()),
         cardinalities=tuple(len(values) for values in encoder.categories.values()),
-        known_categories=tuple(np.flatnonzero(known[numeric:]).tolist()),
+        known_categories=tuple(np.flatnonzero(in_future[numeric:]).tolist()),
         lags=tuple(lags),
         window_norm=options.window_norm,
         norm_length=norm,
         support=encoder.support,
         num_static=len(encoder.static_scaling),
-        static_cardinalities=tuple(len(known) for known in encoder.static_categories.values()),
+        static_cardinalities=tuple(len(kinds) for kinds in encoder.static_categories.values()),
         num_identities=len(history.first) if options.series_embedding else 0,
     )
 
@@ -262,7 +269,7 @@ def _dataset(
 
 def _datasets(
     options: Options, head: Head, history: History, spec: WindowSpec, batch_size: int
-) -> tuple[WindowDataset, Subset | None]:
+) -> tuple[WindowDataset, Subset[Any] | None]:
     fraction = options.validation_fraction
     if fraction is None:
         fraction = HELD_OUT_FRACTION if _needs_errors(options, head) else 0.0
@@ -282,7 +289,7 @@ def _spread(number: int, most: int) -> np.ndarray:
 
 def _build(
     options: Options,
-    network: tuple[Callable, dict[str, Any]],
+    network: tuple[Callable[..., Any], dict[str, Any]],
     head: Head,
     spec: WindowSpec,
     batch_size: int,
@@ -312,19 +319,20 @@ def _build(
     )
 
 
-def _probe(net: ForecastNet, module: Callable, history: History, spec: WindowSpec) -> None:
-    """Run the network once on a short and on a full context, as `probe` says."""
-    store = history.store.to(net.device)
-    series = torch.zeros(2, dtype=torch.int64)
-    batch = cut_windows(store, spec, series, torch.tensor([1, int(store.length[0])]))
+def _probe_batch(store: SeriesStore, spec: WindowSpec) -> dict[str, Tensor]:
+    """Return the inputs of a window with a short and of one with a full context."""
+    cutoff = torch.tensor([1, int(store.length[0])])
+    return cut_windows(store, spec, torch.zeros(2, dtype=torch.int64), cutoff).inputs
+
+
+def _probe(
+    net: ForecastNet, module: Callable[..., Any], batch: dict[str, Tensor], spec: WindowSpec
+) -> None:
+    """Run the network once before training, as `probe` says."""
     with isolated_random_state(net.seed, net.compile):
         # not `outputs`: in inference mode torch hides autocast from what watches random numbers
         probe(
-            module,
-            lambda inputs: net.evaluation_step((inputs, None)),
-            batch.inputs,
-            spec,
-            net.criterion_,
+            module, lambda inputs: net.evaluation_step((inputs, None)), batch, spec, net.criterion_
         )
 
 
@@ -332,7 +340,7 @@ def _train(
     options: Options,
     net: ForecastNet,
     dataset: WindowDataset,
-    validation: Dataset | None,
+    validation: Dataset[Any] | None,
     epochs: int,
     seed: int,
     lr_factor: float = 1.0,

@@ -68,7 +68,7 @@ class TransformerLSTMForecaster(SkorchForecaster):
     (2, 2)
     """
 
-    def __init__(
+    def __init__(  # type: ignore[no-untyped-def]
         self,
         context_length=None,
         prediction_length=None,
@@ -91,8 +91,10 @@ class TransformerLSTMForecaster(SkorchForecaster):
         num_experts=4,
         experts_per_token=2,
         capacity_factor=None,
+        expert="gelu",
         share_layers=False,
         gradient_checkpointing=False,
+        attention_kernel="auto",
         past_covariates=None,
         static_covariates=None,
         series_embedding=False,
@@ -125,14 +127,14 @@ class TransformerLSTMForecaster(SkorchForecaster):
         compile=False,
         random_state=None,
         verbose=0,
-    ):
+    ) -> None:
         self._set_up(locals())
 
-    def _network(self) -> tuple[Callable, dict[str, Any]]:
+    def _network(self) -> tuple[Callable[..., Any], dict[str, Any]]:
         return TransformerLSTM, {name: getattr(self, name) for name in NETWORK_PARAMETERS}
 
     @classmethod
-    def get_test_params(cls, parameter_set="default"):
+    def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
         """Return small settings that train in milliseconds, for sktime's test suite."""
         tiny = {
             "d_model": 4,

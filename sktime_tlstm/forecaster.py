@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,7 +15,7 @@ from sktime.datatypes import convert_to
 from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
 
 from sktime_tlstm import backtest, families
-from sktime_tlstm.data.rows import grouped, portable
+from sktime_tlstm.data.rows import check_levels, grouped, portable
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.fitted import INNER_MTYPES, Fitted, Learn, relative_steps
 from sktime_tlstm.fitting import finetune_model, fit_model, update_model
@@ -26,29 +28,43 @@ __all__ = ["SkorchForecaster"]
 
 #: Number of quantiles that variances and distributions are computed from.
 DISTRIBUTION_LEVELS = 200
+#: Held while sktime writes an fh and reads it again, so that threads do not take each other's.
+_ONE_FH = threading.Lock()
 
 
-def _restoring(method: Callable) -> Callable:
+def _answering(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a method that forecasts leave fh as it was if it fails; it changes nothing else."""
+    return _restoring(method, ("_fh",))
+
+
+def _restoring(
+    method: Callable[..., Any], names: tuple[str, ...] | None = None
+) -> Callable[..., Any]:
     """Make a method of BaseForecaster leave the forecaster as it was if it fails.
 
     sktime moves the cutoff and fh and replaces metadata before it calls the private methods; what
-    is fitted is one frozen object. So putting back the references that differ is enough, and no
-    other thread ever meets an empty forecaster.
+    is fitted is one frozen object. So putting back the references is enough: those of ``names``,
+    or all. No other thread ever meets an empty forecaster.
     """
+    signature = inspect.signature(method)
 
     @functools.wraps(method)
-    def restoring(self, *args, **kwargs):
+    def restoring(self: SkorchForecaster, *args: Any, **kwargs: Any) -> Any:
+        call = signature.bind(self, *args, **kwargs)
         before = {**self.__dict__, "_converter_store_y": dict(self._converter_store_y)}
         told = hasattr(self, "_fitted") or hasattr(self, "pretrained_model_")
-        args = [portable(data, told) for data in args]
-        kwargs = {name: portable(data, told) for name, data in kwargs.items()}
+        data = {name: call.arguments.get(name) for name in ("y", "X")}
+        check_levels(**data)
+        given = data.keys() & call.arguments.keys()
+        call.arguments |= {name: portable(data[name], told) for name in given}
         try:
             with usual_torch():
-                return method(self, *args, **kwargs)
+                return method(*call.args, **call.kwargs)
         except BaseException:
-            for name in self.__dict__.keys() - before.keys():
-                del self.__dict__[name]
-            self.__dict__.update(before)
+            if names is None:
+                for name in self.__dict__.keys() - before.keys():
+                    del self.__dict__[name]
+            self.__dict__.update({name: before[name] for name in names or before})
             raise
 
     return restoring
@@ -121,7 +137,7 @@ class SkorchForecaster(BaseForecaster):
     }
     _config = {"remember_data": False}
 
-    def __init__(
+    def __init__(  # type: ignore[no-untyped-def]
         self,
         module=None,
         module_params=None,
@@ -159,7 +175,7 @@ class SkorchForecaster(BaseForecaster):
         compile=False,
         random_state=None,
         verbose=0,
-    ):
+    ) -> None:
         self._set_up(locals())
 
     def _set_up(self, parameters: dict[str, Any]) -> None:
@@ -170,11 +186,11 @@ class SkorchForecaster(BaseForecaster):
         super().__init__()
         self._y = self._X = None  # sktime reads them although remember_data is off
 
-    def _network(self) -> tuple[Callable, dict[str, Any]]:
+    def _network(self) -> tuple[Callable[..., Any], dict[str, Any]]:
         """Return the network's class and its keyword arguments."""
         return self.module, dict(self.module_params or {})
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> SkorchForecaster:
         """Set parameters by name, and start over.
 
         Raises
@@ -193,22 +209,28 @@ class SkorchForecaster(BaseForecaster):
                 )
         return super().set_params(**params)
 
+    def _check_fh(self, fh: Any, pred_int: bool = False) -> ForecastingHorizon | None:
+        """Do what sktime does, which writes fh and reads it again, one thread at a time."""
+        with _ONE_FH:
+            return super()._check_fh(fh, pred_int)
+
     # The public methods, undone if they fail.
 
-    predict = _restoring(BaseForecaster.predict)
-    predict_quantiles = _restoring(BaseForecaster.predict_quantiles)
-    predict_interval = _restoring(BaseForecaster.predict_interval)
-    predict_var = _restoring(BaseForecaster.predict_var)
-    predict_proba = _restoring(BaseForecaster.predict_proba)
+    predict = _answering(BaseForecaster.predict)
+    predict_quantiles = _answering(BaseForecaster.predict_quantiles)
+    predict_interval = _answering(BaseForecaster.predict_interval)
+    predict_var = _answering(BaseForecaster.predict_var)
+    predict_proba = _answering(BaseForecaster.predict_proba)
     update = _restoring(BaseForecaster.update)
     update_predict = _restoring(BaseForecaster.update_predict)
     update_predict_single = _restoring(BaseForecaster.update_predict_single)
     pretrain = _restoring(BaseForecaster.pretrain)
 
     @functools.wraps(BaseForecaster.fit)
-    def fit(self, y, X=None, fh=None):  # noqa: D102 (sktime's docstring)
+    def fit(self, y: Any, X: Any = None, fh: Any = None) -> SkorchForecaster:  # noqa: D102
         try:
             told = hasattr(self, "pretrained_model_")
+            check_levels(y, X)
             with usual_torch():
                 return super().fit(portable(y, told), X=portable(X, True), fh=fh)
         except BaseException:
@@ -217,9 +239,11 @@ class SkorchForecaster(BaseForecaster):
 
     # Fitting.
 
-    def _fit(self, y: pd.DataFrame, X: pd.DataFrame | None, fh) -> SkorchForecaster:
-        options = self._checked_options()
-        seed = self._draw_seed()
+    def _fit(
+        self, y: pd.DataFrame, X: pd.DataFrame | None, fh: ForecastingHorizon | None
+    ) -> SkorchForecaster:
+        options, seed = self._checked_options(), self._draw_seed()
+        y, X = grouped(y), None if X is None else grouped(X)
         if hasattr(self, "pretrained_model_"):
             model, history = finetune_model(options, self.pretrained_model_, y, X, seed)
         else:
@@ -265,39 +289,46 @@ class SkorchForecaster(BaseForecaster):
 
     # Pretraining.
 
-    def _pretrain(self, y: pd.DataFrame, X=None, fh=None) -> SkorchForecaster:
+    def _pretrain(self, y: pd.DataFrame, X: Any = None, fh: Any = None) -> SkorchForecaster:
         options = self._checked_options()
         fh = fh if fh is not None and fh.is_relative else None  # series may end at any time
         largest_step = functools.partial(self._largest_step, fh)
+        y, X = grouped(y), None if X is None else grouped(X)
         seed = self._draw_seed()
         model, _ = fit_model(options, self._network(), y, X, largest_step, seed)
         self.pretrained_model_ = model
         self.pretrained_parameters_ = remembered(self._parameters())
         return self
 
-    def _pretrain_update(self, y: pd.DataFrame, X=None, fh=None) -> SkorchForecaster:
+    def _pretrain_update(self, y: pd.DataFrame, X: Any = None, fh: Any = None) -> SkorchForecaster:
         if not hasattr(self, "pretrained_model_"):
             return self._pretrain(y, X, fh)
         options = self._checked_options()
         options = replace(options, finetune_epochs=options.max_epochs)
+        y, X = grouped(y), None if X is None else grouped(X)
         seed = self._draw_seed()
         self.pretrained_model_, _ = finetune_model(options, self.pretrained_model_, y, X, seed)
         return self
 
     # Forecasting.
 
-    def _predict(self, fh: ForecastingHorizon, X) -> pd.DataFrame:
+    def _predict(self, fh: ForecastingHorizon, X: pd.DataFrame | None) -> pd.DataFrame:
         asked, index = self._fitted.asked(fh, X)
         values = forecast(self._fitted.model, asked)
         return pd.DataFrame(values, index=index, columns=self._fitted.model.encoder.targets)
 
-    def _predict_quantiles(self, fh: ForecastingHorizon, X, alpha: list[float]) -> pd.DataFrame:
+    def _predict_quantiles(
+        self, fh: ForecastingHorizon, X: pd.DataFrame | None, alpha: list[float]
+    ) -> pd.DataFrame:
         asked, index = self._fitted.asked(fh, X)
         values = forecast(self._fitted.model, asked, [float(level) for level in alpha])
         columns = self._get_columns("predict_quantiles", alpha=alpha)
+        # (row, target, alpha) -> (row, column)
         return pd.DataFrame(values.reshape(len(index), -1), index=index, columns=columns)
 
-    def _predict_var(self, fh: ForecastingHorizon, X, cov=False) -> pd.DataFrame:
+    def _predict_var(
+        self, fh: ForecastingHorizon, X: pd.DataFrame | None, cov: bool = False
+    ) -> pd.DataFrame:
         asked, index = self._fitted.asked(fh, X)
         exact = parametric(self._fitted.model, asked)
         if exact is None:
@@ -306,17 +337,21 @@ class SkorchForecaster(BaseForecaster):
             values = exact.variance()
         return pd.DataFrame(values, index=index, columns=self._get_varnames())
 
-    def _predict_proba(self, fh: ForecastingHorizon, X, marginal=True):
+    def _predict_proba(
+        self, fh: ForecastingHorizon, X: pd.DataFrame | None, marginal: bool = True
+    ) -> Any:
         asked, index = self._fitted.asked(fh, X)
         columns = pd.Index(self._get_varnames())
         exact = parametric(self._fitted.model, asked)
-        if exact is not None:
+        if exact is not None and exact.suits_skpro:
             return exact.skpro(index, columns)
         values = forecast(self._fitted.model, asked, _distribution_levels())
         return families.empirical(values, index, columns)
 
-    @_restoring
-    def predict_samples(self, fh=None, X=None, num_samples=None):
+    @_answering
+    def predict_samples(
+        self, fh: Any = None, X: Any = None, num_samples: int | None = None
+    ) -> pd.DataFrame:
         """Draw sample paths of the future.
 
         A path follows one quantile level through each block of the horizon, the same for all
@@ -352,7 +387,7 @@ class SkorchForecaster(BaseForecaster):
         return families.stacked(np.moveaxis(values, 0, -1), index, targets)
 
     @_restoring
-    def predict_residuals(self, y=None, X=None):
+    def predict_residuals(self, y: Any = None, X: Any = None) -> Any:
         """Return ``y - forecast`` at the rows of y, in-sample rows one step ahead.
 
         Parameters
@@ -370,13 +405,14 @@ class SkorchForecaster(BaseForecaster):
         if isinstance(y, np.ndarray):
             return super().predict_residuals(y, X)
         fitted = self._fitted
-        frame = fitted.seen_targets() if y is None else convert_to(y, INNER_MTYPES)
-        X = None if X is None else convert_to(X, INNER_MTYPES)
+        frame = fitted.seen_targets() if y is None else _converted(y, "y")
+        X = None if X is None else _converted(X, "X")
         observed = fitted.model.encoder.target_values(frame)
         values = forecast(fitted.model, fitted.asked_at(frame, X))
+        frame = fitted.model.encoder.aligned(frame)
         residuals = pd.DataFrame(observed - values, frame.index, frame.columns)
         if isinstance(y, pd.Series):
-            return residuals.iloc[:, 0].rename(y.name)
+            return pd.Series(residuals.iloc[:, 0], name=y.name)
         if y is None:
             mtype, names = self._y_metadata["mtype"], self._converter_store_y
             return convert_to(residuals, mtype, store=names, store_behaviour="freeze")
@@ -384,7 +420,9 @@ class SkorchForecaster(BaseForecaster):
 
     # Updating.
 
-    def _update(self, y: pd.DataFrame, X=None, update_params=True) -> SkorchForecaster:
+    def _update(
+        self, y: pd.DataFrame, X: pd.DataFrame | None = None, update_params: bool = True
+    ) -> SkorchForecaster:
         learn = self._learn() if update_params else None
         self._keep(self._fitted.updated(y, X, self.calibration == "adaptive", learn))
         return self
@@ -393,8 +431,16 @@ class SkorchForecaster(BaseForecaster):
         """Return the function that trains a copy of a model on new rows."""
         return functools.partial(update_model, self._checked_options())
 
-    def _predict_moving_cutoff(self, y, cv, X=None, update_params=True, reset_forecaster=True):
+    def _predict_moving_cutoff(
+        self,
+        y: pd.DataFrame,
+        cv: Any,
+        X: pd.DataFrame | None = None,
+        update_params: bool = True,
+        reset_forecaster: bool = True,
+    ) -> Any:
         """Forecast from all cutoffs at once, where that equals sktime's loop over updates."""
+        y = grouped(y)
         if reset_forecaster and not update_params:
             self._fitted.check_covariates(X)
             layout = backtest.Layout(self._y_metadata["mtype"], self._converter_store_y)
@@ -403,19 +449,19 @@ class SkorchForecaster(BaseForecaster):
                 return forecasts
         return super()._predict_moving_cutoff(y, cv, X, update_params, reset_forecaster)
 
-    @_restoring
+    @_answering
     def backtest(
         self,
-        y,
-        X,
-        cv,
-        method="predict",
-        alpha=None,
-        coverage=0.9,
-        scoring=None,
-        update_every=None,
-        return_data=False,
-    ):
+        y: Any,
+        X: Any,
+        cv: Any,
+        method: str = "predict",
+        alpha: float | list[float] | None = None,
+        coverage: float | list[float] = 0.9,
+        scoring: Any = None,
+        update_every: int | None = None,
+        return_data: bool = False,
+    ) -> pd.DataFrame:
         """Forecast from every cutoff of a splitter and score, all windows in a few passes.
 
         What sktime's ``evaluate`` tabulates, for a forecaster that is fitted already: as if it
@@ -459,8 +505,9 @@ class SkorchForecaster(BaseForecaster):
         """
         self.check_is_fitted()
         check_parameters({"update_every": update_every})
-        y = y if isinstance(y, pd.Series) else grouped(convert_to(y, INNER_MTYPES))
-        X = None if X is None else grouped(convert_to(X, INNER_MTYPES))
+        if not isinstance(y, pd.Series):
+            y = self._fitted.model.encoder.aligned(grouped(_converted(y, "y")))
+        X = None if X is None else grouped(_converted(X, "X"))
         self._fitted.check_covariates(X)
         return backtest.backtest(
             self._fitted,
@@ -476,7 +523,7 @@ class SkorchForecaster(BaseForecaster):
         )
 
     @classmethod
-    def get_test_params(cls, parameter_set="default"):
+    def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
         """Return small settings that train in milliseconds, for sktime's test suite."""
         from sktime_tlstm.nn import AttentionLSTM, TransformerLSTM
 
@@ -504,6 +551,20 @@ class SkorchForecaster(BaseForecaster):
                 "window_norm": "mean",
             },
         ]
+
+
+def _converted(data: Any, name: str) -> pd.DataFrame:
+    """Return data of any of sktime's types as a frame."""
+    try:
+        if data is None:  # which sktime hands back as it is
+            raise TypeError
+        return convert_to(data, INNER_MTYPES)
+    except (TypeError, AttributeError) as error:
+        raise TypeError(
+            f"Got {name} of type {type(data).__name__}, expected data that sktime knows, such as a "
+            "pandas Series or DataFrame, for a panel with one level of the index for the series "
+            "and one for the time. Convert it."
+        ) from error
 
 
 def _distribution_levels() -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from sktime_tlstm.data.history import History
+from sktime_tlstm.data.rows import Rows
 from sktime_tlstm.families import Parametric
 from sktime_tlstm.model import Model, Windows
 
-__all__ = ["Asked", "forecast", "parametric", "sample"]
+__all__ = ["Asked", "forecast", "parametric", "sample", "warn_of_absent"]
 
 #: Rows of history and future that are laid out at once.
 ROWS_AT_ONCE = 2**20
@@ -90,6 +92,7 @@ def forecast(model: Model, asked: Asked, alphas: list[float] | None = None) -> n
         else:
             values = model.quantiles(part.windows, alphas)
         scaled[part.rows] = values[part.window, part.step]
+    # each row as a window of one step: (row, 1, target[, alpha])
     return model.decoded(asked.history, scaled[:, None], asked.series, alphas is not None)[:, 0]
 
 
@@ -128,8 +131,40 @@ def parametric(model: Model, asked: Asked) -> Parametric | None:
         parameters[part.rows] = ahead.parameters[0, part.window, part.step]
         loc[part.rows], scale[part.rows] = ahead.loc[part.window], ahead.scale[part.window]
     loc = history.loc[asked.series] + history.scale[asked.series] * loc
-    scale = history.scale[asked.series] * scale
-    return Parametric(str(head.distribution), parameters, loc, scale)
+    scale, order = history.scale[asked.series] * scale, model.encoder.order
+    family = str(head.distribution)
+    return Parametric(family, parameters[:, order], loc[:, order], scale[:, order])
+
+
+def warn_of_absent(history: History, cutoff: np.ndarray, read: np.ndarray, X_rows: Rows) -> None:
+    """Warn where X lacks rows that the network reads besides those that are asked for.
+
+    Parameters
+    ----------
+    history : History
+    cutoff : numpy.ndarray of int64, shape (num_series,)
+    read : numpy.ndarray of bool, shape (num_series, num_future)
+        Which steps after the cutoff are read.
+    X_rows : Rows
+        The index of X.
+    """
+    series, within = history.locate(X_rows)
+    step = within - cutoff[series]
+    inside = (series >= 0) & (step >= 0) & (step < read.shape[1])
+    absent = read.copy()
+    absent[series[inside], step[inside]] = False
+    if not absent.any():
+        return
+    owners, steps = np.nonzero(absent)
+    owner, lacking = owners[0], int((owners == owners[0]).sum())
+    when = history.timeline.times(history.first[[owner]] + cutoff[[owner]] + steps[:1])[0]
+    warnings.warn(
+        f"Got X without {lacking} of the {read.shape[1]} steps up to the end of the horizon"
+        f"{history.name(owner)}, the first {when}. The network reads the covariates of all these "
+        "steps for each of its forecasts; the last known ones stand in. Pass X for every step up "
+        "to the end of the horizon, or fit with the fh that you forecast.",
+        stacklevel=2,
+    )
 
 
 # From rows to windows.
@@ -181,6 +216,9 @@ def _out_of_sample(model: Model, asked: Asked) -> Iterator[_Part]:
             asked.X,
             X_rows,
         )
+        if X_rows is not None and model.looks_ahead and begin == 0:  # after errors
+            read = np.broadcast_to(wanted.any(axis=1, keepdims=True), wanted.shape)
+            warn_of_absent(asked.history, asked.cutoff, read, X_rows)
         window, step = asked.series[rows] - begin, asked.step[rows] - 1
         windows = Windows(tail.store, np.arange(len(cutoff)), cutoff, num_future, begin)
         yield _Part(rows, window, step, windows)

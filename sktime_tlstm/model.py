@@ -94,6 +94,8 @@ class Model:
         Number of sample paths beyond the horizon.
     seed : int
         Seed of the sample paths.
+    looks_ahead : bool
+        Whether the forecast of a step depends on the covariates of later ones.
     """
 
     members: list[ForecastNet]
@@ -102,6 +104,7 @@ class Model:
     calibration: Calibration | None
     num_samples: int
     seed: int
+    looks_ahead: bool
 
     @property
     def head(self) -> Head:
@@ -175,6 +178,7 @@ class Model:
         batch = cut_windows(store, self.spec, torch.from_numpy(series), torch.from_numpy(cutoff))
         level = torch.tensor(Calibration.levels).double()
         values = quantiles(self.head, forecast.parameters, level, forecast.unit, None)
+        # (window, horizon, num_targets, 1) beside the levels
         return (batch.target.cpu()[..., None] - values).float().numpy()
 
     def adapted(self, store: SeriesStore, lengths: np.ndarray, new_rows: np.ndarray) -> list[Model]:
@@ -310,6 +314,7 @@ class Model:
             if levels is None:
                 block = self.point(forecast)
             else:
+                # one level a series, (series, 1), so one quantile: (series, horizon, target)
                 block = self.quantile(forecast, levels[:, number, None])[..., 0]
             row = store.start + torch.from_numpy(cutoff + begin)
             row = row[:, None] + torch.arange(block.shape[1])  # (series, horizon), of the store

@@ -89,7 +89,15 @@ class ForecastNet(NeuralNet):
         Any other argument of skorch's ``NeuralNet``.
     """
 
-    def __init__(self, module, criterion, *, precision="float32", seed=0, **kwargs):
+    def __init__(
+        self,
+        module: Callable[..., nn.Module],
+        criterion: Head,
+        *,
+        precision: str = "float32",
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         self.precision = precision
         self.seed = seed
         super().__init__(module, criterion, **kwargs)
@@ -171,7 +179,9 @@ class ForecastNet(NeuralNet):
         self.idle_, self.validates_ = set[str](), isinstance(X, tuple) and X[1] is not None
         self.steps_, self.was_interrupted_ = 0, False
 
-    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+    def fit_loop(
+        self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any
+    ) -> ForecastNet:
         """Train; note a Ctrl-C, which skorch would pass over in silence."""
         try:
             return super().fit_loop(X, y, epochs, **fit_params)
@@ -179,11 +189,11 @@ class ForecastNet(NeuralNet):
             self.was_interrupted_ = not isinstance(stop, EndOfTraining)
             raise
 
-    def get_split_datasets(self, X, y=None, **fit_params):
+    def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> tuple[Any, Any]:
         """Return training and validation data, as given in a pair."""
         return X if isinstance(X, tuple) else (X, None)
 
-    def get_iterator(self, dataset: Dataset, training: bool = False) -> DataLoader:
+    def get_iterator(self, dataset: Dataset[Any], training: bool = False) -> DataLoader[Any]:
         """Return a DataLoader; in training one that draws windows by a WindowSampler."""
         if training and isinstance(dataset, WindowDataset):
             self.iterator_train__sampler = WindowSampler(dataset, self.seed)
@@ -200,7 +210,7 @@ class ForecastNet(NeuralNet):
             inputs = {**inputs, "target": scaled}
         return super().train_step_single((inputs, target), **fit_params)
 
-    def infer(self, x: dict[str, Tensor], **fit_params) -> Tensor:
+    def infer(self, x: dict[str, Tensor], **fit_params: Any) -> Tensor:
         """Run the network and return its output as float32."""
         mixed = self.precision == "bf16-mixed"
         kind = torch.device(self.device).type
@@ -213,7 +223,9 @@ class ForecastNet(NeuralNet):
         """Return what network and head run in, which skorch has compiled if it was asked to."""
         return quiet_compiler() if self.compile and not self.verbose else nullcontext()
 
-    def get_loss(self, y_pred, y_true, X=None, training=False) -> Tensor:
+    def get_loss(
+        self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False
+    ) -> Tensor:
         """Return the head's loss; in training with the network's ``auxiliary_loss``, if any."""
         target, *unit = y_true if isinstance(y_true, (tuple, list)) else (y_true,)
         parts = [part.to(y_pred.device) for part in (target, *unit)]
@@ -223,7 +235,14 @@ class ForecastNet(NeuralNet):
             loss = loss + cast(Any, self.module_).auxiliary_loss()
         return loss
 
-    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+    def run_single_epoch(
+        self,
+        iterator: DataLoader[Any] | None,
+        training: bool,
+        prefix: str,
+        step_fn: Callable[..., dict[str, Any]],
+        **fit_params: Any,
+    ) -> None:
         """Run one epoch; read losses off the device once, at its end.
 
         Raises
@@ -349,7 +368,7 @@ def _own_callbacks(
 def train(
     net: ForecastNet,
     dataset: WindowDataset,
-    validation: Dataset | None,
+    validation: Dataset[Any] | None,
     *,
     epochs: int,
     lr: float,

@@ -18,9 +18,9 @@ from sktime_tlstm.data.scaling import SCALERS
 from sktime_tlstm.data.timeline import TIME_FEATURES
 from sktime_tlstm.net import OPTIMIZERS, OWN_ARGUMENTS, PRECISIONS
 from sktime_tlstm.nn import Head
-from sktime_tlstm.nn.attention import ATTENTIONS, check_modes
+from sktime_tlstm.nn.attention import ATTENTIONS, KERNELS, check_modes
 from sktime_tlstm.nn.blocks import check_causality
-from sktime_tlstm.nn.feedforward import FEEDFORWARDS, check_feedforward
+from sktime_tlstm.nn.feedforward import EXPERTS, FEEDFORWARDS, check_feedforward
 from sktime_tlstm.nn.heads import LOSSES
 from sktime_tlstm.nn.normalization import NORMS
 
@@ -316,8 +316,10 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "num_experts": _integer(1),
     "experts_per_token": _integer(1),
     "capacity_factor": _optional(_positive()),
+    "expert": _one_of(EXPERTS),
     "share_layers": _boolean(),
     "gradient_checkpointing": _boolean(),
+    "attention_kernel": _one_of(KERNELS),
 }
 
 
@@ -353,8 +355,9 @@ def _feedforward_options_are_read(
     num_experts: int,
     experts_per_token: int,
     capacity_factor: float | None,
+    expert: str,
 ) -> str | None:
-    routing = num_experts, experts_per_token, capacity_factor
+    routing = num_experts, experts_per_token, capacity_factor, expert
     return _fault(check_feedforward, feedforward, dim_feedforward, *routing)
 
 

@@ -60,10 +60,15 @@ experts_per_token : int
 capacity_factor : float or None
     Of "moe": how full an expert may get in training, as a multiple of its even share; None for
     no bound.
+expert : {"relu", "gelu", "silu", "swiglu"}
+    Of "moe": the kind of each expert.
 share_layers : bool
     Apply one block ``num_transformer_blocks`` times.
 gradient_checkpointing : bool
     Train with less memory and more time, to the same result.
+attention_kernel : {"auto", "flash", "memory_efficient", "math"}
+    Which of torch's kernels computes attention, to the same result. "auto" takes the fastest that
+    can; another refuses, in use, what it has no code for.
 """
 
 _WINDOWS = """

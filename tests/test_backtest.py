@@ -1,6 +1,7 @@
 """Many cutoffs in few forward passes equal the loop of updates, one by one."""
 
 import copy
+import functools
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,8 @@ from sktime.performance_metrics.forecasting import MeanAbsoluteError, MeanAbsolu
 from sktime.performance_metrics.forecasting.probabilistic import PinballLoss
 from sktime.split import ExpandingWindowSplitter, SlidingWindowSplitter
 
-from sktime_tlstm import TransformerLSTMForecaster
 from sktime_tlstm.cutoffs import MovingCutoffs
+from tests import setups
 
 ROWS, SEEN = 97, 61
 
@@ -27,9 +28,11 @@ def make_data(freq="h"):
     return y, X
 
 
+tiny = functools.partial(setups.tiny, batch_size=64, num_samples=200)
+
+
 def fitted(y, X, **parameters):
-    tiny = {"d_model": 4, "num_heads": 2, "max_epochs": 1, "max_windows_per_epoch": 16}
-    forecaster = TransformerLSTMForecaster(**tiny, random_state=0, **parameters)
+    forecaster = tiny(**parameters)
     X = None if X is None else X[:SEEN]
     return forecaster.fit(y[:SEEN], X=X, fh=range(1, 6))
 
@@ -51,6 +54,7 @@ SPLITTERS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Got X without:UserWarning")
 @pytest.mark.parametrize("name", SPLITTERS)
 @pytest.mark.parametrize("columns", [["a"], ["a", "b"]], ids=["one", "two"])
 @pytest.mark.parametrize("with_X", [True, False], ids=["X", "no X"])
@@ -73,6 +77,7 @@ def test_update_predict_equals_the_loop_of_updates(name, columns, with_X, monkey
     same(found, expected, rtol=1e-5, check_freq=False)
 
 
+@pytest.mark.filterwarnings("ignore:Got X without:UserWarning")
 def test_update_predict_leaves_the_forecaster_as_it_was():
     y, X = make_data()
     forecaster = fitted(y, X)
@@ -131,12 +136,12 @@ def split_panel(frame, early=True):
     return frame[seen] if early else frame[~seen]
 
 
+@pytest.mark.filterwarnings("ignore:Got X without:UserWarning")
 @pytest.mark.parametrize("levels", [("region",), ("country", "region")], ids=["panel", "hierarchy"])
 @pytest.mark.parametrize("fh", [[1], [1, 2, 5]], ids=["one step", "steps"])
 def test_update_predict_of_panels_equals_the_loop_of_updates(levels, fh):
     y, X = map(with_integers, make_panel(levels))
-    tiny = {"d_model": 4, "num_heads": 2, "max_epochs": 1, "max_windows_per_epoch": 16}
-    forecaster = TransformerLSTMForecaster(**tiny, random_state=0)
+    forecaster = tiny()
     forecaster.fit(split_panel(y), X=split_panel(X), fh=range(1, 6))
     cv = ExpandingWindowSplitter(fh=fh, initial_window=3, step_length=4)
     later = split_panel(y, early=False)
@@ -238,8 +243,7 @@ def test_a_backtest_has_the_layout_and_the_scores_of_evaluate():
 
 def test_a_backtest_of_a_ragged_panel_forecasts_every_series():
     y, X = make_panel()
-    tiny = {"d_model": 4, "num_heads": 2, "max_epochs": 1, "max_windows_per_epoch": 16}
-    forecaster = TransformerLSTMForecaster(**tiny, random_state=0)
+    forecaster = tiny()
     forecaster.fit(split_panel(y), X=split_panel(X), fh=range(1, 6))
     cv = ExpandingWindowSplitter(fh=[1, 2], initial_window=SEEN, step_length=11)
     table = forecaster.backtest(y, X, cv, return_data=True)
@@ -352,8 +356,7 @@ def test_a_new_series_is_scaled_by_the_rows_known_when_it_appears():
     y, X = map(with_integers, make_panel())
     later = y.index.get_level_values(-1) >= SEEN + 12
     y.loc[later & (y.index.get_level_values(0) == "west"), "a"] *= 1000
-    tiny = {"d_model": 4, "num_heads": 2, "max_epochs": 1, "max_windows_per_epoch": 16}
-    forecaster = TransformerLSTMForecaster(**tiny, random_state=0)
+    forecaster = tiny()
     early = [split_panel(frame).drop("west") for frame in (y, X)]
     forecaster.fit(early[0], X=early[1], fh=[1, 2])
     cv = ExpandingWindowSplitter(fh=[1, 2], initial_window=SEEN + 2, step_length=9)
@@ -391,6 +394,7 @@ def test_the_room_behind_the_series_is_given_back(use, monkeypatch):
     assert forecaster._fitted.history.store.values is store.values
 
 
+@pytest.mark.filterwarnings("ignore:Got X without:UserWarning")
 def test_windows_after_a_gap_are_scored_where_their_rows_agree():
     y, X = make_data()
     y, X = y["a"].drop(y.index[SEEN + 4]), X
@@ -417,8 +421,7 @@ def test_empty_first_windows_go_the_way_of_sktime_or_are_refused():
 
 def test_cutoffs_are_named_by_time_however_the_levels_are_sorted():
     y, X = map(with_integers, make_panel())
-    tiny = {"d_model": 4, "num_heads": 2, "max_epochs": 1, "max_windows_per_epoch": 16}
-    forecaster = TransformerLSTMForecaster(**tiny, random_state=0)
+    forecaster = tiny()
     forecaster.fit(split_panel(y), X=split_panel(X), fh=[1, 2])
     later = y[y.index.get_level_values(-1) >= SEEN]
     codes = later.index.codes
@@ -466,3 +469,44 @@ def test_a_history_takes_back_only_the_room_of_its_latest():
     assert first.history.room.latest is third.history.mark
     second.history.give_back(third.history)
     assert first.history.room.latest is second.history.mark
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"cv": None}, "Got cv=None, expected a splitter"),
+        ({"cv": 3}, "Got cv=3, expected a splitter"),
+        ({"cv": ExpandingWindowSplitter}, "expected a splitter"),
+        ({"y": None}, "Got y of type NoneType, expected data that sktime knows"),
+        ({"y": [1.0, 2.0]}, "Got y of type list"),
+        ({"X": {"a": 1}}, "Got X of type dict"),
+        ({"scoring": PinballLoss()}, r"scoring=PinballLoss\(\) with method='predict'"),
+        (
+            {"scoring": MeanAbsoluteError},
+            r"expected a metric object.*MeanAbsoluteError\(\)",
+        ),
+        (
+            {"scoring": [MeanAbsoluteError()], "method": "predict_quantiles"},
+            "kind 'pred', expected one of",
+        ),
+    ],
+)
+def test_arguments_of_a_wrong_kind_are_named(arguments, words):
+    y, X = make_data()
+    forecaster = fitted(y["a"], X)
+    cv = ExpandingWindowSplitter(fh=[1, 2], initial_window=SEEN, step_length=7)
+    with pytest.raises(TypeError, match=words):
+        forecaster.backtest(**{"y": y["a"], "X": X, "cv": cv, **arguments})
+
+
+@pytest.mark.parametrize("call", ["fit", "update", "backtest", "update_predict"])
+def test_one_x_for_a_whole_panel_is_refused_with_the_way_to_repeat_it(call):
+    y, X = make_panel()
+    one = X.loc[X.index[0][0]]
+    forecaster = tiny()
+    cv = ExpandingWindowSplitter(fh=[1, 2], initial_window=5)
+    if call != "fit":
+        forecaster.fit(split_panel(y), X=split_panel(X), fh=[1, 2])
+    more = {"fit": {"fh": [1, 2]}, "update": {}}.get(call, {"cv": cv})
+    with pytest.raises(TypeError, match=r"Got X with 0 index levels.*expected 1.*pd\.concat"):
+        getattr(forecaster, call)(y=y, X=one, **more)

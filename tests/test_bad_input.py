@@ -18,15 +18,9 @@ from torch import nn
 from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
 from sktime_tlstm.net import ForecastNet
 from sktime_tlstm.nn import AttentionLSTM
+from tests.setups import TRAINING
 
-TINY = {
-    "max_epochs": 1,
-    "batch_size": 8,
-    "max_windows_per_epoch": 8,
-    "num_samples": 4,
-    "context_length": 5,
-    "random_state": 0,
-}
+TINY = {**TRAINING, "max_windows_per_epoch": 8, "num_samples": 4, "context_length": 5}
 NETWORK = {"d_model": 4, "num_heads": 2}
 
 DAYS = pd.date_range("2024-01-01", periods=42, freq="D", name="day")
@@ -232,6 +226,8 @@ PARAMETERS = [
     ({"experts_per_token": "all"}, TypeError, "an integer of at least 1"),
     ({"capacity_factor": 0}, ValueError, "a positive finite number, or None"),
     ({"capacity_factor": "even"}, TypeError, "a positive finite number, or None"),
+    ({"expert": "moe"}, ValueError, "one of"),
+    ({"attention_kernel": "fast"}, ValueError, "one of"),
     ({"share_layers": 2}, TypeError, "True or False"),
     ({"gradient_checkpointing": None}, TypeError, "True or False"),
 ]
@@ -532,7 +528,13 @@ FITS = [
     ("X has lists", Y, X.assign(d=[[1]] * 42), TypeError, "Got the column 'd' of type object"),
     ("X is complex", Y, X.astype(complex), TypeError, "Found dtype: complex128"),
     ("X repeats a column", Y, X.set_axis(["a", "a"], axis=1), TypeError, FORMAT),
-    ("X is a panel, y is not", Y, panel(X), TypeError, "must have the same scitype"),
+    (
+        "X is a panel, y is not",
+        Y,
+        panel(X),
+        TypeError,
+        "Got X with 1 index levels in front of the time, expected 0",
+    ),
     ("X lacks a series", panel(Y), panel(X, "p"), ValueError, "of series 'q', which y has (30 row"),
 ]
 
@@ -751,7 +753,13 @@ def test_update_refuses(kind, y, covariates, error, words, update_params, epochs
         case("plain", pd.DataFrame({"u": Y, "v": Y}), ValueError, "Got y with 2", name="columns"),
         case("plain", replaced(Y, 3, np.inf), ValueError, INFINITE, name="infinite"),
         case("plain", INTEGER_Y, TypeError, "Convert the index", name="integers"),
-        case("plain", "y", TypeError, "No valid mtype", name="string"),
+        case(
+            "plain",
+            "y",
+            TypeError,
+            "Got y of type str, expected data that sktime knows",
+            name="string",
+        ),
         case("plain", Y.shift(-900, "D"), ValueError, "before the first of", name="years before"),
         case("covariates", Y_NEW, ValueError, "Got X=None, expected the cov", name="X is absent"),
         case("plain panel", panel(Y, "r"), ValueError, "series 'r', which the", name="new series"),

@@ -1,15 +1,17 @@
 """Calibration: corrections by hand, and what fit and update make of them."""
 
 import copy
+import functools
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from sktime_tlstm import TransformerLSTMForecaster, fitting
+from sktime_tlstm import fitting
 from sktime_tlstm.calibration import MIN_ERRORS, Calibration, quantiles
 from sktime_tlstm.fitting import CALIBRATION_WINDOWS
+from tests import setups
 
 LEVELS = np.array(Calibration.levels)
 HORIZON = 3
@@ -25,18 +27,7 @@ def at(found, level):
     return found.corrections[..., np.argmin(np.abs(LEVELS - level))].numpy()
 
 
-def tiny(**parameters):
-    settings = {
-        "d_model": 4,
-        "num_heads": 2,
-        "max_epochs": 1,
-        "batch_size": 8,
-        "max_windows_per_epoch": 16,
-        "num_samples": 16,
-        "context_length": 7,
-        "random_state": 0,
-    }
-    return TransformerLSTMForecaster(**{**settings, **parameters})
+tiny = functools.partial(setups.tiny, num_samples=16, context_length=7)
 
 
 def series(rows=300, seed=0):

@@ -40,14 +40,8 @@ from sktime.transformations.hierarchical.aggregate import Aggregator
 
 from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
 from sktime_tlstm.nn import AttentionLSTM
+from tests.setups import TRAINING
 
-TRAINING = {
-    "max_epochs": 1,
-    "batch_size": 8,
-    "max_windows_per_epoch": 16,
-    "num_samples": 8,
-    "random_state": 0,
-}
 FH = [1, 2, 3]
 ROWS = 47
 

@@ -4,8 +4,10 @@ After a failed predict or update the forecaster answers bit for bit as before; a
 is cleanly unfitted. The caller's frames, lists and dicts stay as they were in every call.
 """
 
+import contextlib
 import copy
 import functools
+import threading
 
 import numpy as np
 import pandas as pd
@@ -15,8 +17,10 @@ from sktime.exceptions import NotFittedError
 from sktime.split import ExpandingWindowSplitter
 
 from sktime_tlstm import SkorchForecaster
+from sktime_tlstm.fitted import Fitted
 from sktime_tlstm.net import ForecastNet
 from sktime_tlstm.nn import AttentionLSTM
+from tests.setups import tiny
 
 DAYS = pd.date_range("2024-01-01", periods=60, freq="D", name="day")
 RNG = np.random.default_rng(1)
@@ -459,3 +463,50 @@ def test_what_the_caller_passes_stays_as_it_was(name):
     assert_same(given, before)
     for name, value in parameters.items():
         assert getattr(forecaster, name) is value, "parameters are stored unmodified"
+
+
+def test_threads_get_their_own_answers_while_one_of_them_fails_all_the_time():
+    y = pd.Series(np.sin(np.arange(70.0)), name="y")
+    forecaster = tiny().fit(y, fh=[1, 2, 3])
+    horizons = [list(range(1, number)) for number in range(2, 9)]
+    expected = [forecaster.predict(fh=fh) for fh in horizons]
+    wrong = []
+
+    def ask(fh, answer):
+        for _ in range(15):
+            try:
+                if not forecaster.predict(fh=fh).equals(answer):
+                    wrong.append(fh)
+            except Exception as error:
+                wrong.append(error)
+
+    def fail():
+        for _ in range(40):
+            with contextlib.suppress(ValueError):
+                forecaster.predict(fh=[-500])
+
+    pairs = zip(horizons, expected, strict=True)
+    threads = [threading.Thread(target=ask, args=pair) for pair in pairs]
+    threads += [threading.Thread(target=fail) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_forecast_that_fails_does_not_undo_an_update_made_meanwhile(monkeypatch):
+    y = pd.Series(np.sin(np.arange(70.0)), name="y")
+    forecaster = tiny().fit(y[:60], fh=[1, 2])
+    asked = Fitted.asked
+
+    def update_first(self, fh, X):  # as another thread may, in the middle of a forecast
+        monkeypatch.setattr(Fitted, "asked", asked)
+        forecaster.update(y[60:65], update_params=False)
+        raise ValueError("no")
+
+    monkeypatch.setattr(Fitted, "asked", update_first)
+    with pytest.raises(ValueError, match="no"):
+        forecaster.predict()
+    assert forecaster.cutoff[0] == 64
+    assert forecaster.predict().index.tolist() == [65, 66]

@@ -4,8 +4,9 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from sktime_tlstm import TransformerLSTMForecaster, families
+from sktime_tlstm import families
 from sktime_tlstm.nn import FAMILIES
+from tests.setups import tiny
 
 COUNTS = [name for name, family in FAMILIES.items() if family.support == "count"]
 FAMILY = pytest.mark.parametrize("name", FAMILIES)
@@ -200,9 +201,9 @@ def test_quantiles_of_counts_do_not_jump_where_they_become_an_expansion():
 def test_forecasts_of_large_counts_are_finite(loss):
     rng = np.random.default_rng(0)
     y = pd.Series(np.round(3e11 * (1 + 0.2 * rng.random(60))))
-    tiny = {"d_model": 4, "num_heads": 2, "max_epochs": 1, "max_windows_per_epoch": 16}
-    forecaster = TransformerLSTMForecaster(**tiny, loss=loss, num_samples=5, random_state=0)
+    forecaster = tiny(loss=loss, num_samples=5)
     forecaster.fit(y, fh=[1, 2])
     assert np.isfinite(forecaster.predict_interval(coverage=0.9)).all(axis=None)
     assert np.isfinite(forecaster.predict_samples(fh=[1, 2, 5])).all(axis=None)
     assert forecaster.predict().between(1e11, 1e12).all()
+    assert np.isfinite(forecaster.predict_proba().quantile([0.05, 0.5])).all(axis=None)

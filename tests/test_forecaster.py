@@ -162,6 +162,7 @@ ALTERNATIVES = {
     "num_experts": 3,
     "experts_per_token": 1,
     "capacity_factor": 0.5,
+    "expert": "swiglu",
     "share_layers": True,
     "window_sampling": "uniform",
     "max_windows_per_epoch": 16,
@@ -196,6 +197,7 @@ PARTNERS = {
     "num_experts": {"feedforward": "moe"},
     "experts_per_token": {"feedforward": "moe"},
     "capacity_factor": {"feedforward": "moe"},
+    "expert": {"feedforward": "moe"},
     "share_layers": {"num_transformer_blocks": 2},
 }
 #: Further values, each with a forecast of its own.
@@ -206,6 +208,7 @@ KINDS = {
 }
 #: Parameters that act on something else than a first fit and its forecast, tested where they do.
 ELSEWHERE = {
+    "attention_kernel": "below",
     "callbacks": "test_compositions",
     "compile": "test_runtime",
     "device": "test_runtime",
@@ -264,6 +267,12 @@ def test_gradient_checkpointing_gives_the_same_forecast():
         fitted_forecast(**options, gradient_checkpointing=spare) for spare in (False, True)
     )
     np.testing.assert_allclose(plain, spared, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", ["math", "flash"])
+def test_kernels_of_attention_give_the_same_forecast(kernel, forecasts):
+    found = fitted_forecast(attention_kernel=kernel)
+    np.testing.assert_allclose(found, forecasts(), rtol=1e-4)
 
 
 def test_num_samples_sets_the_paths_beyond_the_horizon():

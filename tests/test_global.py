@@ -16,16 +16,10 @@ from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
 from sktime_tlstm import model as models
 from sktime_tlstm.net import ForecastNet
 from sktime_tlstm.nn import EmbeddedNetwork
+from tests.setups import TRAINING
 
 ROWS, FH = 41, [1, 2, 3]
-TINY = {
-    "max_epochs": 1,
-    "batch_size": 8,
-    "max_windows_per_epoch": 16,
-    "num_samples": 8,
-    "context_length": 7,
-    "random_state": 0,
-}
+TINY = {**TRAINING, "context_length": 7}
 
 
 class Plain(nn.Module):

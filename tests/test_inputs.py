@@ -8,23 +8,11 @@ import pytest
 from sktime.forecasting.base import ForecastingHorizon
 
 from sktime_tlstm import TransformerLSTMForecaster
+from tests.setups import tiny
 
 ROWS = 53
 FH = [1, 2, 3]
 QUANTILES = [0.1, 0.5, 0.9]
-
-
-def tiny(**parameters):
-    settings = {
-        "d_model": 4,
-        "num_heads": 2,
-        "max_epochs": 1,
-        "batch_size": 8,
-        "max_windows_per_epoch": 16,
-        "num_samples": 8,
-        "random_state": 0,
-    }
-    return TransformerLSTMForecaster(**{**settings, **parameters})
 
 
 def values(rows=ROWS, seed=0):

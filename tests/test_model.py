@@ -107,7 +107,7 @@ class World:
         if not hasattr(head, "quantile"):
             errors = np.random.default_rng(1).normal(size=(31, HORIZON, 2, 1))
             calibration = Calibration(errors.repeat(len(Calibration.levels), axis=3), 31)
-        options = {"num_samples": 7, "seed": 3, **options}
+        options = {"num_samples": 7, "seed": 3, "looks_ahead": False, **options}
         self.model = Model(self.nets, self.encoder, SPEC, calibration, **options)
         self.cutoff = self.history.lengths
 
@@ -321,7 +321,7 @@ def random_walk(num_samples, seed=3):
     encoder = FrameEncoder("real", None, None, (), (), ()).fit(y, None)
     spec = WindowSpec(2, 1, 1, 0, 0, (), (), (), (), None, 2)
     net = make_net(QuantileHead((0.25, 0.5, 0.75)), Walk, spec)
-    model = Model([net], encoder, spec, None, num_samples, seed)
+    model = Model([net], encoder, spec, None, num_samples, seed, False)
     return model, encoder.encode(y, None, 1)
 
 
@@ -421,7 +421,7 @@ def zero_model(rows, horizon=2):
     y.iloc[3, 0] = np.nan
     encoder = FrameEncoder("real", None, None, (), (), ()).fit(y, None)
     spec = WindowSpec(2, horizon, 2, 0, 0, (), (), (), (), None, 2)
-    model = Model([make_net(PointHead("mse"), Zero, spec)], encoder, spec, None, 2, 0)
+    model = Model([make_net(PointHead("mse"), Zero, spec)], encoder, spec, None, 2, 0, False)
     store = encoder.encode(y, None, horizon).store
     dataset = WindowDataset(store, spec, np.array([0]), np.array([rows - horizon + 1]))
     return model, dataset, y.to_numpy()

@@ -94,6 +94,8 @@ CASES = {
     "num_experts": ([1, 8], [0], [None, 4.0]),
     "experts_per_token": ([1, 2], [0], [None, 1.5]),
     "capacity_factor": ([None, 0.5, 2], [0, -1.0, NAN, INF], ["1", True]),
+    "expert": (["relu", "gelu", "silu", "swiglu"], ["moe"], [None, 1]),
+    "attention_kernel": (["auto", "flash", "memory_efficient", "math"], ["cudnn"], [None, True]),
     "share_layers": ([True, False], [], [None, 2]),
     "gradient_checkpointing": ([True, False], [], [None, 1]),
 }
@@ -105,6 +107,7 @@ ROUTING = {
     "num_experts": 4,
     "experts_per_token": 2,
     "capacity_factor": None,
+    "expert": "gelu",
 }
 
 

@@ -135,7 +135,8 @@ def test_files_classes_and_functions_are_short(path):
     assert len(code) <= MAX_CODE_LINES_OF_A_FILE
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            length = sum(node.lineno <= line <= node.end_lineno for line in code)
+            begin = node.body[0].lineno  # parameters, one a line, are read as a list
+            length = sum(begin <= line <= node.end_lineno for line in code)
             assert length <= MAX_CODE_LINES_OF_A_FUNCTION, f"{node.name} has {length} code lines"
         if isinstance(node, ast.ClassDef):
             length = sum(node.lineno <= line <= node.end_lineno for line in code)

@@ -13,24 +13,12 @@ from skorch.callbacks import Callback
 from sktime.base import load
 
 import sktime_tlstm.data.sampling
-from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
+from sktime_tlstm import SkorchForecaster
 from sktime_tlstm.nn import AttentionLSTM
 from sktime_tlstm.nn.heads import PointHead
+from tests.setups import tiny
 
 FH = [1, 2, 3, 4]
-
-
-def tiny(**parameters):
-    settings = {
-        "d_model": 4,
-        "num_heads": 2,
-        "max_epochs": 1,
-        "batch_size": 8,
-        "max_windows_per_epoch": 16,
-        "num_samples": 8,
-        "random_state": 0,
-    }
-    return TransformerLSTMForecaster(**{**settings, **parameters})
 
 
 def series(rows=60):
@@ -170,6 +158,7 @@ def copy_in_memory(forecaster, path):
     return load(forecaster.save())
 
 
+@pytest.mark.filterwarnings("ignore:Got X with:UserWarning")
 @pytest.mark.parametrize(
     "how", [copy_by_pickle, copy_by_file, copy_in_memory, lambda f, path: copy.deepcopy(f)]
 )

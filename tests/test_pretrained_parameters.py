@@ -78,6 +78,8 @@ BUILT_IN = {
     "num_experts": 3,
     "experts_per_token": 1,
     "capacity_factor": 1.5,
+    "expert": "swiglu",
+    "attention_kernel": "math",
     "share_layers": True,
     "gradient_checkpointing": True,
 }
@@ -88,6 +90,7 @@ TOGETHER = {
     "num_experts": {"feedforward": "moe"},
     "experts_per_token": {"feedforward": "moe"},
     "capacity_factor": {"feedforward": "moe"},
+    "expert": {"feedforward": "moe"},
 }
 # Those that act, with values that change the forecast of a fit.
 ACTING = {

@@ -1,6 +1,7 @@
 """Probabilistic forecasts: quantiles, distributions, variances and samples tell one story."""
 
 import builtins
+import functools
 import sys
 
 import numpy as np
@@ -23,6 +24,7 @@ from sktime_tlstm import TransformerLSTMForecaster
 from sktime_tlstm.calibration import Calibration
 from sktime_tlstm.model import Forecast, Model
 from sktime_tlstm.nn import FAMILIES, DistributionHead, PointHead, QuantileHead, make_head
+from tests import setups
 
 ROWS = 60
 HORIZON = 3
@@ -33,18 +35,7 @@ LEVELS = [0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99]
 STEPS = {"in-sample": [-7, -1, 0], "within": [1, 2, 3], "beyond": [4, 8]}
 
 
-def tiny(**parameters):
-    settings = {
-        "d_model": 4,
-        "num_heads": 2,
-        "max_epochs": 1,
-        "batch_size": 8,
-        "max_windows_per_epoch": 16,
-        "num_samples": 16,
-        "context_length": 7,
-        "random_state": 0,
-    }
-    return TransformerLSTMForecaster(**{**settings, **parameters})
+tiny = functools.partial(setups.tiny, num_samples=16, context_length=7)
 
 
 def scaler_of(loss):
@@ -131,7 +122,7 @@ def test_quantiles_never_cross_whatever_the_head_the_numbers_and_the_levels(
     if calibrated or name == "mse":
         errors = rng.standard_t(2, (int(rng.integers(0, 40)), HORIZON, 2, len(Calibration.levels)))
         calibration = Calibration(errors.astype(np.float32), 40)
-    model = Model([Net(head)] * members, None, None, calibration, 2, 0)
+    model = Model([Net(head)] * members, None, None, calibration, 2, 0, False)
     found = model.quantile(forecast, torch.tensor(sorted(alphas), dtype=torch.float64)).numpy()
     assert np.isfinite(found).all()
     assert (np.diff(found, axis=-1) >= 0).all()

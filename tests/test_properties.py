@@ -7,16 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sktime_tlstm import TransformerLSTMForecaster
+from tests.setups import NETWORK, TRAINING
 
-TINY = {
-    "d_model": 4,
-    "num_heads": 2,
-    "max_epochs": 1,
-    "batch_size": 8,
-    "max_windows_per_epoch": 8,
-    "num_samples": 4,
-    "random_state": 0,
-}
+TINY = {**NETWORK, **TRAINING, "max_windows_per_epoch": 8, "num_samples": 4}
 #: Rows of the future that every case has covariates for.
 FUTURE = 12
 #: Rows that the update brings.
@@ -69,6 +62,8 @@ def cases(draw):
         if "category" in kinds:
             x["c"] = rng.choice(["red", "blue", "green"], len(x))
         covariates[key] = x
+    if holes == 1.0:  # of every target something must be observed somewhere
+        frames["b"].iloc[0] = scale
     if num_series == 1 and draw(st.booleans()):
         y, y_new, x = (part["b"] for part in (frames, news, covariates))
         if len(targets) == 1 and draw(st.booleans()):

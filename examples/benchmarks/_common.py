@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,8 @@ def _read(data: Path | None, name: str, freq: str) -> pd.DataFrame:
 def traffic(data: Path | None) -> Task:
     """Metro traffic, which is in the package: the last 122 days, weather and holidays known."""
     reference = "gradient boosting with the same covariates 204.0"
+    # The gauge wakes up in the test rows; that `fit` leaves it out is what is measured here.
+    warnings.filterwarnings("ignore", message="Got the column 'rain_1h' of X", category=UserWarning)
     return _last_days(*load_metro_traffic(), 122, 24, _lag(168), reference)
 
 

@@ -11,11 +11,15 @@ import numpy.typing as npt
 import pandas as pd
 
 __all__ = [
+    "MAX_RATIO",
+    "MAX_SIZE",
     "category_codes",
     "find_categories",
     "is_categorical",
     "numeric_values",
+    "refuse_far",
     "refuse_marks",
+    "sampled",
     "sampled_values",
     "static_values",
 ]
@@ -171,9 +175,14 @@ def _unambiguous(texts: list[str]) -> dict[str, int]:
 # Numbers.
 
 
+def sampled(column: pd.Series) -> pd.Series:
+    """Return a column, or evenly spaced rows of it where it is long."""
+    return column.iloc[:: max(1, -(-len(column) // MAX_STATISTIC_ROWS))]
+
+
 def sampled_values(column: pd.Series) -> Floats:
     """Return a column as float64, NaN where missing; of evenly spaced rows where it is long."""
-    return numeric_values(column.iloc[:: max(1, -(-len(column) // MAX_STATISTIC_ROWS))])
+    return numeric_values(sampled(column))
 
 
 def numeric_values(column: pd.Series) -> Floats:

@@ -12,10 +12,13 @@ import pandas as pd
 import torch
 
 from sktime_tlstm.data.columns import (
+    MAX_RATIO,
     category_codes,
     find_categories,
     is_categorical,
     numeric_values,
+    refuse_far,
+    refuse_marks,
     sampled_values,
     static_values,
 )
@@ -80,8 +83,7 @@ class Covariates:
             if categorical:
                 learnt.static_categories[name] = find_categories(values)
             else:
-                scaling = CovariateScaling.fit(numeric_values(values), scaler)
-                learnt.static_scaling[name] = scaling
+                learnt.static_scaling[name] = _scaling(values, scaler)
         if len(X) > len(index):  # rows beyond y are no training data
             X = X[X.index.isin(index)]
         for name in X.columns:
@@ -90,7 +92,7 @@ class Covariates:
             if is_categorical(X[name]):
                 learnt.categories[name] = find_categories(X[name])
             else:
-                learnt.numeric[name] = CovariateScaling.fit(sampled_values(X[name]), scaler)
+                learnt.numeric[name] = _scaling(X[name], scaler)
         return learnt
 
     @property
@@ -128,12 +130,18 @@ class Covariates:
         """Write the rows of X that the history has, refusing if one of y's rows is absent."""
         start, lengths = history.store.start.numpy(), history.lengths
         present = np.zeros(len(history.store.values), dtype=bool)
-        tables = self._tables(X, self.columns)
+        tables = self.codes(X, self.columns)
         for part in blocks(len(X_rows)):
             series, within = history.locate(X_rows, part)
             inside = (series >= 0) & (within >= 0) & (within < lengths[series])
             # Rows of the store, one for every row of the part that is inside.
             position = start[series[inside]] + within[inside]
+            repeated = present[position]
+            repeated |= pd.Index(position).duplicated()
+            if repeated.any():
+                raise _repeated(
+                    X.iloc[part].index[np.flatnonzero(inside)[int(np.argmax(repeated))]]
+                )
             present[position] = True
             self._write_columns(history, position, X.iloc[part], inside, self.columns, tables)
         absent = 0
@@ -193,6 +201,9 @@ class Covariates:
         step = within - kept[series]
         inside = (series >= 0) & (step >= 0) & (step < wanted.shape[1])
         present = np.zeros(wanted.shape, dtype=bool)
+        place = pd.Index(series[inside] * wanted.shape[1] + step[inside])
+        if place.has_duplicates:
+            raise _repeated(X.index[inside][place.duplicated()][0])
         present[series[inside], step[inside]] = True
         if (wanted & ~present).any():
             owner, first = np.argwhere(wanted & ~present)[0]
@@ -211,13 +222,12 @@ class Covariates:
         names = [name for name in columns if name in self.categories]
         return {name: category_codes(X[name], self.categories[name]) for name in names}
 
-    def warn_of_unknown(self, X: pd.DataFrame | None, columns: Sequence[Hashable]) -> None:
-        """Warn of categorical columns that hold values, but none that training knew."""
-        if X is None:
-            return
-        present = [name for name in columns if name in X.columns]
-        for name, (_, codes) in self._tables(X, present).items():
+    def codes(self, X: pd.DataFrame, columns: Sequence[Hashable]) -> dict[Hashable, Codes]:
+        """Return the same, with a warning of columns that hold values but none that is known."""
+        tables = self._tables(X, columns)
+        for name, (_, codes) in tables.items():
             _warn_of_unknown(X[name], codes, self.categories[name])
+        return tables
 
     def _write_columns(
         self,
@@ -241,8 +251,11 @@ class Covariates:
                 continue
             channel = num_targets + numeric.index(name)
             numbers = numeric_values(X[name])[inside]
+            scaling = self.numeric[name]
+            limit = MAX_RATIO * max(1.0, abs(scaling.scale))
+            refuse_far(X[name][inside], numbers, np.abs(numbers - scaling.location) > limit)
             seen = ~np.isnan(numbers)
-            values[position[seen], channel] = self.numeric[name](numbers[seen])
+            values[position[seen], channel] = scaling(numbers[seen])
             observed[position[seen], channel] = True
 
     def fill(self, history: History) -> None:
@@ -303,6 +316,32 @@ def _owners(index: pd.Index) -> tuple[pd.Index | None, Integers]:
         return None, np.zeros(len(index), dtype=np.int64)
     distinct = keys.unique()
     return distinct, np.repeat(distinct.get_indexer(keys), np.diff(bounds))
+
+
+def _scaling(column: pd.Series, scaler: str | None) -> CovariateScaling:
+    """Learn the scaling of a column, from a sample where it is long, and from its extremes."""
+    low, high = np.inf, -np.inf
+    for part in blocks(len(column)):
+        values = numeric_values(column.iloc[part])
+        refuse_marks(column.iloc[part], values)
+        low, high = np.fmin.reduce(values, initial=low), np.fmax.reduce(values, initial=high)
+    scaling = CovariateScaling.fit(sampled_values(column), scaler, (float(low), float(high)))
+    if scaling.low == scaling.high and low < high:
+        warnings.warn(
+            f"Got the column {column.name!r} of X, which is {scaling.low:g} but in a few rows, too "
+            f"few to learn from amounts of {low:g} .. {high:g}: it will count as constant. Code it "
+            "as 0 and 1 if they are events, or leave it out.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return scaling
+
+
+def _repeated(row: Hashable) -> ValueError:
+    return ValueError(
+        f"Got X with the row {row} twice, expected every row once. Drop one of them: "
+        "`X[~X.index.duplicated(keep='last')]`."
+    )
 
 
 def _codes(column: pd.Series, table: Codes) -> Integers:

@@ -67,7 +67,7 @@ class FrameEncoder:
         self.time_features = time_features
         self.identities: pd.Index | None = None
         self.timeline: Timeline | None = None
-        self._targets = Targets([], support, scaler)
+        self._targets = Targets([], [], support, scaler)
         self._covariates = Covariates(past_covariates, static_covariates, {}, {}, {}, {})
 
     def fit(self, y: pd.DataFrame, X: pd.DataFrame | None) -> FrameEncoder:
@@ -81,26 +81,34 @@ class FrameEncoder:
         TypeError
             If a column of X is neither numeric nor categorical.
         """
-        self._targets = Targets(list(y.columns), self.support, self.scaler)
+        names: list[Hashable] = list(y.columns)
+        if not names:
+            raise ValueError("Got y without columns, expected at least one. Pass what to forecast.")
+        self._targets = Targets(names, names, self.support, self.scaler)
         self.identities, _ = split_index(y.index)
         self.timeline = find_timeline(y.index, None if X is None else X.index)
-        names = (self.past_covariates, self.static_covariates)
+        past, static = self.past_covariates, self.static_covariates
         covariates = pd.DataFrame(index=y.index) if X is None else X
-        self._covariates = Covariates.fit(*names, self.covariate_scaler, covariates, y.index)
+        self._covariates = Covariates.fit(past, static, self.covariate_scaler, covariates, y.index)
         return self
 
     def renamed(self, targets: Sequence[Hashable]) -> FrameEncoder:
-        """Return the encoder for data whose targets have other names."""
+        """Return the encoder for data whose targets have other names, or another order."""
         encoder = copy.copy(self)
-        encoder._targets = replace(self._targets, names=list(targets))
+        encoder._targets = self._targets.renamed(list(targets))
         return encoder
 
     # What was learnt.
 
     @property
     def targets(self) -> list[Hashable]:
-        """Columns of y."""
+        """Columns of y, in the order of forecasts."""
         return self._targets.names
+
+    @property
+    def order(self) -> list[int]:
+        """Channel of each target in a history and in what the networks say."""
+        return self._targets.order
 
     @property
     def numeric(self) -> list[Hashable]:
@@ -149,10 +157,11 @@ class FrameEncoder:
         Raises
         ------
         ValueError
-            If a time step is missing or repeated, X lacks a row of y or a column, or a value is
-            infinite.
+            If a time step is missing or repeated, X lacks a row of y or a column, y has other
+            columns than in training or one without a value, or a value is infinite or a mark for
+            a missing one.
         """
-        self._check(y, X, self.static_covariates)
+        y = self._checked(y, X, self.static_covariates)
         # A later fit may have too few rows to tell the step that this was trained on.
         timeline = find_timeline(y.index, None if X is None else X.index, self.timeline)
         rows = Rows.parse(y.index, timeline)
@@ -160,8 +169,9 @@ class FrameEncoder:
         place = np.arange(len(rows.lengths))
         first, room = rows.ordinals(rows.bounds[:-1]), initial_room(rows.lengths)
         history = self._blank(timeline, rows.keys, first, rows.lengths, horizon, room)
-        self._targets.fit_scaling(history, y, rows, place, place)
+        history = self._targets.fit_scaling(history, y, rows)
         self._targets.write(history, y, rows)
+        self._targets.fit_level(history)
         if X is not None:
             self._covariates.write(history, X, Rows.parse(X.index, timeline), rows)
         self._covariates.fill(history)
@@ -179,7 +189,9 @@ class FrameEncoder:
         """Merge new rows into a history, without changing the one given.
 
         Rows may overlap old ones (a newer observation wins, a missing one never erases) or leave
-        a gap (its rows are unobserved); series may be new. Scaling stays as it was.
+        a gap (its rows are unobserved); series may be new. Scaling stays as it was, but of the
+        series that are new or had few values: they learn it until they have enough, from the same
+        values, however many updates bring them.
 
         Returns
         -------
@@ -195,7 +207,7 @@ class FrameEncoder:
         rows = Rows.parse(y.index, timeline)
         place, old = history.places(rows.keys), len(history.first)
         new = old + np.arange((place < 0).sum())
-        self._check(y, X, self.static_covariates if len(new) else ())
+        y = self._checked(y, X, self.static_covariates if len(new) else ())
         X_rows = None if X is None or not self.columns else Rows.parse(X.index, timeline)
         keys = history.keys
         if keys is not None and rows.keys is not None:
@@ -205,14 +217,16 @@ class FrameEncoder:
         check_growth(y.index, rows, *history.spans(place))
         # A step that was just learnt changes the calendar of the old rows.
         append = timeline is given and _follow(history, place, begin, X_rows)
+        # Rows of other scaling are old rows that will be written to.
+        values = self._targets.gathered(history, y, rows, place)
+        append = append and not self._targets.changed(history, values)
         first, stop = _bounds(history, place, begin, end)
         merged = history.grown(first, stop - first, keys, horizon, append)
         shift = np.zeros(len(first), dtype=np.int64)
         shift[:old] = cutoff + history.first - first[:old]
         shift[place] = end - first[place]
         try:
-            if len(new):
-                self._targets.fit_scaling(merged, y, rows, place, new)
+            merged = self._targets.learn(merged, history, values)
             self._targets.write(merged, y, rows)
             if X is not None and X_rows is not None:
                 self._covariates.write(merged, X, X_rows, rows)
@@ -300,8 +314,10 @@ class FrameEncoder:
         self, history: History, X: pd.DataFrame | None, needed: list[Hashable]
     ) -> Rows | None:
         self._covariates.check(X, needed)
-        self._covariates.warn_of_unknown(X, self.known_columns)
-        return None if X is None else Rows.parse(X.index, history.timeline)
+        if X is None:
+            return None
+        self._covariates.codes(X, [name for name in self.known_columns if name in X.columns])
+        return Rows.parse(X.index, history.timeline)
 
     # Back to the units of y.
 
@@ -315,8 +331,18 @@ class FrameEncoder:
         """
         return self._targets.decode(history, scaled, series)
 
+    def aligned(self, y: pd.DataFrame) -> pd.DataFrame:
+        """Return y with its columns in the order of forecasts.
+
+        Raises
+        ------
+        ValueError
+            If y has other columns than in training; that of a single target may have any name.
+        """
+        return self._targets.aligned(y, self.targets)
+
     def target_values(self, y: pd.DataFrame) -> Floats:
-        """Return the targets of a frame as float64 (row, num_targets), NaN where missing."""
+        """Return the targets of a frame (row, num_targets), by name, NaN where missing."""
         return self._targets.values(y)
 
     def observed_targets(self, history: History, cutoff: Integers) -> list[Floats]:
@@ -325,10 +351,13 @@ class FrameEncoder:
 
     # What encode and extend share.
 
-    def _check(self, y: pd.DataFrame, X: pd.DataFrame | None, static: tuple[Hashable, ...]) -> None:
-        self._targets.check(y)
+    def _checked(
+        self, y: pd.DataFrame, X: pd.DataFrame | None, static: tuple[Hashable, ...]
+    ) -> pd.DataFrame:
+        """Check the columns of y and X, and return y in the order of the history's channels."""
+        y = self._targets.aligned(y)
         self._covariates.check(X, [*self.columns, *static])
-        self._covariates.warn_of_unknown(X, self.columns)
+        return y
 
     def _blank(
         self,
@@ -347,12 +376,11 @@ class FrameEncoder:
         return History.blank(layout, room)
 
     def _describe(self, history: History, X: pd.DataFrame | None, which: Integers) -> None:
-        """Write what there is once for each of the series ``which``, but for their scaling."""
+        """Write what there is once for each of the series ``which``, but for their targets."""
         identity = torch.from_numpy(self._identity(history.keys)).float()
         history.store.traits.identity[which] = identity[which]
         if X is not None:
             self._covariates.write_static(history, X, which)
-        self._targets.fit_level(history, which)
 
     def _identity(self, keys: pd.Index | None) -> Floats:
         """Return the number of each series in training, from 1; 0 for one that was not there."""
@@ -370,7 +398,13 @@ def _with_step(history: History, index: pd.Index) -> History:
     seen = history.timeline.times(history.first)
     timeline = find_timeline(seen.append(index_times(index)).unique().sort_values())
     stale = replace(history.room, calendar_rows=0)
-    return replace(history, timeline=timeline, first=timeline.ordinals(seen), room=stale)
+    young = {
+        # A young series has the row of the history, or no value.
+        key: (timeline.ordinals(seen[[key[0]]])[: len(rows)], values)
+        for key, (rows, values) in history.young.items()
+    }
+    first = timeline.ordinals(seen)
+    return replace(history, timeline=timeline, first=first, room=stale, young=young)
 
 
 def _follow(history: History, place: Integers, begin: Integers, X_rows: Rows | None) -> bool:

@@ -186,7 +186,8 @@ def _business_hours(clock: pd.DatetimeIndex) -> Iterator[BaseOffset]:
         open_days = weekdays
     pauses = np.flatnonzero(within[1:] - within[:-1] > step)
     opens, closes = within[np.r_[0, pauses + 1]], within[np.r_[pauses, -1]] + step
-    if closes[-1] <= _DAY:
+    # Hours that run on past midnight belong to two weekdays, and pandas takes no such pair.
+    if closes[-1] <= _DAY and closes[-1] - opens[0] < _DAY:
         start, end = [_hours_of(opens), _hours_of(closes)]
         yield offsets.CustomBusinessHour(
             step // hour, weekmask=_mask(open_days), start=start, end=end

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -60,13 +60,13 @@ class Traits:
 
     def each(self, function: Callable[[Tensor], Tensor]) -> Traits:
         """Return the traits with a function applied to every tensor."""
-        return Traits(*(function(getattr(self, field.name)) for field in fields(self)))
+        return Traits(*(function(getattr(self, trait.name)) for trait in fields(self)))
 
     def write(self, earlier: Traits) -> None:
         """Overwrite, in place, those of the first series."""
-        for field in fields(self):
-            tensor = getattr(earlier, field.name)
-            getattr(self, field.name)[: len(tensor)] = tensor
+        for trait in fields(self):
+            tensor = getattr(earlier, trait.name)
+            getattr(self, trait.name)[: len(tensor)] = tensor
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,7 @@ class SeriesStore:
 
     def copies(self, series: np.ndarray, number: int) -> SeriesStore:
         """Return a store that holds some of the series several times, copy after copy."""
+        # The rows of one copy, as rows of this store; then of all copies, end to end.
         chosen, length = torch.from_numpy(series), self.length[series]
         rows = ranges(self.start[chosen].cpu().numpy(), length.cpu().numpy())
         source = torch.from_numpy(rows).repeat(number)
@@ -227,11 +228,13 @@ class History:
     first : numpy.ndarray of int64, shape (num_series,)
         Grid row of each series' first row.
     loc, scale : numpy.ndarray of float64, shape (num_series, num_targets)
-        Scaling of the targets, fixed when a series is first seen.
+        Scaling of the targets.
     store : SeriesStore
     room : Room
     mark : object
         Tells it from the other histories that share the room.
+    young : dict of (series, target) to (grid rows, values)
+        All observed values, in the units of y, of the series that still learn their scaling.
     """
 
     timeline: Timeline
@@ -243,6 +246,7 @@ class History:
     store: SeriesStore
     room: Room
     mark: object
+    young: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     @classmethod
     def blank(cls, layout: Layout, room: np.ndarray, computed: np.ndarray | None = None) -> History:
@@ -330,6 +334,7 @@ class History:
             loc=self.loc[series],
             scale=self.scale[series],
             store=self.store.part(series),
+            young={},  # known by the numbers of all series
         )
 
     def to(self, device: str) -> History:
@@ -420,7 +425,7 @@ class History:
             moved.store.observed[new] = store.observed[old]
         moved.store.traits.write(store.traits)
         moved.loc[:number], moved.scale[:number] = self.loc, self.scale
-        return moved
+        return replace(moved, young=self.young)
 
 
 def initial_room(lengths: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ __all__ = [
     "blocks",
     "check_gapless",
     "check_growth",
+    "check_levels",
     "find_timeline",
     "grouped",
     "index_times",
@@ -30,7 +31,7 @@ BLOCK_ROWS = 2**16
 _HALF_DAY = pd.Timedelta(hours=12)
 
 #: Missing rows that are believed in one place: at least so many, and so many for every known row.
-MAX_GAP, GAP_PER_ROW = 100_000, 10
+MAX_GAP, GAP_PER_ROW = 50_000, 10
 
 #: Rows that tell a frequency by themselves.
 FEW_ROWS = 4
@@ -199,6 +200,25 @@ def grouped(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.iloc[_by_series(frame.index)]
 
 
+def check_levels(y: Any, X: Any) -> None:
+    """Raise a TypeError where X is indexed by series and y is not, or the other way round."""
+    indices = getattr(y, "index", None), getattr(X, "index", None)
+    if not all(isinstance(index, pd.Index) for index in indices):
+        return
+    levels, expected = (index.nlevels - 1 for index in reversed(indices))
+    if levels != expected:
+        advice = "Pass X indexed as y is"
+        if not levels:
+            advice += (
+                "; what holds for all series is repeated for each: "
+                "`pd.concat({key: X for key in y.index.droplevel(-1).unique()})`"
+            )
+        raise TypeError(
+            f"Got X with {levels} index levels in front of the time, expected {expected} as y has. "
+            f"{advice}."
+        )
+
+
 def portable(data: Any, told: bool) -> Any:
     """Return data whose index states no freq that pandas cannot put on a single row.
 
@@ -280,9 +300,14 @@ def find_timeline(
     others = index_times(index).unique().sort_values()
     if covariates is not None:
         others = others.append(index_times(covariates)).unique().sort_values()
-    if len(grid) == 1:
-        grid = others
-    return Timeline.from_times(grid, usual, others)
+    if len(grid) > 1:
+        return Timeline.from_times(grid, usual, others)
+    try:
+        return Timeline.from_times(others, usual)
+    except ValueError:
+        if usual is None or usual.offset is None:
+            raise
+    return Timeline.from_times(grid, usual)  # X may lack steps of a frequency that is known
 
 
 def check_gapless(index: pd.Index, rows: Rows) -> None:
@@ -310,7 +335,7 @@ def _check_apart(index: pd.Index, rows: Rows) -> None:
     if (gap > most[:-1]).any():
         after = int(np.argmax(gap > most[:-1]))
         row = index[rows.bounds[order[after + 1]]]
-        raise _too_far(row, gap[after], "after all earlier series", most[after])
+        raise _too_far(row, gap[after], "since the earlier series", most[after])
 
 
 def check_growth(index: pd.Index, rows: Rows, first: np.ndarray, stop: np.ndarray) -> None:
@@ -330,13 +355,12 @@ def check_growth(index: pd.Index, rows: Rows, first: np.ndarray, stop: np.ndarra
     Raises
     ------
     ValueError
-        If there are more than MAX_GAP missing rows in one place, and GAP_PER_ROW times as many as
-        rows.
+        If more than MAX_GAP rows, and GAP_PER_ROW for every row, would be missing in one place.
     """
     most = MAX_GAP + GAP_PER_ROW * (stop - first + rows.lengths)
     begins, ends = rows.bounds[:-1], rows.bounds[1:] - 1
     ahead, behind = rows.ordinals(begins) - stop, first - 1 - rows.ordinals(ends)
-    for gap, row, side in ((ahead, begins, "after the last"), (behind, ends, "before the first")):
+    for gap, row, side in ((ahead, begins, "since the last"), (behind, ends, "until the first")):
         if (gap > most).any():
             series = int(np.argmax(gap > most))
             place = f"{side} known row"
@@ -345,16 +369,16 @@ def check_growth(index: pd.Index, rows: Rows, first: np.ndarray, stop: np.ndarra
         limit = most[rows.series(slice(begin, begin + len(step)))]
         if (step - 1 > limit).any():
             at = int(np.argmax(step - 1 > limit))
-            place = f"after {index[begin + at - 1]}"
+            place = f"since {index[begin + at - 1]}"
             raise _too_far(index[begin + at], step[at] - 1, place, limit[at])
 
 
 def _too_far(row: object, gap: int, place: str, most: int) -> ValueError:
     return ValueError(
-        f"Got the row {row}, {gap:,} steps {place}, expected at most {most:,} ({MAX_GAP:,}, and "
-        f"{GAP_PER_ROW} for every known row): the steps between are filled with missing rows. "
-        "Check the time; if it is right, fit to the rows on one side of the gap, or resample to a "
-        "longer step."
+        f"Got the row {row} with {gap:,} missing steps {place}, expected at most {most:,} "
+        f"({MAX_GAP:,}, and {GAP_PER_ROW} for every known row), which are filled with missing "
+        "rows. Check the time; if it is right, fit to the rows on one side of the gap, or resample "
+        "to a longer step."
     )
 
 

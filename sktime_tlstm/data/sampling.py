@@ -16,7 +16,7 @@ from sktime_tlstm.data.windows import Batch, WindowSpec, cut_windows
 __all__ = ["WindowDataset", "WindowSampler", "training_cutoffs"]
 
 
-class WindowDataset(Dataset):
+class WindowDataset(Dataset[Any]):
     """Training or validation windows of a store, each a pair (series, cutoff).
 
     Parameters
@@ -119,7 +119,7 @@ class WindowDataset(Dataset):
         return self.first[place] + within
 
 
-class WindowSampler(Sampler):
+class WindowSampler(Sampler[int]):
     """Draws the windows of each epoch afresh from a WindowDataset."""
 
     def __init__(self, dataset: WindowDataset, seed: int):

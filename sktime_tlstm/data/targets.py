@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 
-from sktime_tlstm.data.columns import numeric_values, sampled_values
+from sktime_tlstm.data.columns import (
+    MAX_RATIO,
+    MAX_SIZE,
+    numeric_values,
+    refuse_far,
+    refuse_marks,
+    sampled,
+)
 from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import Rows, blocks
 from sktime_tlstm.data.scaling import location_scale
 
-__all__ = ["MAX_ARCSINH", "SUPPORTS", "Targets"]
+__all__ = ["MAX_ARCSINH", "SUPPORTS", "Targets", "num_learnt"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 #: Bound of the arcsinh-scaled forecasts, so that undoing the arcsinh stays finite.
 MAX_ARCSINH = 30.0
@@ -30,6 +39,16 @@ SUPPORTS = {
 }
 
 
+#: A series that `fit` saw with fewer values than this goes on learning its scale, as new ones do.
+FEW_VALUES = 4
+#: New series learn their scale from all values up to so many, then at every doubling, so that the
+#: rows that were scaled before are scaled anew a few times only; and from so many it stays.
+LEARN_ALL, ENOUGH_VALUES = 64, 1024
+
+#: Grid rows, ascending, and values: what a target of a young series was observed at.
+Observed = tuple[Integers, Floats]
+
+
 @dataclass(frozen=True)
 class Targets:
     """The columns of y, which are scaled series by series.
@@ -37,62 +56,260 @@ class Targets:
     Parameters
     ----------
     names : list
-        Columns of y.
+        Columns of y, in the order of forecasts.
+    channels : list
+        The same names in the order of a history's channels, which is that of the training data.
     support : key of SUPPORTS
     scaler : key of SCALERS
     """
 
     names: list[Hashable]
+    channels: list[Hashable]
     support: str
     scaler: str | None
 
-    def check(self, y: pd.DataFrame) -> None:
-        """Raise a ValueError if y has another number of columns than in training."""
-        if len(y.columns) != len(self.names):
+    def renamed(self, names: list[Hashable]) -> Targets:
+        """Return the targets of data with other columns, or with these in another order.
+
+        The same names are the same targets; others are matched by position.
+        """
+        same = len(names) == len(self.channels) and set(names) == set(self.channels)
+        return replace(self, names=names, channels=self.channels if same else names)
+
+    @property
+    def order(self) -> list[int]:
+        """Channel of each target."""
+        return [self.channels.index(name) for name in self.names]
+
+    def aligned(self, y: pd.DataFrame, names: list[Hashable] | None = None) -> pd.DataFrame:
+        """Return y with its columns in the order of ``names``; None for that of the channels.
+
+        The column of a single target may have any name: a pandas.Series may have none.
+
+        Raises
+        ------
+        ValueError
+            If y has another number of columns than in training, or others.
+        """
+        names, got = self.channels if names is None else names, list(y.columns)
+        if len(got) != len(names):
             raise ValueError(
-                f"Got y with {len(y.columns)} columns {list(y.columns)}, expected "
-                f"{len(self.names)} as in training: {self.names}. Pass the same targets."
+                f"Got y with {len(got)} columns {got}, expected {len(names)} as in training: "
+                f"{self.names}. Pass the same targets."
             )
+        if len(got) == 1 or got == names:
+            return y
+        if set(got) != set(names):
+            raise ValueError(
+                f"Got y with the columns {got}, expected those of training: {self.names}. Rename "
+                "them; their order does not matter."
+            )
+        return y[names]
 
     def values(self, y: pd.DataFrame) -> Floats:
         """Return the targets of a frame (row, num_targets), NaN where missing."""
-        self.check(y)
+        y = self.aligned(y, self.names)
         return np.stack([numeric_values(y.iloc[:, k]) for k in range(len(self.names))], axis=1)
 
-    def fit_scaling(
-        self, history: History, y: pd.DataFrame, rows: Rows, place: Integers, which: Integers
-    ) -> None:
-        """Learn the scaling of the series ``which`` out of ``place``, in place.
+    # Scaling.
 
-        ``place`` are the series of the history that those of y are, shape (num_series of y,).
+    def fit_scaling(self, history: History, y: pd.DataFrame, rows: Rows) -> History:
+        """Learn the scaling of all series of a history, which are those of y, in place.
+
+        Returns
+        -------
+        history : History
+            Which knows its young series.
+
+        Raises
+        ------
+        ValueError
+            If a target is not observed at all, or a value is a mark for a missing one.
         """
-        wanted = np.isin(place, which)
+        young: dict[tuple[int, int], Observed] = {}
+        observed = np.zeros(history.loc.shape, dtype=bool)
         for group in rows.groups():
             part = y.iloc[rows.bounds[group.start] : rows.bounds[group.stop]]
-            for column in range(len(self.names)):
+            for channel in range(len(self.channels)):
                 # More rows than are sampled are those of a single series.
-                values = sampled_values(part.iloc[:, column])
+                column = sampled(part.iloc[:, channel])
+                values = numeric_values(column)
+                if len(column) < len(part) and np.isfinite(values).sum() < FEW_VALUES:
+                    column = part.iloc[:, channel]
+                    values = numeric_values(column)
                 bounds = np.minimum(rows.bounds - rows.bounds[group.start], len(values))
-                for number in np.flatnonzero(wanted[group]) + group.start:
-                    series = place[number]
-                    own = values[bounds[number] : bounds[number + 1]]
-                    location, scale = location_scale(own, self.scaler)
-                    history.loc[series, column] = location
-                    history.scale[series, column] = scale
-                    history.store.traits.unit[series, column] = scale
+                seen = ~np.isnan(values)
+                # Number of values before each series of the group, and of each.
+                before = np.append(0, np.cumsum(seen))[bounds[group.start : group.stop + 1]]
+                number = np.diff(before)
+                observed[group, channel] = number > 0
+                marked = (np.abs(values) > MAX_RATIO).any()
+                for series in range(group.start, group.stop):
+                    place = slice(bounds[series], bounds[series + 1])
+                    if marked:
+                        refuse_marks(column.iloc[place], values[place])
+                    self._set_scaling(history, series, channel, values[place])
+                for series in np.flatnonzero(number < FEW_VALUES) + group.start:
+                    which = np.flatnonzero(seen[bounds[series] : bounds[series + 1]])
+                    when = rows.ordinals(which + rows.bounds[series])
+                    young[int(series), channel] = when, values[which + bounds[series]]
+        for channel, name in enumerate(self.channels):
+            if not observed[:, channel].any():
+                raise ValueError(
+                    f"Got y without any observed value in column {name!r}, expected at least one. "
+                    "Pass a y that has some, or leave the column out."
+                )
+            self._pool_scaling(history, observed[:, channel], channel)
+        return replace(history, young=young)
 
-    def fit_level(self, history: History, which: Integers) -> None:
-        """Learn mean and standard deviation of the scaled targets of the series ``which``."""
-        store, traits = history.store, history.store.traits
-        for series in which:
+    def fit_level(self, history: History) -> None:
+        """Learn mean and standard deviation of the scaled targets of all series."""
+        store = history.store
+        observed = np.zeros(history.loc.shape, dtype=bool)
+        for series in range(len(store)):
             rows = slice(int(store.start[series]), int(store.start[series] + store.length[series]))
-            for column in range(len(self.names)):
-                value = store.values[rows, column].numpy()[store.observed[rows, column].numpy()]
-                if len(value):
-                    traits.level[series, column] = float(value.mean())
-                    traits.spread[series, column] = float(value.std()) or 1.0
-                if self.support != "real" and traits.level[series, column] == 0:
-                    traits.level[series, column] = 1.0  # it is a scale: no observation, or zeros
+            for channel in range(len(self.channels)):
+                value = store.values[rows, channel].numpy()[store.observed[rows, channel].numpy()]
+                observed[series, channel] = len(value) > 0
+                self._set_level(history, series, channel, value)
+        for channel in range(len(self.channels)):
+            self._pool_level(history, observed[:, channel], channel)
+
+    def _set_scaling(self, history: History, series: int, channel: int, values: Floats) -> None:
+        location, scale = location_scale(values, self.scaler)
+        history.loc[series, channel] = location
+        history.scale[series, channel] = scale
+        history.store.traits.unit[series, channel] = scale
+
+    def _set_level(
+        self, history: History, series: int, channel: int, scaled: npt.NDArray[Any]
+    ) -> None:
+        store = history.store
+        if len(scaled):
+            store.traits.level[series, channel] = float(scaled.mean())
+            store.traits.spread[series, channel] = float(scaled.std()) or 1.0
+        if self.support != "real" and store.traits.level[series, channel] == 0:
+            store.traits.level[series, channel] = 1.0  # it is a scale: no observation, or zeros
+
+    @staticmethod
+    def _pool_scaling(history: History, observed: Flags, channel: int) -> None:
+        """Scale series of which nothing is observed as the others are, flags (num_series,)."""
+        if not observed.all():
+            for kept in (history.loc, history.scale):
+                kept[~observed, channel] = np.median(kept[observed, channel])
+            scale = torch.from_numpy(history.scale[~observed, channel])
+            history.store.traits.unit[torch.from_numpy(~observed), channel] = scale.float()
+
+    @staticmethod
+    def _pool_level(history: History, observed: Flags, channel: int) -> None:
+        if not observed.all():
+            for kept in (history.store.traits.level.numpy(), history.store.traits.spread.numpy()):
+                kept[~observed, channel] = np.median(kept[observed, channel])
+
+    # Series that still learn their scale.
+
+    def gathered(
+        self, history: History, y: pd.DataFrame, rows: Rows, place: Integers
+    ) -> dict[tuple[int, int], Observed]:
+        """Return all values of the series of y that are new, or young still.
+
+        Parameters
+        ----------
+        history : History
+        y : pandas.DataFrame
+        rows : Rows
+        place : numpy.ndarray of int64, shape (num_series of y,)
+            Series of the history that those of y are; new ones lie behind the old.
+
+        Returns
+        -------
+        dict of (series, channel) to (grid rows, values)
+        """
+        old, found = len(history.first), {}
+        learning = (place >= old) | np.isin(place, [series for series, _ in history.young])
+        nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
+        for group in rows.groups() if learning.any() else ():
+            part = y.iloc[rows.bounds[group.start] : rows.bounds[group.stop]]
+            for channel in range(len(self.channels)):
+                column = part.iloc[:, channel]
+                values = numeric_values(column)
+                bounds = rows.bounds - rows.bounds[group.start]
+                for number in np.flatnonzero(learning[group]) + group.start:
+                    key = int(place[number]), channel
+                    if key[0] < old and key not in history.young:
+                        continue
+                    own = values[bounds[number] : bounds[number + 1]]
+                    refuse_marks(column.iloc[bounds[number] : bounds[number + 1]], own)
+                    seen = np.flatnonzero(~np.isnan(own))
+                    when = rows.ordinals(seen + rows.bounds[number])
+                    found[key] = _merged(history.young.get(key, nothing), (when, own[seen]))
+        return found
+
+    def changed(
+        self, history: History, found: dict[tuple[int, int], Observed]
+    ) -> list[tuple[int, int]]:
+        """Return of which (series, channel) the values that were `gathered` change the scaling."""
+        return [
+            key
+            for key, (_, values) in found.items()
+            if key not in history.young
+            or not np.array_equal(_learnt(values), _learnt(history.young[key][1]))
+        ]
+
+    def learn(
+        self, merged: History, before: History, found: dict[tuple[int, int], Observed]
+    ) -> History:
+        """Learn the scaling of new and young series from all that is known of them, in place.
+
+        What is learnt depends on the values alone, not on the updates that brought them; the rows
+        that were scaled before are scaled anew from the values, so that nothing is rounded twice.
+
+        Parameters
+        ----------
+        merged : History
+            With the new rows and series; of tensors that no other history shares, if any scaling
+            is `changed`.
+        before : History
+            The history without them.
+        found : dict
+            What was `gathered`.
+
+        Returns
+        -------
+        history : History
+            Which knows the series that are young still.
+        """
+        values_of_store = merged.store.values.numpy()
+        for series, channel in self.changed(before, found):
+            when, values = found[series, channel]
+            if not len(values):  # a new series
+                self._pool(merged, before, series, channel)
+                continue
+            learnt = _learnt(values)
+            self._set_scaling(merged, series, channel, learnt)
+            place = np.full(len(values), series)
+            times = merged.timeline.times(when)
+            column = pd.Series(values, times, name=self.channels[channel])
+            scaled = self._scaled(merged, column, values, place, channel)
+            self._set_level(merged, series, channel, scaled[: len(learnt)])
+            # Rows of the store, one for every value.
+            position = int(merged.store.start[series]) + when - merged.first[series]
+            values_of_store[position, channel] = scaled
+        young = {**before.young, **found}
+        young = {key: own for key, own in young.items() if len(own[1]) < ENOUGH_VALUES}
+        return replace(merged, young=young)
+
+    def _pool(self, merged: History, before: History, series: int, channel: int) -> None:
+        """Scale a new series of which nothing is observed as those before are."""
+        store, level = merged.store, before.store.traits.level.numpy()[:, channel]
+        spread = before.store.traits.spread.numpy()[:, channel]
+        merged.loc[series, channel] = np.median(before.loc[:, channel])
+        merged.scale[series, channel] = np.median(before.scale[:, channel])
+        store.traits.unit[series, channel] = float(merged.scale[series, channel])
+        store.traits.level[series, channel] = float(np.median(level))
+        store.traits.spread[series, channel] = float(np.median(spread))
+
+    # Into histories and out again.
 
     def write(self, history: History, y: pd.DataFrame, rows: Rows) -> None:
         """Write the observed values of y, whose rows the history has."""
@@ -101,16 +318,23 @@ class Targets:
         for part in blocks(len(rows)):
             series, within = history.locate(rows, part)
             position = start[series] + within  # row of the store of every row of the part
-            for channel in range(len(self.names)):
+            for channel in range(len(self.channels)):
                 column = y.iloc[part, channel]
                 numbers = numeric_values(column)
                 self._check_support(column, numbers)
-                scaled = (numbers - history.loc[series, channel]) / history.scale[series, channel]
-                if self.scaler == "robust_arcsinh":
-                    scaled = np.arcsinh(scaled)
+                scaled = self._scaled(history, column, numbers, series, channel)
                 seen = ~np.isnan(numbers)
                 values[position[seen], channel] = scaled[seen]
                 observed[position[seen], channel] = True
+
+    def _scaled(
+        self, history: History, column: pd.Series, values: Floats, series: Integers, channel: int
+    ) -> Floats:
+        """Return values of a column scaled, each as its series is: shape (row,)."""
+        scaled = (values - history.loc[series, channel]) / history.scale[series, channel]
+        refuse_far(column, values, (np.abs(scaled) > MAX_RATIO) | (np.abs(values) > MAX_SIZE))
+        scaled = np.asarray(scaled, dtype=np.float64)
+        return np.arcsinh(scaled) if self.scaler == "robust_arcsinh" else scaled
 
     def _check_support(self, column: pd.Series, values: Floats) -> None:
         low, words = SUPPORTS[self.support]
@@ -134,7 +358,7 @@ class Targets:
         decoded: Floats = (
             history.loc[series].reshape(shape) + history.scale[series].reshape(shape) * scaled
         )
-        return decoded
+        return decoded if self.names == self.channels else decoded[:, :, self.order]
 
     def observed(self, history: History, cutoff: Integers) -> list[Floats]:
         """Return each series' targets (time, num_targets) up to its cutoff, NaN where missing."""
@@ -142,7 +366,24 @@ class Targets:
         for series, start in enumerate(history.store.start.tolist()):
             rows = slice(start, start + int(cutoff[series]))
             scaled = history.store.values[rows, : len(self.names)].numpy()
-            seen = history.store.observed[rows, : len(self.names)].numpy()
+            seen = history.store.observed[rows, : len(self.names)].numpy()[:, self.order]
             values = self.decode(history, scaled[None], np.array([series]))[0]
             targets.append(np.where(seen, values, np.nan))
         return targets
+
+
+def num_learnt(number: int) -> int:
+    """Return how many of so many values, the first, a series learns its scale from."""
+    number = min(number, ENOUGH_VALUES)
+    return number if number <= LEARN_ALL else 2 ** (int(number).bit_length() - 1)
+
+
+def _learnt(values: Floats) -> Floats:
+    return values[: num_learnt(len(values))]
+
+
+def _merged(old: Observed, new: Observed) -> Observed:
+    """Merge observed values in the order of time; a newer value of the same row wins."""
+    rows, values = (np.concatenate(pair) for pair in zip(new, old, strict=True))
+    rows, first = np.unique(rows, return_index=True)
+    return rows, values[first]

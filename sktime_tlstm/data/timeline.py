@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pandas.tseries.offsets import BaseOffset, BusinessDay, Day, Tick
+from pandas.tseries.offsets import BaseOffset, BusinessDay, Day, Tick, Week
 
 from sktime_tlstm.data.calendar import Counter, Even, counter_of, even_step
 from sktime_tlstm.data.frequency import candidate_offsets, local_times, seasons_of
@@ -239,7 +239,7 @@ class Timeline:
             return times
         try:
             return pd.DatetimeIndex(times, freq=self.offset)
-        except ValueError:  # pandas knows no days without a midnight
+        except Exception:  # pandas knows no days without a midnight; 2 and 3 raise other types
             return times
 
     def _check_kind(self, times: pd.Index) -> None:
@@ -370,8 +370,9 @@ def _grid_of_dates(
         return _grid_of_one(cls, times, usual)
     # Where clocks change decides between days and 24 hours, which may be any time.
     sample = times if times.tz is not None and times[1] - times[0] >= _DAY / 2 else times[:SAMPLE]
-    # Pandas 2, whose days are ticks, lets UTC days that are shown in a zone say "D".
-    ambiguous = times.tz is not None and isinstance(times.freq, Day) and isinstance(Day(), Tick)
+    # Pandas 2, whose days are ticks, lets UTC days that are shown in a zone say "D" or "W".
+    days = times.tz is not None and isinstance(times.freq, (Day, Week))
+    ambiguous = days and isinstance(Day(), Tick)
     known = (None if ambiguous else times.freq, usual)
     stated = (offset for offset in known if offset is not None)
     found: list[tuple[int, Timeline, np.ndarray]] = []

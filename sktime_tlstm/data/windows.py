@@ -84,8 +84,8 @@ class WindowSpec:
     def num_future_features(self) -> int:
         """Width of the decoder's input, category codes included."""
         per_lag = 2 * self.num_targets + self.num_numeric
-        known = 2 * len(self.known) + self.num_calendar + 1 + 2 * self.num_targets
-        return known + len(self.lags) * per_lag + self.num_codes[1]
+        width = 2 * len(self.known) + self.num_calendar + 1 + 2 * self.num_targets
+        return width + len(self.lags) * per_lag + self.num_codes[1]
 
     @property
     def num_static_features(self) -> int:
@@ -105,9 +105,9 @@ class WindowSpec:
                 (self.num_past_features, self.num_future_features), self.num_codes, strict=True
             )
         )
-        known = {code: future + place for place, code in enumerate(self.known_categories)}
+        in_future = {code: future + place for place, code in enumerate(self.known_categories)}
         codes: list[tuple[int, int | None, int | None, int | None]] = [
-            (cardinality, past + code, known.get(code), None)
+            (cardinality, past + code, in_future.get(code), None)
             for code, cardinality in enumerate(self.cardinalities)
         ]
         if self.num_identities:
@@ -156,22 +156,25 @@ def cut_windows(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Te
     series, cutoff = series.to(device), cutoff.to(device)
     offset = torch.arange(-reach, spec.horizon, device=device)
     place = cutoff[:, None] + offset  # (batch, reach + horizon), rows of the own series
-    inside = (place >= 0) & (place < store.length[series, None])
+    inside = (place >= 0) & (place < store.length[series, None])  # (batch, reach + horizon)
+    # The rows of the store; a place outside its series reads any row, and is cleared below.
     row = (store.start[series, None] + place).clamp(0, len(store.values) - 1)
     values = store.values[row] * inside[..., None]  # (batch, reach + horizon, channel)
-    observed = (store.observed[row] & inside[..., None]).to(values.dtype)
+    observed = (store.observed[row] & inside[..., None]).to(values.dtype)  # (.., targets + numeric)
+    # The calendar is known for the context and the horizon alone: (batch, context + horizon).
     calendar_row = store.calendar_start[series, None] + place[:, reach - spec.context_length :]
     calendar = store.calendar[calendar_row.clamp(0, len(store.calendar) - 1)]
 
     loc, scale = _window_statistics(store, spec, series, values, observed)
     raw, seen = values[..., :targets], observed[..., :targets]
+    # (batch, 1, num_targets) beside (batch, reach + horizon, num_targets)
     normalised = (raw - loc[:, None]) / scale[:, None] * seen
     values = torch.cat([normalised, values[..., targets:]], dim=-1)
 
     past = _past(spec, values, observed, calendar)
     future = _future(spec, values, observed, calendar, loc, scale)
     if spec.num_identities:
-        identity = store.traits.identity[series, None, None]
+        identity = store.traits.identity[series, None, None]  # (batch, 1, 1), then every row
         past, future = (
             torch.cat([part, identity.expand(-1, part.shape[1], -1)], dim=-1)
             for part in (past, future)
@@ -204,6 +207,7 @@ def _window_statistics(
     loc = torch.where(count > 0, mean, level)
     if spec.window_norm == "mean":
         return loc, torch.ones_like(level)
+    # over the rows before the cutoff: (batch, norm_length, num_targets) -> (batch, num_targets)
     variance = ((value - mean[:, None]).square() * seen).sum(dim=1) / count.clamp(min=1)
     deviation = torch.where(count > 1, variance.sqrt(), spread)
     return loc, torch.maximum(deviation, MIN_WINDOW_SCALE * spread)
@@ -229,7 +233,8 @@ def _future(
     reach, horizon, targets = spec.reach, spec.horizon, spec.num_targets
     numeric = targets + spec.num_numeric
     batch = len(values)
-    known = [targets + channel for channel in spec.known]
+    known = [targets + channel for channel in spec.known]  # channels of the store
+    # What is the same for all windows or all steps is repeated: (batch, horizon, ...).
     step = torch.arange(1, horizon + 1, device=values.device, dtype=values.dtype) / horizon
     parts = [
         values[:, reach:, known],
@@ -252,5 +257,6 @@ def _left_align(past: Tensor, lengths: Tensor, cutoff: Tensor) -> Tensor:
     time = torch.arange(past.shape[1], device=past.device)
     source = past.shape[1] - lengths[:, None] + time  # (batch, past_time)
     valid = (time < lengths[:, None]) & (cutoff[:, None] > 0)
+    # (batch, past_time) -> (batch, past_time, channel): every channel moves alike
     source = source.clamp(max=past.shape[1] - 1)[..., None].expand_as(past)
     return past.gather(1, source) * valid[..., None]

@@ -14,13 +14,8 @@ from sktime_tlstm.nn.attention import (
     make_attention,
 )
 from sktime_tlstm.nn.attention_lstm import AttentionLSTM, AttentionLSTMState
-from sktime_tlstm.nn.blocks import (
-    Cache,
-    DecoderBlock,
-    EncoderBlock,
-    SeparateCaches,
-    TransformerBlock,
-)
+from sktime_tlstm.nn.blocks import DecoderBlock, EncoderBlock, TransformerBlock
+from sktime_tlstm.nn.branches import Cache, SeparateCaches
 from sktime_tlstm.nn.distributions import FAMILIES, Family
 from sktime_tlstm.nn.embedding import EmbeddedNetwork, InputEmbedding, embedding_width
 from sktime_tlstm.nn.encoder_decoder import (

@@ -202,6 +202,7 @@ class Attention(nn.Module):
         _check_positions(query_positions, key_positions)
         queries = self._turn(self.query(query), query_positions)
         keys = self._turn(self.key(key), key_positions)
+        # (batch, head, query_time, width) times (batch, head, width, key_time)
         scores = queries @ keys.transpose(-2, -1) / self.head_width**0.5
         if mask is not None:
             scores = scores.masked_fill(~mask, float("-inf"))
@@ -212,6 +213,7 @@ class Attention(nn.Module):
         return [self.output]
 
     def _read(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        # (batch, head or 1, key_time, width) -> (batch, head, key_time, width)
         values = values.expand(-1, self.num_heads, -1, -1)
         attended = _attend_by_kernel(queries, keys, values, mask, self.kernel)
         output: Tensor = self.output(self.dropout(self._merge(attended)))
@@ -280,6 +282,7 @@ class InterpretableMultiHeadAttention(Attention):
         super().__init__(d_model, num_heads, dropout, kernel, head_values=1)
 
     def _merge(self, attended: Tensor) -> Tensor:
+        # (batch, head, query_time, width) -> (batch, query_time, width)
         return attended.mean(dim=1)
 
 
@@ -321,6 +324,7 @@ class MultiHeadAttention(Attention):
         super().__init__(d_model, num_heads, dropout, kernel, head_values=num_heads)
 
     def _merge(self, attended: Tensor) -> Tensor:
+        # (batch, head, query_time, width) -> (batch, query_time, head * width)
         return attended.transpose(1, 2).flatten(-2)
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sktime_tlstm.nn.attention import InterpretableMultiHeadAttention
-from sktime_tlstm.nn.blocks import Cache, check_stepwise
+from sktime_tlstm.nn.blocks import check_stepwise
+from sktime_tlstm.nn.branches import Cache
 from sktime_tlstm.nn.gating import AddNorm, GateAddNorm
 from sktime_tlstm.nn.inputs import prepare_inputs, prepare_past, prepare_step
 from sktime_tlstm.nn.inspection import in_evaluation
@@ -255,4 +256,5 @@ class AttentionLSTM(nn.Module):
             self.causal_attention,
             past.device,
         )
+        # (batch, past_time, width), (batch, future_time, width) -> their steps end to end
         return torch.cat((encoded, decoded), dim=1), decoded, mask

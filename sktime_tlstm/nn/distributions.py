@@ -40,6 +40,7 @@ def positive(raw: Tensor) -> Tensor:
 
 
 def _location_scale(raw: Tensor) -> Tensor:
+    # (..., parameter), the parameters in the order of the family, here and below
     return torch.stack([raw[..., 0], positive(raw[..., 1])], dim=-1)
 
 

@@ -128,6 +128,7 @@ class InputEmbedding(nn.Module):
             )
             if channel is not None
         ]
+        # (..., channel) of each -> (..., the kept channels, then the widths of all vectors)
         return torch.cat([*kept, *vectors], dim=-1)
 
 

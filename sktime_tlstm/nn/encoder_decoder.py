@@ -9,14 +9,13 @@ from torch import Tensor, nn
 
 from sktime_tlstm.nn.blocks import (
     BlockNetwork,
-    BlockOptions,
     BlockStack,
     DecoderBlock,
-    DecoderCache,
     EncoderBlock,
     check_causality,
     check_stepwise,
 )
+from sktime_tlstm.nn.branches import BlockOptions, DecoderCache
 from sktime_tlstm.nn.feedforward import forget_auxiliary_loss
 from sktime_tlstm.nn.inputs import check_lengths, clear_padding
 from sktime_tlstm.nn.inspection import in_evaluation
@@ -395,7 +394,7 @@ class TransformerDecoder(BlockNetwork):
         real = real_steps(times[1], future_lengths, decoded.device)
         if positions is not None:
             past, future = positions
-            rows = max(len(past), len(future))
+            rows = past.shape[0] if future.shape[0] == 1 else future.shape[0]
             # (batch or 1, past_time), (batch or 1, future_time) -> their steps end to end
             both = torch.cat((past.expand(rows, -1), future.expand(rows, -1)), dim=1)
             positions = future, both

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sktime_tlstm.nn.exporting import is_readable
+
 ACTIVATIONS: Mapping[str, type[nn.Module]] = MappingProxyType(
     {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 )
@@ -258,6 +260,9 @@ class MixtureOfExperts(nn.Module):
         Tensor of shape (batch, time, d_model)
             Zero in the padding.
         """
+        if not is_readable(x):
+            return self._mix_all(x, mask)
+        # (batch, time, d_model) -> (token, d_model), a token being a real step
         tokens = x.flatten(0, -2) if mask is None else x[mask]
         logits = self._route(tokens)
         probabilities = torch.softmax(logits, dim=-1)
@@ -265,8 +270,30 @@ class MixtureOfExperts(nn.Module):
         self._observe(logits, probabilities, experts)
         mixed = self._dispatch(tokens, gates, experts)
         if mask is None:
+            # (token, d_model) -> (batch, time, d_model)
             return mixed.view_as(x)
+        # (token, d_model) -> (batch, time, d_model), the tokens in the places they were taken from
         return torch.zeros_like(x).masked_scatter(mask[..., None], mixed)
+
+    def _mix_all(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Do what `forward` does, without a look at any choice: every expert sees every step."""
+        if self._capacity(1) is not None:
+            raise ValueError(
+                f"Got capacity_factor={self.capacity_factor} in a training pass that is exported "
+                "or has no values; expected evaluation, for it cannot be told which steps lie "
+                "beyond the capacity. Call eval() first."
+            )
+        probabilities = torch.softmax(self._route(x), dim=-1)
+        gates, experts = self._choose(probabilities)
+        # (batch, time, choice) -> (batch, time, expert), zero where an expert was not chosen
+        shares = torch.zeros_like(probabilities).scatter(-1, experts, gates).to(x.dtype)
+        outputs = [
+            # (batch, time, 1) times (batch, time, d_model)
+            shares[..., number, None] * expert(x)
+            for number, expert in enumerate(self.experts)
+        ]
+        mixed = torch.stack(outputs).sum(0)
+        return mixed if mask is None else mixed.masked_fill(~mask[..., None], 0.0)
 
     def last_maps(self) -> list[nn.Linear]:
         """Return the linear maps whose outputs are the layer's: those of all experts."""
@@ -292,17 +319,21 @@ class MixtureOfExperts(nn.Module):
     def _route(self, tokens: Tensor) -> Tensor:
         # In float32 at least, in mixed precision too: rounded logits choose other experts.
         dtype = torch.promote_types(tokens.dtype, torch.float32)
-        with torch.autocast(tokens.device.type, enabled=False):
+        # The meta device knows no autocast.
+        with torch.autocast("cpu" if tokens.is_meta else tokens.device.type, enabled=False):
             return functional.linear(tokens.to(dtype), self.router.weight.to(dtype))
 
     def _choose(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:
-        # -> gates and experts of every step, best first, each (token, experts_per_token)
+        # (..., expert) -> gates and experts, best first, each (..., experts_per_token)
         gates, experts = probabilities.topk(self.experts_per_token, dim=-1)
         if self.experts_per_token > 1:
             gates = gates / gates.sum(dim=-1, keepdim=True)
         return gates, experts
 
     def _observe(self, logits: Tensor, probabilities: Tensor, experts: Tensor) -> None:
+        if not logits.shape[0]:  # no step, no mean
+            return
+        # (token, choice) -> (token, choice, expert)
         chosen = functional.one_hot(experts, len(self.experts)).to(probabilities.dtype)
         load = chosen.mean(dim=(0, 1))
         recomputing = _is_recomputing()
@@ -321,6 +352,7 @@ class MixtureOfExperts(nn.Module):
     def _dispatch(self, tokens: Tensor, gates: Tensor, experts: Tensor) -> Tensor:
         # Choices are numbered choice * len(tokens) + token: first choices come first. Sorted by
         # expert, each expert's choices lie together and keep that order.
+        # (token, choice) -> (choice * token)
         experts, gates = experts.T.flatten(), gates.T.flatten().to(tokens.dtype)
         order = torch.argsort(experts, stable=True)
         counts = torch.bincount(experts, minlength=len(self.experts)).tolist()
@@ -329,6 +361,7 @@ class MixtureOfExperts(nn.Module):
         # An expert without steps runs too, on none, so that its gradient is zero and not missing.
         for expert, chosen in zip(self.experts, order.split(counts), strict=True):
             chosen = chosen[:capacity]
+            # numbers of choices -> numbers of tokens
             rows = chosen % len(tokens)
             output = gates[chosen, None] * expert(tokens[rows])
             mixed.index_add_(0, rows, output.to(mixed.dtype))
@@ -375,7 +408,7 @@ def auxiliary_loss(network: nn.Module) -> Tensor:
     losses = [loss for mixture in _mixtures(network) for loss in mixture.hand_over_losses()]
     if losses:
         return torch.stack(losses).sum()
-    return torch.zeros((), device=None if parameter is None else parameter.device)
+    return torch.zeros(()) if parameter is None else parameter.new_zeros(())
 
 
 def forget_auxiliary_loss(network: nn.Module) -> None:

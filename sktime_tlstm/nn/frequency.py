@@ -129,6 +129,7 @@ class FrequencyAttention(nn.Module):
         real, imaginary = self._transform(value, mask, cosines, sines)
         real, imaginary = self._mix(real, imaginary)
         last = slice(value.shape[1] - query.shape[1], None)
+        # (batch or 1, query_time, modes) times (batch, modes, d_model)
         mixed = (cosines[:, last] * weights) @ real - (sines[:, last] * weights) @ imaginary
         output: Tensor = self.output(self.dropout(mixed))
         return output
@@ -187,12 +188,13 @@ class FrequencyAttention(nn.Module):
         modes = min(self.num_modes, value.shape[1] // 2 + 1)
         modes_axis = torch.arange(modes, device=value.device)
         # Whole turns are taken off as integers, so that long sequences lose no digits.
+        # (batch or 1, time, 1) times (modes,) modulo (batch or 1, 1, 1)
         turns = (steps[..., None] * modes_axis) % lengths[..., None]
         dtype = torch.promote_types(value.dtype, torch.float32)
         angles = turns.to(dtype) * (2 * math.pi / lengths[..., None].to(dtype))
         # Modes k and -k are one term; the mean and, in an even row, mode L / 2 are their own -k.
         alone = (modes_axis == 0) | (2 * modes_axis == lengths)
-        weights = torch.where(alone, 1.0, 2.0) * (modes_axis <= lengths // 2) / lengths
+        weights = (2 - alone.to(dtype)) * (modes_axis <= lengths // 2) / lengths
         return (
             angles.cos().to(value.dtype),
             angles.sin().to(value.dtype),
@@ -205,12 +207,15 @@ class FrequencyAttention(nn.Module):
         # -> real and imaginary part of every mode, each (batch, modes, d_model)
         sequence = self.query(value)
         if mask is not None:
+            # mask (batch, 1, 1, time) -> (batch, time, 1)
             sequence = sequence.masked_fill(~mask[:, 0, 0, :, None], 0.0)
+        # (batch or 1, modes, time) times (batch, time, d_model)
         return cosines.transpose(1, 2) @ sequence, -(sines.transpose(1, 2) @ sequence)
 
     def _mix(self, real: Tensor, imaginary: Tensor) -> tuple[Tensor, Tensor]:
         # (batch, modes, head * width) times (modes, head, width, width), complex
         modes = real.shape[1]
+        # (batch, modes, head * width) -> (batch, modes, head, width)
         real, imaginary = (x.unflatten(-1, (self.num_heads, -1)) for x in (real, imaginary))
         mixing_real = self.mixing_real[:modes]
         mixing_imaginary = functional.pad(
@@ -222,6 +227,7 @@ class FrequencyAttention(nn.Module):
 
         mixed_real = apply(real, mixing_real) - apply(imaginary, mixing_imaginary)
         mixed_imaginary = apply(real, mixing_imaginary) + apply(imaginary, mixing_real)
+        # (batch, modes, head, width) -> (batch, modes, head * width)
         return mixed_real.flatten(-2), mixed_imaginary.flatten(-2)
 
 
@@ -231,5 +237,6 @@ def _count_real_steps(value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tenso
         time = value.shape[1]
         steps = torch.arange(time, device=value.device)[None]
         return steps, torch.full((1, 1), time, device=value.device)
+    # (batch, 1, 1, time) -> (batch, time)
     real = mask[:, 0, 0]
     return real.cumsum(-1) - 1, real.sum(-1, keepdim=True).clamp(min=1)

@@ -65,6 +65,7 @@ class Head(nn.Module):
         observed = ~torch.isnan(target)
         # Not NaN * 0: the gradient of a masked NaN would still be NaN.
         filled = torch.where(observed, target, float(self.support == "positive"))
+        # (batch, target) -> (batch, 1, target)
         units = () if unit is None else (unit.unsqueeze(1),)
         losses = self.losses(self.unpack(output), filled, *units)
         return torch.where(observed, losses, 0.0).sum() / observed.sum().clamp(min=1)
@@ -193,10 +194,12 @@ class PointHead(Head):
 
     def losses(self, parameters: Tensor, target: Tensor, *unit: Tensor) -> Tensor:
         """Return the loss (batch, time, target) of every target."""
+        # (batch, time, target, 1) -> (batch, time, target)
         return _POINT_LOSSES[self.loss][0](parameters.squeeze(-1), target, reduction="none")
 
     def point(self, parameters: Tensor) -> Tensor:
         """Return the point forecast (batch, time, target)."""
+        # (batch, time, target, 1) -> (batch, time, target)
         return parameters.squeeze(-1)
 
 
@@ -238,12 +241,15 @@ class QuantileHead(Head):
         self.quantiles = _checked_quantiles(quantiles)
         self.num_parameters = len(self.quantiles)
         # Not part of a state dict: the levels are an argument, not something learned.
-        self.register_buffer("levels", torch.tensor(self.quantiles), persistent=False)
+        levels = torch.tensor(self.quantiles, dtype=torch.float32, device="cpu")
+        self.register_buffer("levels", levels, persistent=False)
 
     def losses(self, parameters: Tensor, target: Tensor, *unit: Tensor) -> Tensor:
         """Return the pinball loss (batch, time, target), averaged over levels."""
+        # (batch, time, target, 1) and (batch, time, target, parameter)
         error = target.unsqueeze(-1) - parameters
-        return torch.maximum(self.levels * error, (self.levels - 1) * error).mean(dim=-1)
+        levels = self.levels.to(error.device)
+        return torch.maximum(levels * error, (levels - 1) * error).mean(dim=-1)
 
     def point(self, parameters: Tensor) -> Tensor:
         """Return the median (batch, time, target)."""
@@ -276,6 +282,7 @@ class QuantileHead(Head):
                 "tails are unbounded: pass 0.001 for a very low quantile."
             )
         ascending, order = torch.sort(alphas)
+        # (..., 1, parameter) and (alpha,) -> (..., alpha)
         values = self.quantile_at(parameters.unsqueeze(-2), ascending)
         # Rounding within one segment could still swap two neighbours by a last digit.
         return values.cummax(dim=-1).values[..., order.argsort()]
@@ -309,7 +316,9 @@ class QuantileHead(Head):
         limits = torch.finfo(dtype)
         alpha = alpha.to(levels).clamp(limits.tiny, 1 - limits.eps)
         values = parameters.to(dtype).sort(dim=-1).values
+        # (...) of the parameters and of the levels, broadcast
         alpha = (alpha + torch.zeros_like(values[..., 0])).contiguous()
+        # -> (..., parameter)
         values = values.expand(*alpha.shape, -1)
         upper = torch.searchsorted(levels, alpha).clamp(1, len(levels) - 1)
         low, high = _take(values, upper - 1), _take(values, upper)
@@ -386,6 +395,7 @@ class DistributionHead(Head):
 
 
 def _take(values: Tensor, index: Tensor) -> Tensor:
+    # values (..., parameter), index (...) -> (...)
     return values.gather(-1, index.unsqueeze(-1)).squeeze(-1)
 
 

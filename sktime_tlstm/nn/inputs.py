@@ -48,10 +48,10 @@ def prepare_inputs(
     """
     _check_width("past", past, widths[0])
     _check_width("future", future, widths[1])
-    if len(past) != len(future):
+    if past.shape[0] != future.shape[0]:
         raise ValueError(
-            f"Got a past of {len(past)} rows and a future of {len(future)}; expected as many. "
-            "Pass the past and the future of the same windows."
+            f"Got a past of {past.shape[0]} rows and a future of {future.shape[0]}; expected as "
+            "many. Pass the past and the future of the same windows."
         )
     return (
         clear_padding(past, past_lengths, "past"),
@@ -122,6 +122,7 @@ def prepare_step(future_t: Tensor, batch: int, width: int) -> Tensor:
             f"Got a step of shape {tuple(future_t.shape)}; expected ({batch}, {width}), "
             "(batch, num_future_features) of the state. Pass one step of each row's future."
         )
+    # (batch, num_future_features) -> (batch, 1, num_future_features)
     return future_t[:, None]
 
 
@@ -193,7 +194,7 @@ def check_lengths(lengths: Tensor | None, time: int, name: str) -> None:
     >>> import torch
     >>> check_lengths(torch.tensor([1, 3]), 3, "past")
     """
-    readable = lengths is not None and lengths.device.type == "cpu" and len(lengths) > 0
+    readable = lengths is not None and lengths.device.type == "cpu" and lengths.shape[0] > 0
     if lengths is None or not readable or torch.compiler.is_compiling():
         return
     shortest, longest = (int(bound) for bound in torch.aminmax(lengths))
@@ -219,9 +220,10 @@ def clear_padding(sequence: Tensor, lengths: Tensor | None, name: str) -> Tensor
         return sequence
     if lengths.shape != sequence.shape[:1]:
         raise ValueError(
-            f"Got {name}_lengths of shape {tuple(lengths.shape)}; expected ({len(sequence)},), one "
-            "length for each row. Pass None where nothing is padded."
+            f"Got {name}_lengths of shape {tuple(lengths.shape)}; expected ({sequence.shape[0]},), "
+            "one length for each row. Pass None where nothing is padded."
         )
     check_lengths(lengths, sequence.shape[1], name)
     real = padding_mask(lengths.to(sequence.device), sequence.shape[1])
+    # (batch, time) -> (batch, time, 1)
     return sequence.masked_fill(~real[:, :, None], 0.0)

@@ -31,6 +31,7 @@ def padding_mask(lengths: Tensor, time: int) -> Tensor:
     >>> padding_mask(torch.tensor([1, 3]), 3).tolist()
     [[True, False, False], [True, True, True]]
     """
+    # (time,) below (batch, 1) -> (batch, time)
     return torch.arange(time, device=lengths.device) < lengths[:, None]
 
 
@@ -87,6 +88,7 @@ def encoder_mask(
     [[[[True, False]]], [[[True, True]]]]
     """
     real = real_steps(past_time, past_lengths, device)
+    # (batch, past_time) -> (batch, 1, 1, past_time)
     return None if real is None else real[:, None, None, :]
 
 
@@ -156,11 +158,13 @@ def decoder_mask(
     device = device if device is not None or lengths is None else lengths.device
     mask = torch.ones(1, 1, 1, past_time + future_time, dtype=torch.bool, device=device)
     if lengths is not None:
-        past = _all_or_real_steps(past_lengths, past_time, len(lengths), device)
-        future = _all_or_real_steps(future_lengths, future_time, len(lengths), device)
+        past = _all_or_real_steps(past_lengths, past_time, lengths.shape[0], device)
+        future = _all_or_real_steps(future_lengths, future_time, lengths.shape[0], device)
+        # (batch, past_time), (batch, future_time) -> (batch, 1, 1, past_time + future_time)
         mask = torch.cat((past, future), dim=1)[:, None, None, :]
     if causal:
         square = torch.ones(future_time, future_time, dtype=torch.bool, device=device)
+        # (future_time, future_time) -> (future_time, past_time + future_time), the past all True
         mask = mask & functional.pad(square.tril(-1 if strict else 0), (past_time, 0), value=True)
     return mask
 

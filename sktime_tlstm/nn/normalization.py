@@ -35,7 +35,9 @@ def masked_mean(x: Tensor, lengths: Tensor | None = None) -> Tensor:
     if lengths is None:
         return x.mean(dim=1)
     real = padding_mask(lengths.to(x.device), x.shape[1])
+    # (batch, time) -> (batch, time, 1)
     total = x.masked_fill(~real[:, :, None], 0.0).sum(dim=1)
+    # (batch, d_model) by (batch, 1)
     return total / lengths.to(x)[:, None]
 
 
@@ -129,7 +131,7 @@ class AdaptiveLayerNorm(nn.LayerNorm):
         ValueError
             If the condition is missing or has another shape.
         """
-        expected = (len(x), self.modulation.in_features)
+        expected = (x.shape[0], self.modulation.in_features)
         if condition is None or condition.shape != expected:
             got = None if condition is None else f"shape {tuple(condition.shape)}"
             raise ValueError(
@@ -137,6 +139,7 @@ class AdaptiveLayerNorm(nn.LayerNorm):
                 "(batch, condition_features). Pass one vector for each row, of the width that the "
                 "norm was built with."
             )
+        # (batch, 2 * d_model) -> two of (batch, 1, d_model)
         gain, bias = self.modulation(condition)[:, None].chunk(2, dim=-1)
         modulated: Tensor = super().forward(x) * (1 + gain) + bias
         return modulated

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from sktime_tlstm.nn.exporting import is_readable
+
 
 def window_positions(
     past_time: int,
@@ -47,6 +49,7 @@ def window_positions(
     steps = torch.arange(past_time, device=device)[None]
     ends = past_time if past_lengths is None else past_lengths.to(device)[:, None]
     future = torch.arange(future_time, device=device)[None]
+    # (1, past_time) less (batch, 1) or a number
     return (steps - ends).clamp(max=-1), future
 
 
@@ -84,6 +87,7 @@ def sinusoidal(positions: Tensor, d_model: int, dtype: torch.dtype = torch.float
             [0.8415, 0.5403, 0.0022]])
     """
     angles = _angles(positions, d_model, dtype)
+    # (..., time, width / 2, 2) -> (..., time, d_model), sines and cosines in turn
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)[..., :d_model]
 
 
@@ -121,9 +125,12 @@ def rotate(x: Tensor, positions: Tensor) -> Tensor:
             "features are turned in pairs. Pass a d_model that is a multiple of 2 * num_heads."
         )
     angles = _angles(positions, x.shape[-1], torch.promote_types(x.dtype, torch.float32))
+    # (batch or 1, time, width / 2) -> (batch or 1, 1, time, width / 2)
     cosines, sines = angles.cos()[:, None].to(x.dtype), angles.sin()[:, None].to(x.dtype)
+    # (batch, head, time, width) -> two of (batch, head, time, width / 2)
     even, odd = x[..., 0::2], x[..., 1::2]
     turned = (even * cosines - odd * sines, even * sines + odd * cosines)
+    # (batch, head, time, width / 2, 2) -> (batch, head, time, width)
     return torch.stack(turned, dim=-1).flatten(-2)
 
 
@@ -185,7 +192,7 @@ class LearnedPositions(nn.Module):
         """
         known = bound is not None and bound <= self.max_positions
         # A compiler cannot read values; there torch checks alone.
-        if not known and not torch.compiler.is_compiling():
+        if not known and not torch.compiler.is_compiling() and is_readable(positions):
             self._check(positions)
         vectors: Tensor = self.table(positions + self.max_positions)
         return vectors

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from sktime_tlstm.nn.exporting import is_readable
 from sktime_tlstm.nn.inputs import check_lengths
+from sktime_tlstm.nn.masks import padding_mask
 
 State = tuple[Tensor, Tensor]
+
+#: What added to a gate shuts it or opens it entirely, in every precision.
+HOLDING = 1e4
 
 
 class BidirectionalLSTM(nn.Module):
@@ -87,8 +94,11 @@ class BidirectionalLSTM(nn.Module):
             sequence = self.dropout(sequence) if states else sequence
             ahead, end = _run(forwards, sequence, lengths)
             behind, start = _run(backwards, _reverse(sequence, lengths), lengths)
+            # (batch, time, width) of each direction -> (batch, time, 2 * width)
             sequence = torch.cat((ahead, _reverse(behind, lengths)), dim=-1)
+            # (1, batch, width) of each direction -> (1, batch, 2 * width)
             states.append((torch.cat((end[0], start[0]), -1), torch.cat((end[1], start[1]), -1)))
+        # -> (num_layers, batch, 2 * width)
         hidden, cell = (torch.cat(layers) for layers in zip(*states, strict=True))
         return sequence, (hidden, cell)
 
@@ -243,20 +253,24 @@ def _projection(in_features: int, out_features: int) -> nn.Module:
 
 
 def _ragged_lengths(lengths: Tensor | None, time: int) -> Tensor | None:
-    """Check ``lengths`` and bring them to the host; None where no row is padded."""
+    """Check ``lengths`` and bring them to the host, if they can be read; None without padding."""
     if lengths is None:
         return None
+    if not is_readable(lengths):
+        return lengths
     lengths = lengths.cpu()
     check_lengths(lengths, time, "past")
-    return None if int(lengths.min()) == time else lengths
+    return None if (lengths == time).all() else lengths
 
 
 def _reverse(sequence: Tensor, lengths: Tensor | None) -> Tensor:
     """Reverse the real steps of each row; the padding stays where it is."""
     if lengths is None:
         return sequence.flip(1)
+    # (time,) and (batch, 1)
     steps, lengths = torch.arange(sequence.shape[1], device=lengths.device), lengths[:, None]
     source = torch.where(steps < lengths, lengths - 1 - steps, steps).to(sequence.device)
+    # (batch, time) -> (batch, time, width): each step is read from the step that source names
     return sequence.gather(1, source[:, :, None].expand_as(sequence))
 
 
@@ -267,6 +281,8 @@ def _run(
     if lengths is None:
         encoded, state = lstm(sequence, state)
         return encoded, state
+    if not is_readable(lengths):
+        return _run_held(cast(nn.LSTM, lstm), sequence, lengths, state)
     return (_run_packed if sequence.is_cuda else _run_in_segments)(lstm, sequence, lengths, state)
 
 
@@ -294,16 +310,57 @@ def _run_in_segments(
     running = rows.flip(0).cumsum(0).flip(0).tolist()  # rows which reach each stop
     stretches = torch.diff(stops, prepend=stops.new_zeros(1)).tolist()
     padding = past.shape[1] - sum(stretches)
+    # (batch, time, width) -> for each stretch (batch, stretch, width), longest rows first
     pieces = torch.split(past[order], [*stretches, padding], dim=1)[:-1]
     if state is not None:
+        # (num_layers, batch, width), the batch in the order of the rows
         state = state[0][:, order], state[1][:, order]
     outputs, finished = [], []
     for piece, alive, remaining in zip(pieces, running, [*running[1:], 0], strict=True):
         output, (hidden, cell) = lstm(piece[:alive], state)
-        outputs.append(functional.pad(output, (0, 0, 0, 0, 0, len(past) - alive)))
+        # (alive, stretch, width) -> (batch, stretch, width), zero where a row has ended
+        outputs.append(functional.pad(output, (0, 0, 0, 0, 0, past.shape[0] - alive)))
         finished.append((hidden[:, remaining:], cell[:, remaining:]))
         state = hidden[:, :remaining].contiguous(), cell[:, :remaining].contiguous()
+    # -> (batch, time, width), zero in the padding of the longest row too
     encoded = functional.pad(torch.cat(outputs, dim=1), (0, 0, 0, padding))
+    # the rows which ended last come first, as in the order
     hidden, cell = (torch.cat(parts, dim=1) for parts in zip(*reversed(finished), strict=True))
     back = order.argsort()
     return encoded[back], (hidden[:, back], cell[:, back])
+
+
+def _run_held(
+    lstm: nn.LSTM, sequence: Tensor, lengths: Tensor, state: State | None = None
+) -> tuple[Tensor, State]:
+    """Do what `_run_packed` does, without a look at any length: for `torch.export`.
+
+    An input that is one in the padding shuts the input gates there and opens the forget gates, so
+    that the cells hold what they had at the last real step. Hidden states are those of that step.
+    """
+    real = padding_mask(lengths, sequence.shape[1]).to(sequence.device)[:, :, None]
+    padding = (~real).to(sequence.dtype)
+    last = (lengths.to(sequence.device) - 1)[:, None, None]  # (batch, 1, 1)
+    gates = (-HOLDING, HOLDING, 0.0, 0.0)  # added to those of input, forget, cell, output
+    hidden, cell = [], []
+    for layer, (input_weight, *others) in enumerate(lstm.all_weights):
+        width = lstm.hidden_size
+        # (4 * width, 1): one column more for the input that tells the padding
+        column = torch.cat([input_weight.new_full((width, 1), gate) for gate in gates])
+        if state is None:
+            start = (sequence.new_zeros(1, sequence.shape[0], width),) * 2
+        else:
+            start = state[0][layer : layer + 1], state[1][layer : layer + 1]
+        # (4 * width, in + 1), and (batch, time, in + 1) below
+        weights = [torch.cat((input_weight, column), dim=1), *others]
+        read = torch.cat((sequence, padding), dim=-1)
+        output, _, held_cell = torch.lstm(
+            read, start, weights, lstm.bias, 1, 0.0, False, False, True
+        )
+        # (batch, time, width) -> (batch, width), that of the last real step
+        hidden.append(output.gather(1, last.expand(-1, 1, width))[:, 0])
+        cell.append(held_cell[0])
+        sequence = output.masked_fill(~real, 0.0)
+        if layer + 1 < lstm.num_layers:
+            sequence = functional.dropout(sequence, lstm.dropout, lstm.training)
+    return sequence, (torch.stack(hidden), torch.stack(cell))

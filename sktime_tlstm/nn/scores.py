@@ -100,7 +100,9 @@ class AdditiveScore(AttentionScore):
 
     def compare(self, query: Tensor, projected: Tensor) -> Tensor:
         """Score projected keys for every query: -> (batch, query_time, key_time)."""
+        # (batch, 1, key_time, width) plus (batch, query_time, 1, width)
         hidden = torch.tanh(projected[:, None] + self.query(query)[:, :, None])
+        # (batch, query_time, key_time, 1) -> (batch, query_time, key_time)
         scores: Tensor = self.energy(hidden).squeeze(-1)
         return scores
 
@@ -137,6 +139,7 @@ class DotScore(AttentionScore):
 
     def compare(self, query: Tensor, projected: Tensor) -> Tensor:
         """Score projected keys for every query: -> (batch, query_time, key_time)."""
+        # (batch, query_time, width) times (batch, width, key_time)
         return query @ projected.transpose(1, 2)
 
 
@@ -252,6 +255,7 @@ class ScoreAttention(nn.Module):
         -------
         Tensor of shape (batch, query_time, d_model)
         """
+        # values (batch, key_time, d_model) -> (batch, 1, key_time, d_model)
         return self.attend(query, self.project(key)[0], value.unsqueeze(1), mask)
 
     def project(self, source: Tensor) -> tuple[Tensor, Tensor]:
@@ -263,6 +267,7 @@ class ScoreAttention(nn.Module):
     ) -> Tensor:
         """Attend to projected keys and values; returns (batch, query_time, d_model)."""
         attended: Tensor = self.dropout(self._weigh(query, keys, mask) @ values)
+        # (batch, 1, query_time, d_model) -> (batch, query_time, d_model)
         return attended.squeeze(1)
 
     def weights(self, query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -276,6 +281,7 @@ class ScoreAttention(nn.Module):
         return self._weigh(query, self.project(key)[0], mask)
 
     def _weigh(self, query: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
+        # keys (batch, 1, key_time, d_model) -> scores (batch, 1, query_time, key_time)
         scores = self.score.compare(query, keys.squeeze(1)).unsqueeze(1)
         if mask is not None:
             scores = scores.masked_fill(~mask, float("-inf"))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sktime_tlstm.nn.exporting import is_readable
 from sktime_tlstm.nn.gating import GatedResidualNetwork
 
 # Numbers in the widest intermediate result of `VariableSelectionNetwork` on a CPU. Rows are
@@ -63,15 +64,19 @@ class VariableNetworks(nn.Module):
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """Map ``x`` and ``weights``, each of shape (row, num_features), to (row, d_model)."""
         # With a one beside each channel, "weight times channel plus bias" is a product of matrices.
+        # (row, variable) -> (variable, row, 2)
         channels = torch.stack((x.T, torch.ones_like(x.T)), dim=-1)
+        # (variable, row, 2) times (variable, 2, d_model) -> (variable, row, d_model)
         entered = torch.bmm(channels, self._first_layer())
         hidden = functional.elu(entered, inplace=True)
         hidden = _per_variable(hidden, self.hidden_weight, self.hidden_bias)
         gates = _per_variable(self.dropout(hidden), self.gate_weight, self.gate_bias)
+        # (variable, d_model) -> (variable, 2, d_model)
         embedding = torch.stack((self.embedding_weight, self.embedding_bias), dim=1)
         added = torch.baddbmm(functional.glu(gates), channels, embedding)
         normalized = functional.layer_norm(added, added.shape[-1:])
         # The gain of the norm joins the weights, its bias a product of matrices: two passes less.
+        # (variable, row, 1) times (variable, 1, d_model)
         gains = weights.T[:, :, None] * self.norm_weight[:, None]
         return (normalized * gains).sum(0) + weights @ self.norm_bias
 
@@ -89,8 +94,10 @@ class VariableNetworks(nn.Module):
         -------
         Tensor of shape (..., out_features)
         """
+        # (out, variable * d_model) -> (out, variable, d_model)
         weight = layer.weight.unflatten(1, self.embedding_weight.shape)
         per_channel = torch.einsum("ovd,vd->ov", weight, self.embedding_weight)
+        # (variable, d_model) -> (variable * d_model)
         bias = functional.linear(self.embedding_bias.flatten(), layer.weight, layer.bias)
         return functional.linear(x, per_channel, bias)
 
@@ -169,10 +176,14 @@ class VariableSelectionNetwork(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map ``x`` (..., num_features) and ``context`` (broadcastable) to (..., d_model)."""
         weights = self.weights(x, context)
+        # (..., num_features) -> (row, num_features)
         rows = [tensor.reshape(-1, x.shape[-1]) for tensor in (x, weights)]
-        at_once = max(1, len(rows[0])) if x.is_cuda else self.rows_at_once
-        pieces = zip(*(tensor.split(at_once) for tensor in rows), strict=True)
-        selected = torch.cat([self.variables(*piece) for piece in pieces])
+        if x.is_cuda or not is_readable(x):
+            selected = self.variables(*rows)
+        else:
+            pieces = zip(*(tensor.split(self.rows_at_once) for tensor in rows), strict=True)
+            selected = torch.cat([self.variables(*piece) for piece in pieces])
+        # (row, d_model) -> (..., d_model)
         return selected.reshape(*x.shape[:-1], selected.shape[-1])
 
     def weights(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sktime_tlstm.nn.exporting import is_readable
 from sktime_tlstm.nn.inputs import prepare_inputs, prepare_past, prepare_step
 from sktime_tlstm.nn.recurrent import LSTMEncoderDecoder, State
 
@@ -38,6 +39,7 @@ def _middle_parameter(output: Tensor, num_targets: int) -> Tensor:
 
 
 def _nothing(output: Tensor) -> Tensor:
+    # (batch, time, output_dim) -> (batch, time, 0)
     return output[..., :0]
 
 
@@ -221,7 +223,9 @@ class Seq2SeqLSTM(nn.Module):
         truth, own = self._feedback(future, target)
         outputs = []
         for start, stop in self._stretches(own):
+            # (batch, num_targets)
             first = torch.where(own[:, start], state.previous, truth[:, start])
+            # (batch, 1, num_targets) and the stretch after it -> (batch, stretch, num_targets)
             previous = torch.cat((first[:, None], truth[:, start + 1 : stop]), dim=1)
             output, state = self._decode(future[:, start:stop], previous, state)
             outputs.append(output)
@@ -258,14 +262,16 @@ class Seq2SeqLSTM(nn.Module):
         state : Seq2SeqState
             The state for the step after this.
         """
-        future = prepare_step(future_t, len(state.previous), self.widths[1])
+        future = prepare_step(future_t, state.previous.shape[0], self.widths[1])
+        # (batch, num_targets) -> (batch, 1, num_targets)
         output, state = self._decode(future, state.previous[:, None], state)
         return output[:, 0], state
 
     def _encode(self, past: Tensor, lengths: Tensor | None) -> Seq2SeqState:
         _, recurrent = self.recurrent.encode(self.dropout(self.past_embedding(past)), lengths)
-        rows = torch.arange(len(past), device=past.device)
+        rows = torch.arange(past.shape[0], device=past.device)
         last = -1 if lengths is None else lengths.to(past.device) - 1
+        # (batch, past_time, feature) -> (batch, feedback_width), at each row's last real step
         return Seq2SeqState(recurrent, past[rows, last, : self.feedback_width])
 
     def _decode(
@@ -275,10 +281,11 @@ class Seq2SeqLSTM(nn.Module):
         decoded, recurrent = self.recurrent.decode(read, state.recurrent)
         output = self.output(decoded)
         forecast = self.point(output[:, -1:])
-        if forecast.shape != (len(future), 1, self.feedback_width):
+        expected = (future.shape[0], 1, self.feedback_width)
+        if forecast.shape != expected:
             raise ValueError(
                 f"Got a point forecast of shape {tuple(forecast.shape)} from an output of shape "
-                f"{tuple(output[:, -1:].shape)}; expected {(len(future), 1, self.feedback_width)}. "
+                f"{tuple(output[:, -1:].shape)}; expected {expected}. "
                 "Pass a point that maps (batch, time, output_dim) to (batch, time, num_targets)."
             )
         return output, Seq2SeqState(recurrent, forecast[:, 0].to(previous.dtype))
@@ -300,7 +307,9 @@ class Seq2SeqLSTM(nn.Module):
                 "future_time, num_targets). Build the network with the num_targets of the target."
             )
         truth = target.to(future).roll(1, dims=1)
-        drawn = torch.rand(*shape[:2], 1, device=future.device) >= self.teacher_forcing_ratio
+        # (batch, future_time, 1): for all targets of a step at once
+        chance = torch.rand(*shape[:2], 1, dtype=torch.float32, device=future.device)
+        drawn = chance >= self.teacher_forcing_ratio
         own = drawn | truth.isnan()
         own[:, 0] = True
         return truth, own
@@ -310,10 +319,12 @@ class Seq2SeqLSTM(nn.Module):
         time = own.shape[1]
         if not self.feedback_width:
             starts = [0]
-        elif not self.training:  # known without asking a device, which would have to wait
+        elif not self.training or not is_readable(own):  # asks no device, which would have to wait
             starts = list(range(time))
         else:
-            starts = own.any(2).any(0).nonzero().flatten().tolist()
+            # (batch, time, num_targets) -> the later steps at which any row reads an own forecast
+            later = own[:, 1:].any(2).any(0).nonzero().flatten().tolist()
+            starts = [0, *(step + 1 for step in later)]
         return list(zip(starts, [*starts[1:], time], strict=True))
 
 

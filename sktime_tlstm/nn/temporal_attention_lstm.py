@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from sktime_tlstm.nn.attention import MultiHeadAttention
+from sktime_tlstm.nn.branches import Cache
 from sktime_tlstm.nn.gating import AddNorm
 from sktime_tlstm.nn.inputs import prepare_inputs, prepare_past, prepare_step
 from sktime_tlstm.nn.inspection import in_evaluation
-from sktime_tlstm.nn.masks import encoder_mask
+from sktime_tlstm.nn.masks import decoder_mask, encoder_mask, extend_mask
 from sktime_tlstm.nn.recurrent import BidirectionalLSTM, LSTMEncoderDecoder, State
 from sktime_tlstm.nn.scores import SCORES, ScoreAttention
 
@@ -25,15 +26,15 @@ class TemporalAttentionState(NamedTuple):
     ----------
     recurrent : tuple of two Tensors of shape (num_layers, batch, d_model)
         The decoder's ``h`` and ``c``.
-    keys, values : Tensor of shape (batch, head, past_time, head_width)
-        The past, projected once.
-    mask : Tensor of shape (batch, 1, 1, past_time), bool, or None
-        True at the real steps of the past; None where nothing is padded.
+    cache : Cache
+        Keys and values, projected once: of the past, and with ``wiring="replace"`` of the future
+        steps so far.
+    mask : Tensor of shape (batch, 1, 1, time), bool, or None
+        True at the steps of the cache that are real; None where nothing is padded.
     """
 
     recurrent: State
-    keys: Tensor
-    values: Tensor
+    cache: Cache
     mask: Tensor | None
 
 
@@ -55,6 +56,7 @@ class _Concat(nn.Module):
         self.linear = nn.Linear(2 * d_model, d_model)
 
     def forward(self, attended: Tensor, recurrent: Tensor) -> Tensor:
+        # (batch, time, d_model) of each -> (batch, time, 2 * d_model)
         return torch.tanh(self.linear(torch.cat((attended, recurrent), dim=-1)))
 
 
@@ -76,7 +78,8 @@ class TemporalAttentionLSTM(nn.Module):
 
     The query of future step i is the decoder's state there, so that every step has an answer of
     its own and uses the known future; the decoder reads the future in order, so the network is
-    always causal. Keys and values are the real steps of the past. The score is one of
+    always causal. Keys and values are the real steps of the past; with the wiring ``replace``, they
+    are :math:`[E; D]` up to the step itself. The score is one of
 
     .. math::
         \text{additive:} \quad & v^\top \tanh(W_1 E_j + W_2 D_i) \\
@@ -91,8 +94,9 @@ class TemporalAttentionLSTM(nn.Module):
         \text{add:} \quad \mathrm{LayerNorm}(A + D), \qquad
         \text{concat:} \quad \tanh(W_c [A; D])
 
-    (concat: Luong et al. 2015, equation 5). With ``replace`` the future acts by where it makes the
-    network look, and by nothing else: a past of one step gives every future step one answer.
+    (concat: Luong et al. 2015, equation 5). With ``replace`` no residual connection brings the
+    future to the output: of keys of the past alone, it could act by where it makes the network look
+    and by nothing else, and how well that is learnt depends on the seed. So the future is read too.
 
     With ``hierarchical``, another LSTM and another attention stand in front,
 
@@ -169,6 +173,7 @@ class TemporalAttentionLSTM(nn.Module):
                 f"Got wiring={wiring!r}; expected one of {list(WIRINGS)}. Pass one of these."
             )
         self.widths = (num_past_features, num_future_features)
+        self.reads_future = wiring == "replace"
         self.front = (
             _PastAttention(
                 num_past_features, d_model, num_layers, num_heads, dropout, score, wiring
@@ -210,8 +215,8 @@ class TemporalAttentionLSTM(nn.Module):
         -------
         Tensor of shape (batch, future_time, output_dim)
         """
-        encoded, decoded, mask = self._recur(past, future, past_lengths, future_lengths)
-        return self._answer(decoded, *self.attention.project(encoded), mask)
+        source, decoded, mask = self._recur(past, future, past_lengths, future_lengths)
+        return self._answer(decoded, Cache(*self.attention.project(source)), mask)
 
     @in_evaluation
     def attention_weights(
@@ -221,7 +226,7 @@ class TemporalAttentionLSTM(nn.Module):
         past_lengths: Tensor | None = None,
         future_lengths: Tensor | None = None,
     ) -> Tensor:
-        """Return where in the past the future steps look.
+        """Return where the future steps look.
 
         Parameters
         ----------
@@ -231,10 +236,11 @@ class TemporalAttentionLSTM(nn.Module):
         Returns
         -------
         Tensor of shape (batch, head, future_time, past_time)
-            One head unless the score is "multi_head".
+            One head unless the score is "multi_head". With ``wiring="replace"``, of the past and
+            then the future: (batch, head, future_time, past_time + future_time).
         """
-        encoded, decoded, mask = self._recur(past, future, past_lengths, future_lengths)
-        return self.attention.weights(decoded, encoded, mask)
+        source, decoded, mask = self._recur(past, future, past_lengths, future_lengths)
+        return self.attention.weights(decoded, source, mask)
 
     def init_state(
         self, past: Tensor, past_lengths: Tensor | None = None
@@ -253,7 +259,7 @@ class TemporalAttentionLSTM(nn.Module):
         past = prepare_past(past, past_lengths, self.widths[0])
         mask = encoder_mask(past.shape[1], past_lengths, past.device)
         encoded, recurrent = self._encode(past, past_lengths, mask)
-        return TemporalAttentionState(recurrent, *self.attention.project(encoded), mask)
+        return TemporalAttentionState(recurrent, Cache(*self.attention.project(encoded)), mask)
 
     def step(
         self, state: TemporalAttentionState, future_t: Tensor
@@ -273,10 +279,14 @@ class TemporalAttentionLSTM(nn.Module):
         state : TemporalAttentionState
             The state for the step after this.
         """
-        future = prepare_step(future_t, len(state.keys), self.widths[1])
+        future = prepare_step(future_t, state.cache.num_rows, self.widths[1])
         decoded, recurrent = self.recurrent.decode(future, state.recurrent)
-        output = self._answer(decoded, state.keys, state.values, state.mask)
-        return output[:, 0], state._replace(recurrent=recurrent)
+        cache, mask = state.cache, state.mask
+        if self.reads_future:  # the step itself too: it enters the cache first
+            cache = cache.append(Cache(*self.attention.project(decoded)))
+            mask = extend_mask(mask)
+        output = self._answer(decoded, cache, mask)
+        return output[:, 0], TemporalAttentionState(recurrent, cache, mask)
 
     def _recur(
         self,
@@ -285,11 +295,17 @@ class TemporalAttentionLSTM(nn.Module):
         past_lengths: Tensor | None,
         future_lengths: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return what is attended to, the queries, and where they may look."""
         past, future = prepare_inputs(past, future, past_lengths, future_lengths, self.widths)
         mask = encoder_mask(past.shape[1], past_lengths, past.device)
         encoded, state = self._encode(past, past_lengths, mask)
         decoded, _ = self.recurrent.decode(future, state)
-        return encoded, decoded, mask
+        if not self.reads_future:
+            return encoded, decoded, mask
+        times, lengths = (past.shape[1], future.shape[1]), (past_lengths, future_lengths)
+        mask = decoder_mask(*times, *lengths, causal=True, device=past.device, strict=False)
+        # (batch, past_time, d_model), (batch, future_time, d_model) -> their steps end to end
+        return torch.cat((encoded, decoded), dim=1), decoded, mask
 
     def _encode(
         self, past: Tensor, lengths: Tensor | None, mask: Tensor | None
@@ -298,8 +314,8 @@ class TemporalAttentionLSTM(nn.Module):
             past = self.front(past, lengths, mask)
         return self.recurrent.encode(past, lengths)
 
-    def _answer(self, decoded: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-        attended = self.attention.attend(decoded, keys, values, mask)
+    def _answer(self, decoded: Tensor, cache: Cache, mask: Tensor | None) -> Tensor:
+        attended = self.attention.attend(decoded, *cache, mask)
         output: Tensor = self.output(self.wiring(attended, decoded))
         return output
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from sktime_tlstm.nn.attention import InterpretableMultiHeadAttention
-from sktime_tlstm.nn.blocks import Cache, check_stepwise
+from sktime_tlstm.nn.blocks import check_stepwise
+from sktime_tlstm.nn.branches import Cache
 from sktime_tlstm.nn.gating import GateAddNorm, GatedResidualNetwork
 from sktime_tlstm.nn.inputs import (
     check_static_features,
@@ -103,6 +104,7 @@ class StaticEncoder(nn.Module):
 
     def forward(self, static: Tensor) -> StaticContexts:
         """Map ``static`` of shape (batch, num_static_features) to its contexts."""
+        # (batch, d_model) -> (batch, 1, d_model), the same at every step
         selected = self.select(static)[:, None]
         return StaticContexts(**{name: grn(selected) for name, grn in self.contexts.items()})
 
@@ -296,7 +298,7 @@ class TemporalFusionTransformer(nn.Module):
             Of the past, of the future and of the static features, zero in the padding.
         """
         past, future = prepare_inputs(past, future, past_lengths, future_lengths, self.widths)
-        contexts = self._contexts(static, len(past))
+        contexts = self._contexts(static, past.shape[0])
         by_past = self.past_selection.weights(past, contexts.selection)
         by_future = self.future_selection.weights(future, contexts.selection)
         return SelectionWeights(
@@ -332,7 +334,7 @@ class TemporalFusionTransformer(nn.Module):
         """
         check_stepwise(self.causal_attention)
         past = prepare_past(past, past_lengths, self.widths[0])
-        contexts = self._contexts(static, len(past))
+        contexts = self._contexts(static, past.shape[0])
         enriched, recurrent = self._encode(past, past_lengths, contexts)
         mask = encoder_mask(past.shape[1], past_lengths, past.device)
         cache = Cache(*self.attention.project(enriched))
@@ -390,9 +392,10 @@ class TemporalFusionTransformer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return the local features of the future, and the enriched ones of past and future."""
         past, future = prepare_inputs(past, future, past_lengths, future_lengths, self.widths)
-        contexts = self._contexts(static, len(past))
+        contexts = self._contexts(static, past.shape[0])
         before, state = self._encode(past, past_lengths, contexts)
         local, after, _ = self._decode(future, state, contexts)
+        # (batch, past_time, d_model), (batch, future_time, d_model) -> their steps end to end
         return local, torch.cat((before, after), dim=1)
 
     def _encode(

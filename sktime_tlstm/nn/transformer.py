@@ -9,11 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sktime_tlstm.nn.blocks import (
-    BlockNetwork,
-    BlockOptions,
-    describe_rows,
-)
+from sktime_tlstm.nn.blocks import BlockNetwork, describe_rows
+from sktime_tlstm.nn.branches import BlockOptions
 from sktime_tlstm.nn.encoder_decoder import (
     TransformerDecoder,
     TransformerDecoderState,
@@ -216,6 +213,7 @@ class Transformer(BlockNetwork):
         expert: str = "gelu",
         cross_attention: str | None = None,
     ) -> None:
+        given = locals()
         super().__init__()
         _check_layers(num_encoder_layers, num_decoder_layers)
         _check_positions(positions, attention, d_model, num_heads)
@@ -224,24 +222,8 @@ class Transformer(BlockNetwork):
         self.num_static_features = num_static_features
         self.condition_features = d_model + num_static_features if norm == "adaptive" else 0
         self._build_inputs(d_model, positions, max_positions, dropout)
-        options = BlockOptions(
-            d_model=d_model,
-            num_heads=num_heads,
-            dropout=dropout,
-            attention=attention,
-            num_modes=num_modes,
-            attention_kernel=attention_kernel,
-            norm=norm,
-            norm_first=norm_first,
-            feedforward=feedforward,
-            dim_feedforward=dim_feedforward,
-            num_experts=num_experts,
-            experts_per_token=experts_per_token,
-            capacity_factor=capacity_factor,
-            expert=expert,
-            trainable_add=trainable_add,
-            condition_features=self.condition_features,
-        )
+        condition = self.condition_features
+        options = BlockOptions.among(given, gated=False, condition_features=condition)
         stack: dict[str, Any] = {
             "final_norm": final_norm,
             "share_layers": share_layers,
@@ -311,7 +293,7 @@ class Transformer(BlockNetwork):
             If the network is not causal.
         """
         past = prepare_past(past, past_lengths, self.widths[0])
-        static = prepare_static(static, len(past), self.num_static_features)
+        static = prepare_static(static, past.shape[0], self.num_static_features)
         steps, next_step = window_positions(past.shape[1], 1, past_lengths, past.device)
         encoded, condition = self._encode(past, past_lengths, static, steps)
         decoder = self.decoder.init_state(
@@ -408,7 +390,7 @@ class Transformer(BlockNetwork):
     ]:
         """Return the arguments of the decoder."""
         past, future = prepare_inputs(past, future, past_lengths, future_lengths, self.widths)
-        static = prepare_static(static, len(past), self.num_static_features)
+        static = prepare_static(static, past.shape[0], self.num_static_features)
         steps = window_positions(past.shape[1], future.shape[1], past_lengths, past.device)
         encoded, condition = self._encode(past, past_lengths, static, steps[0])
         decoded = self._embed(self.future_input(future), static, steps[1], future.shape[1])
@@ -426,6 +408,7 @@ class Transformer(BlockNetwork):
 
     def _embed(self, x: Tensor, static: Tensor | None, steps: Tensor, bound: int) -> Tensor:
         if self.static_input is not None and static is not None:
+            # (batch, d_model) -> (batch, 1, d_model), the same at every step
             x = x + self.static_input(static)[:, None]
         embedded: Tensor = self.dropout(self.positions(x, steps, bound))
         return embedded

@@ -9,14 +9,13 @@ from torch import Tensor, nn
 
 from sktime_tlstm.nn.blocks import (
     BlockNetwork,
-    BlockOptions,
     BlockStack,
-    DecoderCache,
     TransformerBlock,
     check_causality,
     check_stepwise,
     describe_rows,
 )
+from sktime_tlstm.nn.branches import BlockOptions, DecoderCache
 from sktime_tlstm.nn.feedforward import forget_auxiliary_loss
 from sktime_tlstm.nn.gating import GatedResidualNetwork
 from sktime_tlstm.nn.inputs import (
@@ -191,6 +190,7 @@ class TransformerLSTM(BlockNetwork):
         num_static_features: int = 0,
         expert: str = "gelu",
     ) -> None:
+        given = locals()
         super().__init__()
         _check_numbers(num_transformer_blocks, num_static_features)
         check_causality(attention, causal_attention)
@@ -199,25 +199,8 @@ class TransformerLSTM(BlockNetwork):
         self.num_static_features = num_static_features
         self.condition_features = d_model + num_static_features if norm == "adaptive" else 0
         self._build_lstm_pair(d_model, num_layers, dropout, share_lstm_weights)
-        options = BlockOptions(
-            d_model=d_model,
-            num_heads=num_heads,
-            dropout=dropout,
-            attention=attention,
-            num_modes=num_modes,
-            attention_kernel=attention_kernel,
-            norm=norm,
-            norm_first=norm_first,
-            feedforward=feedforward,
-            dim_feedforward=dim_feedforward,
-            num_experts=num_experts,
-            experts_per_token=experts_per_token,
-            capacity_factor=capacity_factor,
-            expert=expert,
-            trainable_add=trainable_add,
-            gated=True,
-            condition_features=self.condition_features,
-        )
+        condition = self.condition_features
+        options = BlockOptions.among(given, gated=True, condition_features=condition)
         self.blocks = BlockStack(
             lambda: TransformerBlock(
                 **vars(options),
@@ -292,7 +275,7 @@ class TransformerLSTM(BlockNetwork):
         check_stepwise(self.causal_attention)
         forget_auxiliary_loss(self)
         past = prepare_past(past, past_lengths, self.widths[0])
-        static = prepare_static(static, len(past), self.num_static_features)
+        static = prepare_static(static, past.shape[0], self.num_static_features)
         past = self.encoder_input(past, _as_context(static))
         encoded, recurrent = self.recurrent.encode(past, past_lengths)
         mask = encoder_mask(past.shape[1], past_lengths, past.device)
@@ -421,7 +404,7 @@ class TransformerLSTM(BlockNetwork):
         static: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         past, future = prepare_inputs(past, future, past_lengths, future_lengths, self.widths)
-        static = prepare_static(static, len(past), self.num_static_features)
+        static = prepare_static(static, past.shape[0], self.num_static_features)
         past = self.encoder_input(past, _as_context(static))
         future = self.decoder_input(future, _as_context(static))
         encoded, decoded = self.recurrent(past, future, past_lengths)

@@ -182,18 +182,15 @@ def test_the_arcsinh_stays_finite():
 def test_level_and_spread_are_those_of_the_observed_scaled_targets():
     y, _ = make_frames((29, 7))
     y = with_gaps(y)
-    y.iloc[29:, 0] = np.nan  # a series of which nothing was observed
+    y.iloc[29:, 0] = np.nan  # a series of which nothing was observed is like the others
     y.iloc[29:, 1] = 3.0  # and one without spread
     history = fit_encoder(y).encode(y, None, HORIZON)
     scaled = np.where(y.notna(), history.store.values[:, :2], np.nan)
-    np.testing.assert_allclose(
-        history.store.traits.level[0], np.nanmean(scaled[:29], axis=0), rtol=1e-5
-    )
-    np.testing.assert_allclose(
-        history.store.traits.spread[0], np.nanstd(scaled[:29], axis=0), rtol=1e-5
-    )
-    assert history.store.traits.level[1].tolist() == [0.0, 0.0]
-    assert history.store.traits.spread[1].tolist() == [1.0, 1.0]
+    traits = history.store.traits
+    np.testing.assert_allclose(traits.level[0], np.nanmean(scaled[:29], axis=0), rtol=1e-5)
+    np.testing.assert_allclose(traits.spread[0], np.nanstd(scaled[:29], axis=0), rtol=1e-5)
+    assert traits.level[1].tolist() == [traits.level[0, 0], 0.0]
+    assert traits.spread[1].tolist() == [traits.spread[0, 0], 1.0]
 
 
 # Covariates.
@@ -802,6 +799,31 @@ def test_a_single_observation_learns_its_step_later():
     np.testing.assert_allclose(decoded(encoder, merged), y, rtol=1e-6)
 
 
+def test_a_step_that_is_learnt_late_changes_the_calendar_of_rows_with_room_behind_them():
+    y, _ = make_frames((5, 1, 1))
+    one = y.groupby(level=0).head(1)
+    encoder = fit_encoder(one[:2])
+    history = encoder.encode(one[:2], None, HORIZON)
+    roomy, _ = encoder.extend(history, history.lengths, one[2:], None, HORIZON)
+    assert len(roomy.store.values) > 3
+    merged, _ = encoder.extend(roomy, roomy.lengths, y[1:5], None, HORIZON)
+    whole = encoder.encode(y, None, HORIZON)
+    for series, length in enumerate([5, 1, 1]):
+        found, expected = (
+            known.store.calendar[int(known.store.calendar_start[series]) :][: length + HORIZON]
+            for known in (merged, whole)
+        )
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("trained, given", [(1, 1), (1, 2), (2, 1), (2, 2)])
+def test_series_have_the_number_that_they_had_in_training(trained, given):
+    frames = {number: make_frames((9,) * number)[0] for number in (1, 2)}
+    history = fit_encoder(frames[trained]).encode(frames[given], None, HORIZON)
+    expected = {(1, 1): [1], (2, 2): [1, 2]}.get((trained, given), [0] * given)
+    assert history.store.traits.identity.tolist() == expected
+
+
 def test_series_of_one_observation_tell_the_step_together():
     index = pd.MultiIndex.from_tuples(
         [(key, pd.Timestamp("2021-03-05") + pd.Timedelta(hours=key)) for key in range(3)]
@@ -871,7 +893,7 @@ def test_covariates_are_carried_across_the_cutoff_and_flagged():
 
 def test_a_carried_value_is_carried_on_although_its_row_is_flagged():
     y, X = make_frames((17,))
-    X["holiday"] = [1.0] + [np.nan] * 16
+    X["holiday"] = [0.0, 1.0] + [np.nan] * 15
     encoder = fit_encoder(y[:14], X[:14])
     history = encoder.encode(y[:14], X[:14], HORIZON)
     tail, _ = encoder.tail(history, np.array([14]), 5, np.ones((1, 3), dtype=bool), X[14:])

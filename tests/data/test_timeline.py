@@ -1,6 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sktime_tlstm.data.timeline import TIME_FEATURES, Timeline
 
@@ -292,3 +294,305 @@ def test_finding_a_grid_leaves_the_index_unchanged():
     Timeline.from_times(index).ordinals(index)
     pd.testing.assert_index_equal(index, copy)
     assert index.freq == copy.freq
+
+
+# Any frequency, zone and unit.
+
+OFFSETS = {
+    "B": "2021-03-05",
+    "4B": "2021-03-05",
+    "ME": "2021-03-31",
+    "5MS": "2021-03-01",
+    "QE-APR": "2021-04-30",
+    "BYE-MAY": "2021-05-31",
+    "SMS-9": "2021-03-09",
+    "WOM-2FRI": "2021-03-12",
+    "D": "2021-03-05",
+    "3D": "2021-03-05",
+    "2W-FRI": "2021-03-05",
+    "h": "2021-03-05 02:00",
+    "5h": "2021-03-05 02:00",
+    "24h": "2021-03-05",
+    "90min": "2021-03-05",
+}
+ZONES = [None, "UTC", "Europe/Lisbon", "America/Asuncion", "Asia/Amman", "Australia/Lord_Howe"]
+
+
+@given(
+    freq=st.sampled_from(list(OFFSETS)),
+    zone=st.sampled_from(ZONES),
+    unit=st.sampled_from(["s", "ms", "us", "ns"]),
+    first=st.integers(-200, 200),
+    steps=st.lists(st.integers(-200, 200), min_size=1, max_size=9),
+)
+@settings(max_examples=300, deadline=None)
+def test_ordinals_undo_times_for_every_frequency_zone_and_unit(freq, zone, unit, first, steps):
+    offset = pd.tseries.frequencies.to_offset(freq)
+    start = pd.Timestamp(OFFSETS[freq]).as_unit(unit)
+    timeline = Timeline(start if zone is None else start.tz_localize(zone), offset)
+    steps = np.array(steps)
+    times = timeline.times(steps)
+    assert times.unit == unit
+    assert str(times.tz) == str(zone)
+    assert timeline.ordinals(times).tolist() == steps.tolist()
+    moved = Timeline(timeline.times(np.array([first]))[0], offset)
+    assert moved.times(steps - first).equals(times)
+
+
+@given(
+    freq=st.sampled_from(list(OFFSETS)),
+    zone=st.sampled_from(ZONES),
+    unit=st.sampled_from(["s", "us", "ns"]),
+    number=st.integers(40, 90),
+    states=st.booleans(),
+)
+@settings(max_examples=200, deadline=None)
+def test_the_first_dates_tell_the_grid_of_all(freq, zone, unit, number, states):
+    start = pd.Timestamp(OFFSETS[freq]).as_unit(unit)
+    start = start if zone is None else start.tz_localize(zone)
+    whole = Timeline(start, pd.tseries.frequencies.to_offset(freq)).times(np.arange(200))
+    first = whole[:number]
+    if states and zone is None:
+        first = pd.DatetimeIndex(first, freq=freq)
+    if zone not in (None, "UTC") and freq == "24h":
+        number = 200  # only the change of the clock tells 24 hours from a day
+        first = whole
+    timeline = Timeline.from_times(first)
+    assert timeline.times(np.arange(200)).equals(whole)
+    assert timeline.ordinals(whole).tolist() == list(range(200))
+
+
+# Local days without a midnight: by zone, the day on which the clocks skip it.
+WITHOUT_MIDNIGHT = {
+    "America/Sao_Paulo": "2017-10-15",
+    "America/Santiago": "2019-09-08",
+    "America/Asuncion": "2016-10-02",
+    "America/Havana": "2019-03-10",
+    "Africa/Cairo": "2014-05-16",
+    "Asia/Beirut": "2020-03-29",
+    "Asia/Amman": "2016-04-01",
+    "Asia/Tehran": "2018-03-22",
+}
+
+
+@pytest.mark.parametrize("zone", WITHOUT_MIDNIGHT)
+@pytest.mark.parametrize("start", [-300, -9, -2, 0])
+def test_a_day_without_a_midnight_is_one_step(zone, start):
+    days = pd.date_range(WITHOUT_MIDNIGHT[zone], periods=330) + pd.Timedelta(days=start)
+    folds = np.ones(len(days), dtype=bool)
+    index = days.tz_localize(zone, ambiguous=folds, nonexistent="shift_forward")
+    skipped = index[-start]
+    assert skipped.hour == 1
+    for length in (3, 20, 330):
+        timeline = Timeline.from_times(index[:length])
+        assert timeline.times(np.arange(330)).equals(index)
+        assert timeline.ordinals(index).tolist() == list(range(330))
+        assert timeline.seasons() == (7,)
+    # the day itself is seen as beginning at midnight, like any other
+    np.testing.assert_array_equal(
+        timeline.features(-start, 1, ("time_of_day",)), np.array([[0, 1]], dtype=np.float32)
+    )
+    assert timeline.index(np.arange(10)).equals(index[:10])
+
+
+def test_a_month_whose_first_midnight_is_skipped_is_one_step():
+    index = pd.date_range("2017-07-01", periods=9, freq="MS").tz_localize(
+        "America/Asuncion", nonexistent="shift_forward"
+    )
+    assert index[3].hour == 1
+    assert Timeline.from_times(index[:4]).times(np.arange(9)).equals(index)
+
+
+def test_a_midnight_that_comes_twice_is_the_same_day_either_time():
+    first, second = (
+        pd.DatetimeIndex(["2020-11-01"]).tz_localize("America/Havana", ambiguous=[fold])
+        for fold in (True, False)
+    )
+    assert second[0] - first[0] == pd.Timedelta(hours=1)
+    days = pd.date_range("2020-10-20", periods=5, tz="America/Havana")
+    assert Timeline.from_times(days).ordinals(first.append(second)).tolist() == [12, 12]
+
+
+def test_a_day_that_a_zone_left_out_is_an_error():
+    days = pd.date_range("2011-12-20", periods=8, tz="Pacific/Apia")
+    with pytest.raises(ValueError, match=r"day 2011-12-30, which the zone Pacific/Apia skipped"):
+        Timeline.from_times(days).times(np.arange(12))
+
+
+@pytest.mark.parametrize("zone", ["Europe/Athens", "America/Denver", "Australia/Adelaide"])
+@pytest.mark.parametrize("freq", ["D", "2D", "W-TUE"])
+def test_days_of_utc_shown_in_another_zone_last_24_hours(zone, freq):
+    index = pd.date_range("2022-01-04", periods=330, freq=freq, tz="UTC").tz_convert(zone)
+    assert len(set(index.hour)) == 2
+    for length in (2, 5, 330):  # the first rows lie before the change
+        timeline = Timeline.from_times(index[:length])
+        assert timeline.times(np.arange(330)).equals(index)
+        assert timeline.seasons() == Timeline.from_times(index.tz_convert("UTC")).seasons()
+
+
+def test_other_rows_tell_days_from_24_hours():
+    # Seven in the morning is no midnight anywhere near: only the change of clocks tells.
+    index = pd.date_range("2022-03-20 06:00", periods=20, tz="UTC").tz_convert("Europe/Athens")
+    assert Timeline.from_times(index[:4]).times(np.array([10]))[0] != index[10]
+    assert Timeline.from_times(index[:4], others=index).times(np.arange(20)).equals(index)
+    local = pd.date_range("2022-03-20 08:00", periods=20, tz="Europe/Athens")
+    assert Timeline.from_times(local[:4], others=local).times(np.arange(20)).equals(local)
+
+
+def test_a_day_off_the_clock_names_24_hours_as_what_may_be_meant():
+    local = pd.date_range("2022-03-20", periods=5, tz="Europe/London")
+    later = pd.date_range("2022-03-26", periods=5, tz="UTC").tz_convert("Europe/London")
+    with pytest.raises(ValueError, match=r"2022-03-28 01:00.* set `frame.index.freq = '24h'`"):
+        Timeline.from_times(local).ordinals(later)
+    stated = pd.DatetimeIndex(local, freq=None)
+    stated.freq = "24h"
+    assert Timeline.from_times(stated).ordinals(later).tolist() == [6, 7, 8, 9, 10]
+
+
+# Known frequencies.
+
+
+@pytest.mark.parametrize(
+    ("freq", "date", "following"),
+    [
+        ("h", "2022-05-05 07:00", "2022-05-05 08:00"),
+        ("B", "2022-05-06", "2022-05-09"),
+        ("QE-FEB", "2022-05-31", "2022-08-31"),
+        ("YS-APR", "2022-04-01", "2023-04-01"),
+        ("20min", "2022-05-05 07:05", "2022-05-05 07:25"),
+    ],
+)
+def test_a_single_date_keeps_the_usual_step(freq, date, following):
+    usual = Timeline.from_times(pd.date_range("2001-01-01", periods=5, freq=freq))
+    timeline = Timeline.from_times(pd.DatetimeIndex([date]), usual)
+    assert timeline.times(np.array([1]))[0] == pd.Timestamp(following)
+
+
+def test_dates_that_leave_the_step_open_keep_the_usual_one():
+    usual = Timeline.from_times(pd.date_range("2001-01-01", periods=9, freq="B"))
+    wednesday = pd.DatetimeIndex(["2022-05-04", "2022-05-05", "2022-05-06"])
+    assert Timeline.from_times(wednesday, usual).times(np.array([3]))[0].day == 9
+    assert Timeline.from_times(wednesday).times(np.array([3]))[0].day == 7
+    hours = pd.date_range("2022-05-04", periods=4, freq="h")
+    assert Timeline.from_times(hours, usual).seasons() == (24, 168)
+
+
+def test_a_single_date_off_the_usual_calendar_is_an_error():
+    usual = Timeline.from_times(pd.date_range("2001-01-01", periods=5, freq="ME"))
+    with pytest.raises(ValueError, match=r"single time, 2022-05-17.*frequency 'ME'.*more rows"):
+        Timeline.from_times(pd.DatetimeIndex(["2022-05-17"]), usual)
+
+
+def test_a_step_of_another_kind_is_not_taken_over():
+    hours = Timeline.from_times(pd.date_range("2001-01-01", periods=5, freq="h"))
+    assert Timeline.from_times(pd.RangeIndex(4, 5), hours) == Timeline(4, None)
+    wide = Timeline.from_times(pd.RangeIndex(0, 50, 10))
+    assert Timeline.from_times(pd.RangeIndex(40, 50, 10), wide) == Timeline(40, 10)
+    assert Timeline.from_times(pd.DatetimeIndex(["2021-03-05"]), wide).offset is None
+
+
+# Integers, and what is none.
+
+
+@pytest.mark.parametrize(
+    ("index", "step"),
+    [
+        (pd.RangeIndex(100, 2000, 90), 90),
+        (pd.Index([-8, -1, 6, 13]), 7),
+        (pd.Index([4, 9]), 5),
+        (pd.Index([3, 6, 9, 15, 18]), 3),
+        (pd.Index([3, 4, 5, 9]), 1),
+        (pd.Index([2, 4, 7, 9, 11]), 1),
+        (pd.Index([5]), None),
+    ],
+)
+def test_a_regular_step_of_integers_is_a_frequency(index, step):
+    timeline = Timeline.from_times(index)
+    assert timeline.offset == step
+    ahead = timeline.times(np.array([-2, 3]))
+    assert ahead.tolist() == [index[0] - 2 * (step or 1), index[0] + 3 * (step or 1)]
+    assert timeline.ordinals(ahead).tolist() == [-2, 3]
+    assert timeline.seasons() == ()
+
+
+def test_an_integer_between_two_steps_is_off_the_grid():
+    timeline = Timeline.from_times(pd.RangeIndex(100, 2000, 90))
+    with pytest.raises(ValueError, match=r"Got the time 191, .*steps of 90 from 100"):
+        timeline.ordinals(pd.Index([190, 191]))
+
+
+@pytest.mark.parametrize("index", [pd.timedelta_range("2h", periods=5), pd.Index([0.0, 1.0, 2.0])])
+def test_durations_and_fractions_are_refused_with_what_to_do(index):
+    with pytest.raises(
+        TypeError, match=r"expected dates, periods or integers.*index // index\[1\]"
+    ):
+        Timeline.from_times(index)
+
+
+def test_a_missing_time_is_an_error():
+    timeline = Timeline.from_times(pd.date_range("2021-03-05", periods=5))
+    with pytest.raises(ValueError, match=r"\(NaT\) in row 1"):
+        timeline.ordinals(pd.DatetimeIndex(["2021-03-05", None]))
+
+
+# The ends of time.
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+@pytest.mark.parametrize("start", ["0850-02-28", "1402-02-28", "2801-02-28"])
+@pytest.mark.parametrize("freq", ["D", "6h", "B", "ME", "W-WED", "QS", "SMS"])
+def test_dates_beyond_nanoseconds_are_counted(unit, start, freq):
+    index = pd.date_range(start, periods=80, freq=freq, unit=unit)
+    timeline = Timeline.from_times(pd.DatetimeIndex(index[:50].to_numpy()))
+    assert timeline.times(np.arange(80)).equals(index)
+    assert timeline.ordinals(index).tolist() == list(range(80))
+    assert timeline.features(60, 3, tuple(TIME_FEATURES)).shape == (3, 7)
+
+
+def test_periods_beyond_nanoseconds_have_features():
+    periods = Timeline.from_times(pd.period_range("1402-02-28", periods=9, freq="D"))
+    days = Timeline.from_times(pd.date_range("1402-02-28", periods=9, freq="D", unit="s"))
+    names = tuple(TIME_FEATURES)
+    np.testing.assert_array_equal(periods.features(0, 9, names), days.features(0, 9, names))
+    assert periods.seasons() == (7,)
+
+
+@pytest.mark.parametrize("freq", ["D", "h", "B", "ME", "SMS"])
+@pytest.mark.parametrize("zone", [None, "Europe/Lisbon"])
+def test_a_date_that_the_unit_cannot_state_is_refused(freq, zone):
+    index = pd.date_range("2261-10-05", periods=5, freq=freq, unit="ns", tz=zone)
+    timeline = Timeline.from_times(index)
+    with pytest.raises(ValueError, match=r"cannot be stated in the unit 'ns'.*as_unit\('s'\)"):
+        timeline.times(np.array([1, 9000]))
+    # calendars are laid out further ahead than anyone asked
+    coarse = Timeline.from_times(index.as_unit("s"))
+    names = ("day_of_year", "weekend")
+    np.testing.assert_array_equal(timeline.features(0, 900, names), coarse.features(0, 900, names))
+
+
+def test_the_last_date_that_the_unit_can_state_is_right():
+    index = pd.date_range("2262-03-01", periods=5, unit="ns")
+    assert str(Timeline.from_times(index).times(np.array([41]))[0]) == "2262-04-11 00:00:00"
+
+
+def test_fractions_of_a_second_are_off_the_grid_in_any_unit():
+    timeline = Timeline.from_times(pd.date_range("2021-03-05", periods=5, freq="s", unit="s"))
+    fine = pd.DatetimeIndex(["2021-03-05 00:00:03.000000007"])
+    with pytest.raises(ValueError, match=r"00:00:03.000000007"):
+        timeline.ordinals(fine)
+    nano = pd.date_range("2021-03-05", periods=9, freq="300ns", unit="ns")
+    assert Timeline.from_times(nano[:4]).times(np.arange(9)).equals(nano)
+
+
+@pytest.mark.parametrize(
+    "offset",
+    [
+        pd.offsets.LastWeekOfMonth(weekday=3),
+        pd.offsets.FY5253(weekday=3, startingMonth=4, variation="last"),
+        pd.offsets.CustomBusinessDay(weekmask="1111110"),
+    ],
+)
+def test_an_index_states_its_frequency_where_rows_follow_each_other(offset):
+    timeline = Timeline.from_times(pd.date_range("2015-01-01", periods=9, freq=offset))
+    assert timeline.index(np.arange(3, 8)).freq == offset
+    assert timeline.index(np.array([3, 5])).freq is None

@@ -13,14 +13,9 @@ from sktime_tlstm.nn import (
     TransformerBlock,
     make_attention,
 )
-from sktime_tlstm.nn.blocks import (
-    BlockOptions,
-    BlockStack,
-    Branch,
-    check_causality,
-    describe_rows,
-)
-from tests.nn.test_networks import shake
+from sktime_tlstm.nn.blocks import BlockStack, check_causality, describe_rows
+from sktime_tlstm.nn.branches import BlockOptions, Branch
+from tests.nn.variants import shake
 
 SIZES = {"d_model": 6, "num_heads": 3}
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sktime_tlstm.nn import Transformer, TransformerLSTM
-from tests.nn.test_networks import CASES, CAUSAL, STATIC, build, windows
+from tests.nn.variants import CASES, CAUSAL, STATIC, build, windows
 
 # What may be combined: every two values of two options meet in one of `COMBINATIONS`.
 OPTIONS = {

@@ -20,10 +20,10 @@ from sktime_tlstm.nn import (
     Transformer,
     TransformerLSTM,
 )
-from sktime_tlstm.nn.blocks import CROSS_ATTENTIONS
+from sktime_tlstm.nn.branches import CROSS_ATTENTIONS
 from sktime_tlstm.nn.seq2seq_lstm import DECODINGS
 from sktime_tlstm.nn.temporal_attention_lstm import WIRINGS
-from tests.nn.test_networks import shake
+from tests.nn.variants import shake
 
 
 def first_parameters(output):

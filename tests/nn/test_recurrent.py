@@ -5,10 +5,7 @@ import torch
 
 from sktime_tlstm.nn import BidirectionalLSTM, LSTMEncoderDecoder, recurrent
 from sktime_tlstm.nn.recurrent import _run_in_segments, _run_packed
-
-# Most of these put the rows into an order that is not its own inverse, so that rows which are put
-# back by the order itself are found out.
-LENGTHS = [[11, 11, 11, 11], [5, 11, 8, 1], [3, 3, 3, 3], [7, 11, 2, 9], [10, 11, 11, 10]]
+from tests.nn.variants import LENGTHS
 
 
 def test_rows_in_the_wrong_order_would_be_found_out():

@@ -59,28 +59,36 @@ def test_the_network_is_its_equations_row_by_row(score, wiring):
     network, (past, future) = build(score, wiring, num_layers=2), windows()
     output = network(past, future, LENGTHS)
     weights = network.attention_weights(past, future, LENGTHS)
-    assert weights.shape == (3, 1, 7, 11)
+    keys = 18 if wiring == "replace" else 11
+    assert weights.shape == (3, 1, 7, keys)
     for row, length in enumerate(LENGTHS):
         encoded, state = network.recurrent.encoder(past[row : row + 1, :length])
         decoded, _ = network.recurrent.decoder(future[row : row + 1], state)
-        alpha = scores_by_hand(network.attention, score, decoded[0], encoded[0]).softmax(-1)
-        answer = network.output(joined(network, wiring, alpha @ encoded[0], decoded[0]))
-        torch.testing.assert_close(output[row], answer, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(weights[row, 0, :, :length], alpha, atol=1e-5, rtol=1e-5)
-        assert (weights[row, :, :, length:] == 0).all()
+        for step in range(7):
+            read = encoded[0]
+            if wiring == "replace":  # the future up to the step itself
+                read = torch.cat((read, decoded[0, : step + 1]))
+            query = decoded[0, step : step + 1]
+            alpha = scores_by_hand(network.attention, score, query, read).softmax(-1)
+            answer = network.output(joined(network, wiring, alpha @ read, query))
+            torch.testing.assert_close(output[row, [step]], answer, atol=1e-5, rtol=1e-5)
+            own = weights[row, 0, step]
+            seen = torch.cat((own[:length], own[11 : 11 + len(read) - length]))
+            torch.testing.assert_close(seen, alpha[0], atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(own.sum(), torch.tensor(1.0))
 
 
 def test_several_heads_attend_with_their_own_weights():
     network, (past, future) = build("multi_head", "replace"), windows()
     weights = network.attention_weights(past, future, LENGTHS)
-    assert weights.shape == (3, 3, 7, 11)
+    assert weights.shape == (3, 3, 7, 18)
     assert not weights.requires_grad
     torch.testing.assert_close(weights.sum(-1), torch.ones(3, 3, 7))
-    assert (weights[1, :, :, 4:] == 0).all()
+    assert (weights[1, :, :, 4:11] == 0).all()
     assert not torch.allclose(weights[0, 0], weights[0, 1], atol=1e-4)
-    encoded, _ = network.recurrent.encoder(past[:1])
-    # (1, 11, head * width) -> (head, 11, width)
-    values = network.attention.value(encoded)[0].unflatten(-1, (3, 2)).transpose(0, 1)
+    both = torch.cat(network.recurrent(past[:1], future[:1]), dim=1)
+    # (1, 18, head * width) -> (head, 18, width)
+    values = network.attention.value(both)[0].unflatten(-1, (3, 2)).transpose(0, 1)
     attended = (weights[0] @ values).transpose(0, 1).flatten(1)
     expected = network.output(network.attention.output(attended))
     torch.testing.assert_close(network(past, future)[0], expected, atol=1e-5, rtol=1e-5)
@@ -96,8 +104,12 @@ def test_the_hierarchy_is_lstm_attention_lstm_attention(wiring, bidirectional):
     middle = joined(front, wiring, attended, lower)
     encoded, state = network.recurrent.encode(middle[None])
     decoded = network.recurrent.decode(future, state)[0][0]
-    alpha = (decoded @ encoded[0].T).softmax(-1)
-    expected = network.output(joined(network, wiring, alpha @ encoded[0], decoded))
+    read, allowed = encoded[0], torch.ones(7, 5, dtype=torch.bool)
+    if wiring == "replace":
+        read = torch.cat((read, decoded))
+        allowed = torch.cat((allowed, torch.ones(7, 7, dtype=torch.bool).tril()), dim=1)
+    alpha = (decoded @ read.T).masked_fill(~allowed, -torch.inf).softmax(-1)
+    expected = network.output(joined(network, wiring, alpha @ read, decoded))
     torch.testing.assert_close(network(past, future)[0], expected, atol=1e-5, rtol=1e-5)
 
 
@@ -163,12 +175,24 @@ def test_no_step_looks_ahead_though_the_past_is_read_both_ways(bidirectional, hi
     assert ((after[:, 3:] - before[:, 3:]).abs().amax(-1) > 1e-6).all()
 
 
-def test_replacing_gives_a_past_of_one_step_one_answer():
-    network, (past, future) = build("dot", "replace"), windows(past_time=1)
-    output = network(past, future)
-    torch.testing.assert_close(output, output[:, :1].expand_as(output))
-    longer = network(*windows())
-    assert not torch.allclose(longer, longer[:, :1].expand_as(longer), atol=1e-4)
+@pytest.mark.parametrize("score", SCORES)
+def test_replacing_still_lets_the_future_act_where_the_past_has_one_step(score):
+    network, (past, future) = build(score, "replace"), windows(past_time=1)
+    before = network(past, future)
+    assert not torch.allclose(before, before[:, :1].expand_as(before), atol=1e-4)
+    changed = future.clone()
+    changed[:, 4] += 5.0
+    after = network(past, changed)
+    torch.testing.assert_close(after[:, :4], before[:, :4], atol=1e-6, rtol=0)
+    assert ((after[:, 4] - before[:, 4]).abs().amax(-1) > 1e-4).all()
+
+
+def test_replacing_never_reads_a_step_beyond_the_real_future():
+    network, (past, future) = build("general", "replace"), windows()
+    lengths = torch.tensor([7, 3, 5])
+    weights = network.attention_weights(past, future, LENGTHS, lengths)
+    for row, ahead in enumerate(lengths):
+        assert (weights[row, :, :, 11 + ahead :] == 0).all()
 
 
 @pytest.mark.parametrize(("hierarchical", "places"), [(False, 1), (True, 2)])

@@ -12,7 +12,7 @@ from sktime_tlstm.nn import (
     sinusoidal,
     window_positions,
 )
-from tests.nn.test_networks import shake
+from tests.nn.variants import shake
 
 SMALL = {"d_model": 12, "num_heads": 3, "dim_feedforward": 7}
 

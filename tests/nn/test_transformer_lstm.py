@@ -10,7 +10,7 @@ from sktime_tlstm.nn import (
     TransformerBlock,
     TransformerLSTM,
 )
-from tests.nn.test_networks import shake
+from tests.nn.variants import shake
 
 SMALL = {"d_model": 6, "num_heads": 3}
 
