@@ -140,11 +140,9 @@ class Parametric:
 
     def skpro(self, index: pd.Index, columns: pd.Index) -> Any:
         """Return skpro's distribution, with the labels of rows and targets."""
-        from skpro import distributions
-
         reading = READINGS[self.family]
         arguments = reading.arguments(self.parameters, self.loc, self.scale)
-        return getattr(distributions, reading.skpro)(**arguments, index=index, columns=columns)
+        return getattr(_skpro(), reading.skpro)(**arguments, index=index, columns=columns)
 
 
 def quantiles(head: Head, parameters: Tensor, level: Tensor, unit: Tensor) -> Tensor:
@@ -198,17 +196,30 @@ def quantile(
 
 def empirical(values: np.ndarray, index: pd.Index, columns: pd.Index) -> Any:
     """Return skpro's empirical distribution of equally likely values (row, target, value)."""
-    from skpro.distributions import Empirical
+    return _skpro().Empirical(stacked(values, index, columns), index=index, columns=columns)
 
-    return Empirical(stacked(values, index, columns), index=index, columns=columns)
+
+def _skpro() -> Any:
+    try:
+        from skpro import distributions
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            f"Got no skpro ({error}), which predict_proba answers with. Install it: pip install "
+            "'sktime-tlstm[proba]'; predict_quantiles, predict_interval and predict_var need none."
+        ) from error
+    return distributions
 
 
 def stacked(values: np.ndarray, index: pd.Index, columns: Any) -> pd.DataFrame:
-    """Return values (row, target, sample) as a frame indexed by (sample, levels of index)."""
+    """Return values (row, target, sample) as a frame indexed by (sample, levels of index).
+
+    The first level is "sample", or "path" if a level of the index has that name.
+    """
     number = values.shape[-1]
     rows = index.append([index] * (number - 1))
     levels = [rows.get_level_values(level) for level in range(index.nlevels)]
     sample = pd.Index(np.arange(number).repeat(len(index)))
-    stack = pd.MultiIndex.from_arrays([sample, *levels], names=["sample", *index.names])
+    name = "path" if "sample" in index.names else "sample"
+    stack = pd.MultiIndex.from_arrays([sample, *levels], names=[name, *index.names])
     # (row, target, sample) -> (sample * row, target)
     return pd.DataFrame(np.moveaxis(values, -1, 0).reshape(len(stack), -1), stack, columns)

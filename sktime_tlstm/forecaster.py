@@ -195,6 +195,25 @@ class SkorchForecaster(BaseForecaster):
         with _ONE_FH:
             return super()._check_fh(fh, pred_int)
 
+    def set_params(self, **params: Any) -> SkorchForecaster:
+        """Set parameters by name, and start over.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown, or asks for an entry of a dict: those are set as a whole.
+        """
+        for name, value in params.items():
+            whole, _, entry = name.partition("__")
+            held = getattr(self, whole, None)
+            if entry and whole in self.get_param_names() and not hasattr(held, "set_params"):
+                wanted = {"module": "module_params", "optimizer": "net_params"}.get(whole, whole)
+                raise ValueError(
+                    f"Got {name}={value!r}, but {whole} has no parameters that are set one by one. "
+                    f"Pass {wanted} as a whole, with all that it is to hold."
+                )
+        return super().set_params(**params)
+
     # The public methods, undone if they fail.
 
     predict = _answering(BaseForecaster.predict)
@@ -349,7 +368,8 @@ class SkorchForecaster(BaseForecaster):
         Returns
         -------
         pandas.DataFrame
-            Indexed by (sample, levels of y ..., time), a column for each target.
+            Indexed by (sample, levels of y ..., time), a column for each target; "path" in the
+            place of "sample" if y has a level of that name.
 
         Raises
         ------

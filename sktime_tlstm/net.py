@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -61,6 +63,10 @@ OWN_ARGUMENTS = (
 )
 
 
+#: Held while the level of the compiler's log is another one.
+_COMPILER = threading.RLock()
+
+
 class EndOfTraining(KeyboardInterrupt):
     """A callback's wish to end the training, which is no Ctrl-C."""
 
@@ -95,6 +101,15 @@ class ForecastNet(NeuralNet):
         self.precision = precision
         self.seed = seed
         super().__init__(module, criterion, **kwargs)
+
+    @property
+    def _default_callbacks(self) -> list[tuple[str, Callback]]:
+        """Skorch's callbacks, without its table where nobody asked for one.
+
+        It would print wherever ``print`` has been replaced, as in the workers of Ray.
+        """
+        own: list[tuple[str, Callback]] = super()._default_callbacks
+        return [(name, one) for name, one in own if name != "print_log" or self.verbose]
 
     def initialize(self) -> ForecastNet:
         """Initialise all parts under the net's own seed."""
@@ -199,7 +214,8 @@ class ForecastNet(NeuralNet):
         """Run the network and return its output as float32."""
         mixed = self.precision == "bf16-mixed"
         kind = torch.device(self.device).type
-        with torch.autocast(kind, dtype=torch.bfloat16) if mixed else nullcontext():
+        precision = torch.autocast(kind, dtype=torch.bfloat16) if mixed else nullcontext()
+        with precision, quiet_compiler() if self.compile and not self.verbose else nullcontext():
             output = super().infer(x, **fit_params)
         return one_tensor(output)
 
@@ -256,6 +272,19 @@ class ForecastNet(NeuralNet):
         """Return the network's outputs (batch, horizon, output_dim) in evaluation mode."""
         self._set_training(False)
         return self.infer(inputs)
+
+
+@contextmanager
+def quiet_compiler() -> Iterator[None]:
+    """Keep torch's compiler from logging what it could not compile, on all threads meanwhile."""
+    logger = logging.getLogger("torch._dynamo")
+    with _COMPILER:
+        before = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(before)
 
 
 def build_net(

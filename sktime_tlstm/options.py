@@ -111,6 +111,10 @@ def plain(value: Any) -> Any:
     return value
 
 
+#: The largest context, horizon and lag: a batch of windows holds as many rows of every series.
+MAX_ROWS = 100_000
+
+
 @dataclass(frozen=True)
 class Constraint:
     """What a parameter may be: its type, its range, and both in words."""
@@ -131,6 +135,21 @@ def _is_real(value: Any) -> bool:
 
 def _integer(low: int) -> Constraint:
     return Constraint(f"an integer of at least {low}", _is_integer, lambda value: value >= low)
+
+
+def _rows() -> Constraint:
+    """Return the constraint of a number of rows that a window holds."""
+    return Constraint(
+        f"an integer from 1 to {MAX_ROWS}", _is_integer, lambda value: 1 <= value <= MAX_ROWS
+    )
+
+
+def _once(value: Any) -> bool:
+    """Whether every item is there once; what cannot be hashed is no name of a column either."""
+    try:
+        return len(set(value)) == len(value)
+    except TypeError:
+        return False
 
 
 def _positive() -> Constraint:
@@ -158,7 +177,11 @@ def _boolean() -> Constraint:
 
 def _column_names() -> Constraint:
     return _optional(
-        Constraint("a list or tuple of column names", lambda v: isinstance(v, (list, tuple)))
+        Constraint(
+            "a list or tuple of column names, each once",
+            lambda value: isinstance(value, (list, tuple)),
+            _once,
+        )
     )
 
 
@@ -173,12 +196,16 @@ def _optional(constraint: Constraint) -> Constraint:
 def _sequence_or_auto(words: str, item: Constraint) -> Constraint:
     """Return the constraint of a list or tuple of items, or "auto"."""
     return Constraint(
-        f"a list or tuple of {words} or 'auto'",
+        f"a list or tuple of {words}, each once, or 'auto'",
         lambda value: (
             isinstance(value, str)
             or (isinstance(value, (list, tuple)) and all(map(item.has_type, value)))
         ),
-        lambda value: value == "auto" if isinstance(value, str) else all(map(item.in_range, value)),
+        lambda value: (
+            value == "auto"
+            if isinstance(value, str)
+            else all(map(item.in_range, value)) and _once(value)
+        ),
     )
 
 
@@ -189,8 +216,8 @@ def _levels(value: Any) -> bool:
 
 #: The constraints of every parameter of the forecasters.
 CONSTRAINTS: Mapping[str, Constraint] = {
-    "context_length": _optional(_integer(1)),
-    "prediction_length": _optional(_integer(1)),
+    "context_length": _optional(_rows()),
+    "prediction_length": _optional(_rows()),
     "window_sampling": _one_of(["by_series", "uniform"]),
     "max_windows_per_epoch": _integer(1),
     "past_covariates": _column_names(),
@@ -199,7 +226,7 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "time_features": _sequence_or_auto(
         f"names out of {list(TIME_FEATURES)}", _one_of(TIME_FEATURES)
     ),
-    "target_lags": _sequence_or_auto("integers of at least 1", _integer(1)),
+    "target_lags": _sequence_or_auto(f"integers from 1 to {MAX_ROWS}", _rows()),
     "scaler": _optional(_one_of(["auto", *(name for name in SCALERS if name)])),
     "window_norm": _optional(_one_of(["meanstd", "mean"])),
     "loss": Constraint(

@@ -12,6 +12,7 @@ COUNTS = [name for name, family in FAMILIES.items() if family.support == "count"
 FAMILY = pytest.mark.parametrize("name", FAMILIES)
 INDEX = pd.Index([11, 13, 17], name="time")
 COLUMNS = pd.Index(["a", "b"])
+RNG = np.random.default_rng(7)
 ALPHAS = np.array([0.001, 0.05, 0.3, 0.5, 0.77, 0.95, 0.999])
 
 #: Parameters of two distributions, in the order of their family.
@@ -143,6 +144,17 @@ def test_the_negative_binomial_is_overdispersed_as_documented():
         "negative_binomial", parameters, np.zeros(1), np.array([5.0])
     ).variance()
     assert variance.item() == pytest.approx(7.5)
+
+
+@pytest.mark.parametrize("names", [["sample", "time"], ["key", "sample"], ["sample"]])
+def test_a_level_named_sample_keeps_its_name_and_the_draws_are_paths(names):
+    levels = [["p", "q"], [3, 5, 7]][-len(names) :]
+    index = pd.MultiIndex.from_product(levels, names=names)
+    index = index if len(names) > 1 else pd.Index(levels[0], name="sample")
+    values = RNG.normal(size=(len(index), 2, 4))
+    frame = families.stacked(values, index, COLUMNS)
+    assert frame.index.names == ["path", *names]
+    np.testing.assert_array_equal(frame.xs(3, level="path"), values[..., 3])
 
 
 def test_stacked_puts_the_sample_in_front_of_all_levels():

@@ -1,6 +1,8 @@
+import builtins
 import copy
 import dataclasses
 import gc
+import logging
 import math
 import pickle
 import weakref
@@ -17,7 +19,7 @@ from sktime_tlstm.contract import takes, unwrapped
 from sktime_tlstm.data.history import SeriesStore, Traits
 from sktime_tlstm.data.sampling import WindowDataset
 from sktime_tlstm.data.windows import WindowSpec
-from sktime_tlstm.net import OPTIMIZERS, build_net, renew_callbacks, train
+from sktime_tlstm.net import OPTIMIZERS, build_net, quiet_compiler, renew_callbacks, train
 from sktime_tlstm.nn import (
     AttentionLSTM,
     EmbeddedNetwork,
@@ -465,6 +467,31 @@ def test_training_is_silent_by_default(capsys):
     data, validation = make_data()
     fit(make_net(patience=1, callbacks=[Spoiler(1, 10.0)]), data, validation, epochs=5)
     assert capsys.readouterr() == ("", "")
+
+
+def test_training_is_silent_where_print_is_not_pythons_own(capsys, monkeypatch):
+    """Ray's workers replace it, and skorch takes what it does not know for a log."""
+    real = builtins.print
+    monkeypatch.setattr(builtins, "print", lambda *args, **kwargs: real(*args, **kwargs))
+    net = fit(make_net())
+    renew_callbacks(net, None, None, 0)
+    fit(net)
+    assert capsys.readouterr() == ("", "")
+    renew_callbacks(net, None, None, 2)
+    fit(net)
+    assert "train_loss" in capsys.readouterr().out
+
+
+def test_the_compilers_log_is_silent_and_is_as_before_afterwards():
+    logger = logging.getLogger("torch._dynamo")
+    before = logger.level
+    with quiet_compiler():
+        assert not logger.getChild("variables.tensor").isEnabledFor(logging.WARNING)
+        with quiet_compiler():
+            pass
+        assert logger.isEnabledFor(logging.ERROR)
+        assert not logger.isEnabledFor(logging.WARNING)
+    assert logger.level == before
 
 
 def test_verbose_1_is_one_line_that_is_rewritten(capsys):

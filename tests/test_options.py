@@ -18,17 +18,21 @@ NAN, INF = math.nan, math.inf
 
 # For every parameter values that are right, values out of range, and values of a wrong type.
 CASES = {
-    "context_length": ([None, 1, np.int64(7)], [0, -3], [1.0, "7", True]),
-    "prediction_length": ([None, 1, 24], [0], [2.5, [3]]),
+    "context_length": ([None, 1, np.int64(7), 100_000], [0, -3, 100_001], [1.0, "7", True]),
+    "prediction_length": ([None, 1, 24], [0, 10**9, np.int64(10**12)], [2.5, [3]]),
     "window_sampling": (["by_series", "uniform"], ["by_window"], [None, 3]),
     "max_windows_per_epoch": ([1, 2560], [0], [None, 1e3]),
-    "past_covariates": ([None, [], ["a"], ("a", 3)], [], ["a", 3]),
-    "static_covariates": ([None, [], ["a"], ("a", 3)], [], ["a", 3]),
+    "past_covariates": ([None, [], ["a"], ("a", 3)], [["b", "a", "b"], (3, 3), [[]]], ["a", 3]),
+    "static_covariates": ([None, [], ["a"], ("a", 3)], [("c", "c")], ["a", 3]),
     "series_embedding": ([True, False], [], [None, 1, "yes"]),
-    "time_features": (["auto", (), ["weekend"]], ["weekend", "", ["noon"]], [None, 3]),
+    "time_features": (
+        ["auto", (), ["weekend"]],
+        ["weekend", "", ["noon"], ["weekend"] * 2],
+        [None, 3],
+    ),
     "target_lags": (
         ["auto", (), (3, 7), [np.int32(2)]],
-        ["week", (0,), (3, -1)],
+        ["week", (0,), (3, -1), (7, 3, 7), [2, np.int64(2)], (10**9,)],
         [7, (2.5,), None],
     ),
     "scaler": ([None, "auto", "robust_arcsinh", "robust", "standard", "minmax"], ["z"], [1, False]),
@@ -372,6 +376,29 @@ def test_numbers_of_numpy_forecast_as_pythons_do(forecaster, parameters):
         future = fitted.predict([2, 5])
         answers.append(pd.concat([future, fitted.predict_quantiles([2, 5], alpha=[0.3])], axis=1))
     pd.testing.assert_frame_equal(*answers, check_exact=True)
+
+
+# Setting parameters.
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("module_params__width", "module_params"),
+        ("module__width", "module_params"),
+        ("net_params__batch_size", "net_params"),
+        ("optimizer__momentum", "net_params"),
+        ("callbacks__patience", "callbacks"),
+    ],
+)
+def test_parts_of_a_parameter_are_set_as_a_whole(name, wanted):
+    forecaster = SkorchForecaster(AttentionLSTM, {"width": 3})
+    with pytest.raises(ValueError, match=rf"Got {name}=7, but .*Pass {wanted} as a whole"):
+        forecaster.set_params(**{name: 7})
+    assert forecaster.get_params()["module_params"] == {"width": 3}
+    assert forecaster.set_params(module_params={"width": 7}).module_params == {"width": 7}
+    with pytest.raises(ValueError, match="Invalid parameter keys"):
+        forecaster.set_params(widht=7)
 
 
 # Devices.

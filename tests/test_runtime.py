@@ -3,6 +3,7 @@
 import copy
 import gc
 import io
+import logging
 import pickle
 import shutil
 import subprocess
@@ -98,6 +99,35 @@ def test_a_compiled_network_gives_the_same_forecasts():
     np.testing.assert_allclose(forecasts[0], forecasts[1], rtol=1e-4, atol=1e-4)
     reloaded = pickle.loads(pickle.dumps(forecaster))
     np.testing.assert_allclose(reloaded.predict(), forecasts[1], rtol=1e-6)
+
+
+def complaining(graph, inputs):
+    """Compile nothing, and say in the compiler's log what could not be compiled."""
+    logging.getLogger("torch._dynamo.variables.tensor").warning("Graph break")
+    return graph.forward
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch's own, while it compiles
+def test_compiling_is_silent_unless_asked_for():
+    found = []
+
+    class Kept(logging.Handler):
+        def emit(self, record):
+            found.append(record.getMessage())
+
+    logger, kept = logging.getLogger("torch._dynamo"), Kept()
+    logger.addHandler(kept)
+    parameters = {key: TINY[key] for key in TINY if key not in ("d_model", "num_heads")}
+    backend = {"compile__backend": complaining}
+    try:
+        for verbose in (0, 2):
+            torch._dynamo.reset()
+            settings = {**parameters, "compile": True, "net_params": backend, "verbose": verbose}
+            SkorchForecaster(Small, **settings, random_state=0).fit(Y_OLD, fh=[1, 2]).predict()
+            assert bool(found) == (verbose > 1), found
+    finally:
+        logger.removeHandler(kept)
 
 
 # Devices.
