@@ -215,9 +215,13 @@ class ForecastNet(NeuralNet):
         mixed = self.precision == "bf16-mixed"
         kind = torch.device(self.device).type
         precision = torch.autocast(kind, dtype=torch.bfloat16) if mixed else nullcontext()
-        with precision, quiet_compiler() if self.compile and not self.verbose else nullcontext():
+        with precision, self._quietly():
             output = super().infer(x, **fit_params)
         return one_tensor(output)
+
+    def _quietly(self) -> AbstractContextManager[Any]:
+        """Return what network and head run in, which skorch has compiled if it was asked to."""
+        return quiet_compiler() if self.compile and not self.verbose else nullcontext()
 
     def get_loss(
         self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False
@@ -225,7 +229,8 @@ class ForecastNet(NeuralNet):
         """Return the head's loss; in training with the network's ``auxiliary_loss``, if any."""
         target, *unit = y_true if isinstance(y_true, (tuple, list)) else (y_true,)
         parts = [part.to(y_pred.device) for part in (target, *unit)]
-        loss = self.criterion_(y_pred, *parts)
+        with self._quietly():
+            loss = self.criterion_(y_pred, *parts)
         if training and hasattr(self.module_, "auxiliary_loss"):
             loss = loss + cast(Any, self.module_).auxiliary_loss()
         return loss
