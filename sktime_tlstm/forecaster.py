@@ -190,6 +190,11 @@ class SkorchForecaster(BaseForecaster):
         """Return the network's class and its keyword arguments."""
         return self.module, dict(self.module_params or {})
 
+    def _check_fh(self, fh: Any, pred_int: bool = False) -> ForecastingHorizon | None:
+        """Do what sktime does, which writes fh and reads it again, one thread at a time."""
+        with _ONE_FH:
+            return super()._check_fh(fh, pred_int)
+
     def set_params(self, **params: Any) -> SkorchForecaster:
         """Set parameters by name, and start over.
 
@@ -208,11 +213,6 @@ class SkorchForecaster(BaseForecaster):
                     f"Pass {wanted} as a whole, with all that it is to hold."
                 )
         return super().set_params(**params)
-
-    def _check_fh(self, fh: Any, pred_int: bool = False) -> ForecastingHorizon | None:
-        """Do what sktime does, which writes fh and reads it again, one thread at a time."""
-        with _ONE_FH:
-            return super()._check_fh(fh, pred_int)
 
     # The public methods, undone if they fail.
 

@@ -1,0 +1,126 @@
+"""The rules that fit a model to its data: batches, epochs, contexts, lags, learning rates."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from skorch.callbacks import Callback
+
+from sktime_tlstm.fitting import FINETUNE_LR
+from tests.setups import tiny
+
+
+class Watch(Callback):
+    """Notes the size and the learning rate of every training batch, and the epochs."""
+
+    sizes: list
+    rates: list
+
+    def on_batch_begin(self, net, batch=None, training=False, **kwargs):
+        if training:
+            Watch.sizes.append(len(batch[0]["past"]))
+            Watch.rates.append(net.optimizer_.param_groups[0]["lr"])
+
+
+@pytest.fixture(autouse=True)
+def watched():
+    Watch.sizes, Watch.rates = [], []
+
+
+def series(rows, freq="D"):
+    values = 10 + np.sin(np.arange(rows)) + np.random.default_rng(0).normal(size=rows)
+    return pd.Series(values, pd.date_range("2021-03-02", periods=rows, freq=freq), name="y")
+
+
+def trained(y, fh, **parameters):
+    return tiny(callbacks=[Watch], context_length=4, **parameters).fit(y, fh=fh)
+
+
+def test_batches_shrink_on_little_data_so_that_an_epoch_has_twenty():
+    trained(series(204), [1], batch_size=64, max_windows_per_epoch=2560)
+    assert Watch.sizes == [10] * 20  # 200 windows
+
+
+def test_batches_shrink_no_further_than_to_eight_and_repeat_windows():
+    trained(series(40), [1], batch_size=64, max_windows_per_epoch=2560)
+    assert Watch.sizes == [8] * 20  # of 36 windows
+
+
+def test_batches_of_much_data_are_as_large_as_asked_for():
+    trained(series(1500), [1], batch_size=32, max_windows_per_epoch=320)
+    assert Watch.sizes == [32] * 10
+
+
+def test_no_row_is_a_target_more_than_five_times_an_epoch():
+    trained(series(3000), range(1, 51), batch_size=8, max_windows_per_epoch=10_000)
+    assert sum(Watch.sizes) == 300  # windows of 50 rows: 5 times 3,000 rows
+    assert set(Watch.sizes) == {8, 4}
+
+
+def test_an_epoch_has_twenty_batches_even_so():
+    trained(series(600), range(1, 51), batch_size=8, max_windows_per_epoch=10_000)
+    assert sum(Watch.sizes) == 160  # five passes would be 60 windows
+
+
+@pytest.mark.parametrize("lr_schedule", ["onecycle", None])
+def test_fine_tuning_and_updates_train_at_a_constant_share_of_the_learning_rate(lr_schedule):
+    assert FINETUNE_LR == 0.15
+    y = series(60)
+    panel = pd.concat({key: y.to_frame() for key in "pq"}, names=["key", "time"])
+    settings = {"callbacks": [Watch], "lr": 0.004, "lr_schedule": lr_schedule}
+    forecaster = tiny(**settings, context_length=4, prediction_length=2).pretrain(panel)
+    assert max(Watch.rates) > 0.002  # of its own training
+    Watch.rates.clear()
+    forecaster.fit(y)
+    assert Watch.rates
+    np.testing.assert_allclose(Watch.rates, 0.0006)
+    Watch.rates.clear()
+    later = series(70)[60:]
+    forecaster.update(later, update_params=True)
+    assert Watch.rates
+    np.testing.assert_allclose(Watch.rates, 0.0006)
+
+
+@pytest.mark.parametrize(
+    ("rows", "freq", "fh", "context", "lags"),
+    [
+        (1000, "h", range(1, 25), 96, (24, 168)),  # four days
+        (1000, "h", range(1, 61), 120, (24, 168)),  # two horizons
+        (300, "h", range(1, 13), 96, (24,)),  # a week is more than a third of the data
+        (90, "D", [1], 28, (7,)),
+        (20, "D", range(1, 6), 15, ()),  # what the data have, one horizon left
+        (60, "QS", [1], 16, (4,)),
+        (300, "YS", [1], 64, ()),  # no season
+    ],
+)
+def test_context_and_lags_follow_the_season_the_horizon_and_the_data(rows, freq, fh, context, lags):
+    forecaster = tiny().fit(series(rows, freq), fh=fh)
+    assert forecaster.context_length_ == context
+    assert forecaster._fitted.model.spec.lags == lags
+
+
+@pytest.mark.parametrize(
+    ("rows", "freq", "horizon"), [(500, "h", 24), (30, "h", 10), (90, "D", 7), (100, "YS", 12)]
+)
+def test_the_horizon_without_fh_is_a_season_or_a_third_of_the_data(rows, freq, horizon):
+    forecaster = tiny().fit(series(rows, freq))
+    assert forecaster.prediction_length_ == horizon
+
+
+def test_half_of_an_update_trains_on_the_new_rows():
+    y = series(120)
+    forecaster = tiny(context_length=4).fit(y[:100], fh=[1, 2])
+    drawn = []
+
+    class Cutoffs(Callback):
+        def on_train_begin(self, net, X=None, **kwargs):
+            dataset = X[0]
+            rng = np.random.default_rng(0)
+            drawn.append(dataset.place(dataset.draw(rng))[1])
+
+    forecaster.callbacks = [Cutoffs]
+    forecaster.members_[0].callbacks.append(Cutoffs())
+    forecaster.members_[0].initialize_callbacks()
+    forecaster.update(y[100:], update_params=True)
+    cutoffs = np.concatenate(drawn)
+    recent = cutoffs > 98  # their two steps end in the 20 new rows
+    assert 0.45 < recent.mean() < 0.75  # half by intent, and some of the others by chance
