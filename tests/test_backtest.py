@@ -374,6 +374,9 @@ def test_a_new_series_is_scaled_by_the_rows_known_when_it_appears():
 
 @pytest.mark.parametrize("use", ["update_predict", "backtest", "failed update", "failed training"])
 def test_the_room_behind_the_series_is_given_back(use, monkeypatch):
+    def fail(*data):
+        raise RuntimeError("in training")
+
     y, X = make_data()
     y = y["a"]
     forecaster = fitted(y, X).update(y[SEEN : SEEN + 1], X=X[SEEN : SEEN + 1], update_params=False)
@@ -387,8 +390,8 @@ def test_the_room_behind_the_series_is_given_back(use, monkeypatch):
         with pytest.raises(ValueError, match="infinite"):
             forecaster.update(y[rest] * np.inf, X=X[rest], update_params=False)
     else:
-        monkeypatch.setattr("sktime_tlstm.forecaster.update_model", None)
-        with pytest.raises(TypeError):
+        monkeypatch.setattr("sktime_tlstm.forecaster.update_model", fail)
+        with pytest.raises(RuntimeError, match="in training"):
             forecaster.update(y[rest], X=X[rest], update_params=True)
     forecaster.update(y[rest], X=X[rest], update_params=False)
     assert forecaster._fitted.history.store.values is store.values

@@ -312,3 +312,11 @@ def test_calibration_of_pretraining_goes_on_in_fit():
     forecaster.update(y[50:], update_params=False)
     assert not np.array_equal(errors_of(forecaster)[-4:], known[-4:])
     np.testing.assert_array_equal(forecaster.pretrained_model_.calibration.errors, known)
+
+
+@pytest.mark.parametrize(("number", "pooled"), [(MIN_ERRORS - 1, True), (MIN_ERRORS, False)])
+def test_a_step_needs_twenty_errors_for_corrections_of_its_own(number, pooled):
+    errors = np.zeros((number, 2, 1, len(LEVELS)), dtype=np.float32)
+    errors[:, 1] = 6.0
+    corrections = Calibration(errors, 100).corrections[:, 0, len(LEVELS) // 2]
+    assert corrections.tolist() == pytest.approx([3.0, 3.0] if pooled else [0.0, 6.0])

@@ -207,3 +207,10 @@ def test_forecasts_of_large_counts_are_finite(loss):
     assert np.isfinite(forecaster.predict_samples(fh=[1, 2, 5])).all(axis=None)
     assert forecaster.predict().between(1e11, 1e12).all()
     assert np.isfinite(forecaster.predict_proba().quantile([0.05, 0.5])).all(axis=None)
+
+
+def test_the_expansion_of_large_counts_is_within_two_of_the_exact_quantiles():
+    levels = np.array([1e-4, 0.05, 0.5, 0.95, 1 - 1e-4])
+    exact = stats.poisson.ppf(levels, 5e9)
+    found = families.quantile("poisson", np.array([[5e9]]), levels, np.ones(()))
+    np.testing.assert_allclose(found, exact, atol=2)
