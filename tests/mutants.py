@@ -91,7 +91,7 @@ MUTANTS = [
         "np.random.default_rng([self.seed, place[0]])",
         "model",
     ),
-    Mutant("model.py", "[self.seed, first + one]", "[self.seed, one]", "global"),
+    Mutant("model.py", "[self.seed, first + one]", "[self.seed, one]", "model"),
     Mutant(
         "model.py",
         "cutoff = np.tile(windows.cutoff[series], num_samples)",

@@ -505,7 +505,8 @@ def test_in_sample_draws_do_not_depend_on_the_other_rows_asked_for():
         alone = sample(world.model, asked, 13)
         np.testing.assert_allclose(together[:, row], alone[:, 0], rtol=1e-6)
     order = together[..., 0].argsort(axis=0)
-    assert (order[:, 0] != order[:, 1]).any()  # rows are independent
+    assert (order[:, 0] != order[:, 1]).any()  # series are independent
+    assert (order[:, 0] != order[:, 2]).any()  # and so are the rows of one
 
 
 @pytest.mark.parametrize("support", ["positive", "count"])

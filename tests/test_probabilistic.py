@@ -535,3 +535,11 @@ def test_the_uncertainty_of_a_random_walk_grows_with_the_root_of_time():
     interval = forecaster.predict_interval(fh=range(1, 26), coverage=0.8).to_numpy()
     growth = (interval[:, 1] - interval[:, 0]) / np.sqrt(np.arange(1, 26))
     assert (np.abs(growth / growth.mean() - 1) < 0.2).all()
+
+
+def test_the_first_step_beyond_the_horizon_is_no_distribution_of_the_family():
+    y = pd.Series(np.random.default_rng(0).normal(size=40), name="y")
+    forecaster = setups.tiny(loss="normal", scaler="standard").fit(y, fh=[1, 2])
+    assert type(forecaster.predict_proba(fh=[1, 2])).__name__ == "Normal"
+    assert type(forecaster.predict_proba(fh=[1, 3])).__name__ == "Empirical"
+    assert (forecaster.predict_var(fh=[3]) > 0).all(axis=None)
