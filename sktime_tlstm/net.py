@@ -215,7 +215,7 @@ class ForecastNet(NeuralNet):
         mixed = self.precision == "bf16-mixed"
         kind = torch.device(self.device).type
         precision = torch.autocast(kind, dtype=torch.bfloat16) if mixed else nullcontext()
-        with precision, self._quietly():
+        with precision, self._quietly(), watched():
             output = super().infer(x, **fit_params)
         return one_tensor(output)
 
@@ -229,7 +229,7 @@ class ForecastNet(NeuralNet):
         """Return the head's loss; in training with the network's ``auxiliary_loss``, if any."""
         target, *unit = y_true if isinstance(y_true, (tuple, list)) else (y_true,)
         parts = [part.to(y_pred.device) for part in (target, *unit)]
-        with self._quietly():
+        with self._quietly(), watched():
             loss = self.criterion_(y_pred, *parts)
         if training and hasattr(self.module_, "auxiliary_loss"):
             loss = loss + cast(Any, self.module_).auxiliary_loss()
@@ -253,7 +253,7 @@ class ForecastNet(NeuralNet):
         if iterator is None:
             return
         losses, sizes = [], []
-        for batch in full_speed_if_nothing_is_drawn(iter(iterator)):
+        for batch in at_full_speed(iter(iterator)):
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             losses.append(step["loss"].detach())
@@ -416,22 +416,28 @@ def _silent(*args: Any, **kwargs: Any) -> None:
     """Print nothing."""
 
 
-def full_speed_if_nothing_is_drawn(batches: Iterator[Any]) -> Iterator[Any]:
-    """Yield the batches of an epoch, and watch for random numbers only while there are some.
+def at_full_speed(batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield the batches of an epoch, and let few operations pass through `OwnRandomness`.
 
-    The first batch tells: if its step draws nothing, no operation of the others passes through
-    `OwnRandomness`.
+    The first batch tells: where network and loss alone draw, and not callbacks or the optimizer,
+    nothing else is watched from then on, and they are only if they draw.
     """
     randomness = active_randomness()
     if randomness is None:
         yield from batches
         return
-    randomness.has_drawn = False
+    randomness.draws = randomness.watched_draws = 0
     with ExitStack() as stack:
         for number, batch in enumerate(batches):
             yield batch
-            if number == 0 and not randomness.has_drawn:
+            if number == 0 and randomness.draws == randomness.watched_draws:
                 stack.enter_context(randomness.suspended())
+
+
+def watched() -> AbstractContextManager[None]:
+    """Return the context of what is known to draw, network and loss."""
+    randomness = active_randomness()
+    return nullcontext() if randomness is None else randomness.watched()
 
 
 def isolated_random_state(seed: int, compiled: bool = False) -> AbstractContextManager[Any]:

@@ -200,6 +200,40 @@ def test_dropout_is_seeded_and_acts_in_training_alone():
     assert torch.equal(trained[0].outputs(inputs), trained[0].outputs(inputs))
 
 
+class Noisy(Callback):
+    """Draws at a moment of every batch."""
+
+    def __init__(self, moment):
+        self.moment, self.drawn = moment, []
+
+    def draw(self, moment):
+        if moment == self.moment:
+            self.drawn.append(torch.rand(1).item())
+
+    def on_batch_begin(self, net, **kwargs):
+        self.draw("begin")
+
+    def on_grad_computed(self, net, **kwargs):
+        self.draw("gradient")
+
+    def on_epoch_end(self, net, **kwargs):
+        self.draw("epoch")
+
+
+@pytest.mark.usefixtures("global_random_state_stays")
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("moment", ["begin", "gradient", "epoch"])
+def test_what_callbacks_draw_is_seeded_too(moment, dropout):
+    nets = [
+        fit(make_net(module_params={"dropout": dropout}, callbacks=[Noisy(moment)]), seed=seed)
+        for seed in (3, 3, 4)
+    ]
+    drawn = [own(net, Noisy).drawn for net in nets]
+    assert len(set(drawn[0])) == len(drawn[0]) == (2 if moment == "epoch" else 2 * BATCHES)
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert torch.equal(weights(nets[0]), weights(nets[1]))
+
+
 def test_workers_change_nothing():
     workers = {"net_params": {"iterator_train__num_workers": 2}}
     assert torch.equal(weights(fit(make_net(**workers))), weights(fit(make_net())))

@@ -32,7 +32,7 @@ class OwnRandomness(TorchDispatchMode):
     offer no other way: ``torch.nn.Dropout`` takes no generator.
 
     Every operation within the block passes through Python, which takes some microseconds.
-    `suspended` is for what draws nothing.
+    `suspended` is for what draws nothing, `watched` for what may draw within it.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ class OwnRandomness(TorchDispatchMode):
 
     Attributes
     ----------
-    has_drawn : bool
-        Whether a random number has been drawn.
+    draws, watched_draws : int
+        How often something has drawn, and how often of these within `watched`.
 
     Examples
     --------
@@ -55,9 +55,9 @@ class OwnRandomness(TorchDispatchMode):
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        self.seed, self.has_drawn = seed, False
+        self.seed, self.draws, self.watched_draws = seed, 0, 0
         self._generators: dict[torch.device, torch.Generator] = {}
-        self._is_replaying = False
+        self._is_suspended = self._is_replaying = False
 
     def __enter__(self) -> OwnRandomness:
         _stack().append(self)
@@ -75,8 +75,8 @@ class OwnRandomness(TorchDispatchMode):
         kwargs = kwargs or {}
         if not _may_draw(func) or not _draws(func, args, kwargs):
             return func(*args, **kwargs)
-        self.has_drawn = True
         if not self._is_replaying:
+            self.draws += 1
             _refuse_other_checkpoints()
         generator = self._generator(_device(args, kwargs))
         taking = _taking_a_generator(func)
@@ -89,10 +89,37 @@ class OwnRandomness(TorchDispatchMode):
     def suspended(self) -> Iterator[None]:
         """Run what draws nothing at full speed."""
         super().__exit__(None, None, None)
+        self._is_suspended = True
         try:
             yield
         finally:
+            self._is_suspended = False
             super().__enter__()
+
+    @contextmanager
+    def resumed(self) -> Iterator[None]:
+        """Run what may draw within `suspended`."""
+        if not self._is_suspended:
+            yield
+            return
+        super().__enter__()
+        self._is_suspended = False
+        try:
+            yield
+        finally:
+            self._is_suspended = True
+            super().__exit__(None, None, None)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Count what a block draws; later it is resumed if it ever drew."""
+        if self._is_suspended and not self.watched_draws:
+            yield
+            return
+        with self.resumed():
+            before = self.draws
+            yield
+            self.watched_draws += self.draws - before
 
     def replay(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         """Return contexts for a pass forward and for its second run, which draws the same."""
@@ -109,7 +136,8 @@ class OwnRandomness(TorchDispatchMode):
                 own.manual_seed(self.seed)
         self._is_replaying = True
         try:
-            yield
+            with self.resumed():
+                yield
         finally:
             self._is_replaying = False
             for device, state in later.items():

@@ -61,9 +61,9 @@ def test_own_numbers_are_those_of_the_seed_and_the_process_keeps_its_state(name)
         expected = [DRAWS[name](), DRAWS[name]()]
     assert not torch.equal(*expected)
     with OwnRandomness(13) as own:
-        assert not own.has_drawn
+        assert not own.draws
         found = [DRAWS[name](), DRAWS[name]()]
-    assert own.has_drawn
+    assert own.draws
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
@@ -89,7 +89,7 @@ def test_another_thread_sees_its_own_numbers_and_an_untouched_state():
 def test_a_generator_of_ones_own_stays_in_use():
     with OwnRandomness(0) as own:
         found = torch.rand(5, generator=torch.Generator().manual_seed(3))
-        assert not own.has_drawn
+        assert not own.draws
     assert torch.equal(found, torch.rand(5, generator=torch.Generator().manual_seed(3)))
 
 
@@ -99,10 +99,10 @@ def test_attention_without_dropout_draws_nothing():
     with OwnRandomness(0) as own:
         layer(x, x, x, need_weights=False)
         nn.LSTM(4, 2, num_layers=2, dropout=0.5).eval().flatten_parameters()
-        own.has_drawn = False  # the LSTM's initial weights
+        own.draws = 0  # the LSTM's initial weights
         functional.dropout(x, 0.7, training=False)
         functional.dropout(x, 0.0, training=True)
-    assert not own.has_drawn
+    assert not own.draws
 
 
 def test_blocks_nest_and_the_outer_one_goes_on():
@@ -121,9 +121,28 @@ def test_suspended_operations_do_not_pass_by_and_later_ones_do():
     with OwnRandomness(1) as own:
         with torch.random.fork_rng(devices=[]), own.suspended():
             torch.rand(3)
-        assert not own.has_drawn
+        assert not own.draws
         torch.rand(3)
-        assert own.has_drawn
+        assert own.draws
+
+
+def test_what_drew_while_it_was_watched_is_resumed_and_nothing_else():
+    with OwnRandomness(1):
+        expected = [torch.rand(3), torch.rand(3)]
+    with OwnRandomness(1) as own:
+        with own.watched():
+            first = torch.rand(3)
+        with own.watched():
+            torch.ones(3) + 1
+        assert (own.draws, own.watched_draws) == (1, 1)
+        with torch.random.fork_rng(devices=[]), own.suspended():
+            torch.rand(5)  # unseen
+            with own.watched():
+                second = torch.rand(3)
+            torch.rand(5)
+        assert (own.draws, own.watched_draws) == (2, 2)
+    assert torch.equal(first, expected[0])
+    assert torch.equal(second, expected[1])
 
 
 # Second runs.
@@ -141,6 +160,22 @@ def gradient(run, seed=5, again=2):
         after = torch.rand(3)
     weights = [value.grad.flatten() for layer in layers for value in layer.parameters()]
     return torch.cat([*weights, after])
+
+
+@pytest.mark.usefixtures("global_random_state_stays")
+def test_a_second_run_draws_the_same_while_the_backward_pass_is_suspended():
+    def run(checkpointed):
+        with OwnRandomness(5) as own:
+            layer = nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.5))
+            for _ in range(2):
+                with own.watched():
+                    loss = checkpointed(layer, torch.ones(4, 6)).square().sum()
+                with own.suspended():
+                    loss.backward()
+            assert own.draws == own.watched_draws + 2  # the initial weights, none of a second run
+            return torch.cat([layer[0].weight.grad.flatten(), torch.rand(3)])
+
+    torch.testing.assert_close(run(checkpoint), run(lambda layer, x: layer(x)))
 
 
 @pytest.mark.usefixtures("global_random_state_stays")
