@@ -420,7 +420,7 @@ def main() -> None:
         for mutant, result in zip(chosen, pool.map(outcome, chosen), strict=True):
             failed += result != "killed"
             print(
-                f"{result:10} {mutant.file:22} {mutant.new.strip().splitlines()[0][:70]}",
+                f"{result:10} {mutant.file:22} {mutant.new.strip()[:60]!r}",
                 flush=True,
             )
     print(f"{len(chosen) - failed} of {len(chosen)} killed")

@@ -204,12 +204,14 @@ def test_a_backtest_equals_updates_and_forecasts_one_by_one(method, calibration)
         same(found, own, rtol=1e-5, check_freq=False)
 
 
+@pytest.mark.filterwarnings("ignore:Got X without:UserWarning")  # at the end of X
+@pytest.mark.parametrize("first", [SEEN + 2, SEEN - 13], ids=["new rows", "rows that fit saw"])
 @pytest.mark.parametrize("fh", [[1, 9], [-1, 1]], ids=["beyond the horizon", "in-sample"])
-def test_a_backtest_forecasts_any_step(fh):
+def test_a_backtest_forecasts_any_step(fh, first):
     y, X = make_data()
     y = y["a"]
     forecaster = fitted(y, X)
-    cv = ExpandingWindowSplitter(fh=fh, initial_window=SEEN + 2, step_length=9)
+    cv = ExpandingWindowSplitter(fh=fh, initial_window=first, step_length=9)
     table = forecaster.backtest(y, X, cv, return_data=True)
     expected = one_by_one(forecaster, y, X, cv, lambda current: current.predict(fh=fh, X=X))
     for found, own in zip(table["y_pred"], expected, strict=True):
