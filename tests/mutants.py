@@ -338,7 +338,7 @@ MUTANTS = [
         "backtest",
     ),
     Mutant(
-        "data/history.py", "self.store.observed.numpy()[added] = False", "pass", "data/test_history"
+        "data/history.py", "self.store.observed.numpy()[added] = False", "pass", "backtest"
     ),
     Mutant(
         "data/encoder.py",

@@ -515,3 +515,17 @@ def test_one_x_for_a_whole_panel_is_refused_with_the_way_to_repeat_it(call):
     more = {"fit": {"fh": [1, 2]}, "update": {}}.get(call, {"cv": cv})
     with pytest.raises(TypeError, match=r"Got X with 0 index levels.*expected 1.*pd\.concat"):
         getattr(forecaster, call)(y=y, X=one, **more)
+
+
+def test_room_that_was_given_back_holds_no_trace_of_the_rows_that_used_it():
+    y, X = make_data()
+    y = y["a"]
+    forecaster = fitted(y, X).update(y[SEEN : SEEN + 1], X=X[SEEN : SEEN + 1], update_params=False)
+    first, rows = forecaster._fitted, slice(SEEN + 1, SEEN + 4)
+    used = first.updated(y[rows].to_frame(), X[rows], False, None)
+    first.history.give_back(used.history)
+    missing = first.updated(y[rows].to_frame() * np.nan, X[rows] * np.nan, False, None)
+    store = missing.history.store
+    assert store.values is first.history.store.values  # the same room
+    assert not store.observed[SEEN + 1 : SEEN + 4].any()
+    assert (store.values[SEEN + 1 : SEEN + 4, 0] == 0).all()
