@@ -425,7 +425,21 @@ class SkorchForecaster(BaseForecaster):
     ) -> SkorchForecaster:
         learn = self._learn() if update_params else None
         self._keep(self._fitted.updated(y, X, self.calibration == "adaptive", learn))
+        # sktime labels quantiles by the names and the order of the y that came last.
+        names = self._fitted.model.encoder.targets
+        self.__dict__["_y_metadata"] = {**vars(self)["_y_metadata"], "feature_names": names}
         return self
+
+    def _update_predict_single(
+        self,
+        y: pd.DataFrame,
+        fh: ForecastingHorizon,
+        X: pd.DataFrame | None = None,
+        update_params: bool = True,
+    ) -> pd.DataFrame:
+        """Update and forecast on sktime's inner frames, so that the type of y stays known."""
+        self._update(y, X, update_params)
+        return self._predict(fh, X)
 
     def _learn(self) -> Learn:
         """Return the function that trains a copy of a model on new rows."""
@@ -447,7 +461,10 @@ class SkorchForecaster(BaseForecaster):
             forecasts = backtest.moving_cutoffs(self._fitted, layout, y, cv, X)
             if forecasts is not None:
                 return forecasts
-        return super()._predict_moving_cutoff(y, cv, X, update_params, reset_forecaster)
+        before = {name: getattr(self, name) for name in ("_y_metadata", "_converter_store_y")}
+        forecasts = super()._predict_moving_cutoff(y, cv, X, update_params, reset_forecaster)
+        self.__dict__.update(before)  # the loop updates with inner frames, as if these were y
+        return forecasts
 
     @_answering
     def backtest(

@@ -699,3 +699,25 @@ def test_pretraining_further_goes_on_from_the_weights():
     further = twice.pretrained_model_.members[0].module_.state_dict()
     assert not same_weights(state, further)
     assert_finite(twice.fit(series(), fh=FH))
+
+
+@pytest.mark.parametrize("method", ["predict_quantiles", "predict_interval", "predict_var"])
+def test_an_update_with_columns_in_another_order_mixes_no_labels(method):
+    y = pd.DataFrame({"small": series(), "big": series(seed=1) * 900})
+    forecaster, turned = (tiny().fit(y[:50], fh=FH) for _ in range(2))
+    forecaster.update(y[50:], update_params=False)
+    turned.update(y[["big", "small"]][50:], update_params=False)
+    pd.testing.assert_frame_equal(getattr(turned, method)(), getattr(forecaster, method)())
+    pd.testing.assert_frame_equal(turned.predict(), forecaster.predict())
+
+
+def test_a_series_stays_one_through_every_kind_of_update():
+    y = series()
+    single = tiny().fit(y[:50], fh=FH)
+    assert isinstance(single.update_predict_single(y[50:53], update_params=False), pd.Series)
+    assert isinstance(single.predict(), pd.Series)
+    loop = tiny().fit(y[:40], fh=FH)
+    cv = ExpandingWindowSplitter(fh=FH, initial_window=6, step_length=5)
+    loop.update_predict(y[40:], cv, update_params=True, reset_forecaster=False)
+    assert isinstance(loop.predict(), pd.Series)
+    assert isinstance(loop.predict_residuals(), pd.Series)
