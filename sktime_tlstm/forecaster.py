@@ -425,9 +425,9 @@ class SkorchForecaster(BaseForecaster):
     ) -> SkorchForecaster:
         learn = self._learn() if update_params else None
         self._keep(self._fitted.updated(y, X, self.calibration == "adaptive", learn))
-        # sktime labels quantiles by the names and the order of the y that came last.
-        names = self._fitted.model.encoder.targets
-        self.__dict__["_y_metadata"] = {**vars(self)["_y_metadata"], "feature_names": names}
+        # sktime labels quantiles by the order of the y that came last; a single one has any name.
+        if len(names := self._fitted.model.encoder.targets) > 1:
+            self.__dict__["_y_metadata"] = {**vars(self)["_y_metadata"], "feature_names": names}
         return self
 
     def _update_predict_single(
