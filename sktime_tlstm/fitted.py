@@ -128,9 +128,9 @@ class Fitted:
         self.check_covariates(X)
         model, before = self.model, self.history
         history, seen = model.encoder.extend(before, self.seen, y, X, model.spec.horizon)
-        end = np.zeros(len(seen), dtype=np.int64)
+        end = history.first.copy()  # of a new series every row is new, wherever it begins
         end[: len(before.first)] = before.first + before.lengths
-        new_rows = np.maximum(history.first + history.lengths - np.maximum(end, history.first), 0)
+        new_rows = np.maximum(history.first + history.lengths - end, 0)
         try:
             if adapt:
                 # one update: (1, num_series)
