@@ -169,8 +169,8 @@ MUTANTS = [
     ),
     Mutant(
         "fitted.py",
-        "history.lengths - np.maximum(end, history.first), 0)",
-        "history.lengths - history.first, 0)",
+        "history.first + history.lengths - end, 0)",
+        "history.lengths, 0)",
         "calibration",
     ),
     Mutant(

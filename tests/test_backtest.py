@@ -12,6 +12,7 @@ from sktime.performance_metrics.forecasting import MeanAbsoluteError, MeanAbsolu
 from sktime.performance_metrics.forecasting.probabilistic import PinballLoss
 from sktime.split import ExpandingWindowSplitter, SlidingWindowSplitter
 
+from sktime_tlstm.backtest import _latest_times
 from sktime_tlstm.cutoffs import MovingCutoffs
 from tests import setups
 
@@ -529,3 +530,26 @@ def test_room_that_was_given_back_holds_no_trace_of_the_rows_that_used_it():
     assert store.values is first.history.store.values  # the same room
     assert not store.observed[SEEN + 1 : SEEN + 4].any()
     assert (store.values[SEEN + 1 : SEEN + 4, 0] == 0).all()
+
+
+@pytest.mark.filterwarnings("ignore:Got X without:UserWarning")  # at the end of X
+def test_adaptive_intervals_beyond_the_horizon_follow_the_errors_up_to_each_cutoff():
+    y, X = make_data()
+    y, fh = y["a"], [2, 6]
+    forecaster = fitted(y, X, calibration="adaptive")
+    cv = ExpandingWindowSplitter(fh=fh, initial_window=SEEN + 3, step_length=9)
+    table = forecaster.backtest(y, X, cv, "predict_interval", coverage=0.6, return_data=True)
+    expected = one_by_one(
+        forecaster, y, X, cv, lambda current: current.predict_interval(fh=fh, X=X, coverage=0.6)
+    )
+    assert len(table) == len(expected) > 2
+    for found, own in zip(table["y_pred_interval"], expected, strict=True):
+        pd.testing.assert_frame_equal(found, own, rtol=1e-5, check_freq=False)
+
+
+def test_a_cutoff_is_the_latest_time_of_a_window_whichever_series_comes_last():
+    days = pd.date_range("2022-05-01", periods=4)
+    index = pd.MultiIndex.from_arrays([list("ppppqq"), [*days, *days[:2]]])
+    windows = [np.array([0, 1, 4]), np.array([0, 1, 2, 4, 5]), np.array([4, 5])]
+    found = _latest_times(index, windows)
+    assert found.tolist() == [days[1], days[2], days[1]]

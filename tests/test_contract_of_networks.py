@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from sktime_tlstm.contract import construct, embedded, one_tensor, prepare, probe, takes
+from sktime_tlstm.contract import (
+    construct,
+    embedded,
+    looks_ahead,
+    one_tensor,
+    prepare,
+    probe,
+    takes,
+)
 from sktime_tlstm.data.windows import WindowSpec
 from sktime_tlstm.nn import EmbeddedNetwork, PointHead, QuantileHead
 
@@ -133,3 +141,14 @@ def test_an_answer_of_another_kind_or_shape_is_named(run, error, words):
 def test_the_probe_counts_the_parameters_of_the_head():
     with pytest.raises(ValueError, match=r"expected \(2, 5, 3\)"):
         probe(Plain, lambda inputs: torch.zeros(2, 5, 6), INPUTS, SPEC, PointHead("mse"))
+
+
+def test_a_network_that_is_told_categories_alone_is_taken_to_look_ahead():
+    codes = dataclasses.replace(SPEC, known=(), cardinalities=(4,), known_categories=(0,))
+
+    def unused(inputs):
+        raise NotImplementedError
+
+    assert looks_ahead(unused, {}, codes)
+    assert not looks_ahead(unused, {}, dataclasses.replace(codes, horizon=1))
+    assert not looks_ahead(unused, {}, dataclasses.replace(codes, known_categories=()))

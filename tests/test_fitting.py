@@ -124,3 +124,61 @@ def test_half_of_an_update_trains_on_the_new_rows():
     cutoffs = np.concatenate(drawn)
     recent = cutoffs > 98  # their two steps end in the 20 new rows
     assert 0.45 < recent.mean() < 0.75  # half by intent, and some of the others by chance
+
+
+class Cutoffs(Callback):
+    """Notes the cutoffs of the windows that are trained on, and of those held out."""
+
+    trained: list
+    held_out: list
+
+    def on_train_begin(self, net, X=None, **kwargs):
+        dataset, validation = X
+        Cutoffs.trained = dataset.place(np.arange(len(dataset)))[1].tolist()
+        Cutoffs.held_out = [validation.dataset.place(k)[1].item() for k in validation.indices]
+
+
+def test_no_window_that_is_held_out_is_trained_on():
+    y = series(90)
+    tiny(callbacks=[Cutoffs], context_length=4, validation_fraction=0.25).fit(y, fh=[1, 2, 3])
+    assert Cutoffs.trained == list(range(4, 65))  # the last targets are the rows 64, 65 and 66
+    assert Cutoffs.held_out == list(range(67, 88))  # a quarter of the 84 cutoffs
+
+
+def test_an_update_draws_twice_as_many_windows_as_it_brings_rows():
+    forecaster = trained(series(130)[:100], [1, 2], max_windows_per_epoch=2560)
+    Watch.sizes.clear()
+    forecaster.update(series(130)[100:], update_params=True)
+    assert sum(Watch.sizes) == 60
+
+
+@pytest.mark.parametrize(
+    ("rows", "freq", "fh", "norm"),
+    [
+        (1000, "h", range(1, 25), 168),  # seven days
+        (1000, "h", range(1, 91), 180),  # no less than the context
+        (130, "h", range(1, 25), 106),  # what the data have, one horizon left
+        (300, "YS", [1], 64),  # no season: the context
+    ],
+)
+def test_targets_are_normalised_over_seven_seasons(rows, freq, fh, norm):
+    forecaster = tiny().fit(series(rows, freq), fh=fh)
+    assert forecaster._fitted.model.spec.norm_length == norm
+
+
+def test_a_numpy_random_state_is_drawn_from_at_every_fit():
+    forecaster = tiny(random_state=np.random.RandomState(7))
+    twin = np.random.RandomState(7)
+    expected = [int(twin.randint(2**31)) for _ in range(3)]
+    assert [forecaster._draw_seed() for _ in range(3)] == expected
+
+
+def test_the_future_of_past_covariates_is_not_shown_to_the_network():
+    y = series(60)
+    noise = np.random.default_rng(3).normal(size=(60, 2))
+    X = pd.DataFrame(noise, y.index, columns=["late", "heat"])
+    X["sky"], X["kind"] = np.where(noise[:, 0] > 0, "clear", "rain"), "plain"
+    forecaster = tiny(past_covariates=["late", "kind"], context_length=4).fit(y, X=X, fh=[1, 2])
+    spec = forecaster._fitted.model.spec
+    assert spec.known == (1,)  # of late and heat
+    assert spec.known_categories == (0,)  # of sky and kind

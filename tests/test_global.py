@@ -623,3 +623,24 @@ def test_corrections_of_old_rows_alone_are_no_reason_to_train():
     forecaster.update(y[-3:] + 5.0, update_params=True)
     assert not changed(before, weights(forecaster.net_))
     assert not forecaster.predict().equals(stale)
+
+
+def test_a_missing_static_number_is_the_mean_of_the_scaled_ones():
+    y = panel({"a": ROWS, "b": ROWS, "c": ROWS, "d": ROWS})
+    X = by_series(y, size={"a": 3.0, "b": 5.0, "c": np.nan, "d": 13.0})
+    forecaster = told(static_covariates=["size"], scaler=None).fit(y, X=X, fh=FH)
+    static = traits_of(forecaster).static[:, 0].numpy()
+    assert static[0] < static[1] < static[3]
+    np.testing.assert_allclose(static[2], static[[0, 1, 3]].mean(), rtol=1e-6)
+    assert static[2] > 6
+
+
+def test_all_rows_of_a_new_series_are_new_also_where_it_begins_before_the_others():
+    y = panel({"a": ROWS, "b": ROWS})
+    forecaster = told().fit(y, fh=FH)
+    times = y.index.levels[-1]
+    early = times[0] - np.arange(60, 40, -1) * (times[1] - times[0])  # twenty rows
+    later = y.loc[["a"]].iloc[:20].set_axis(pd.MultiIndex.from_product([["c"], early]))
+    found = []
+    forecaster._fitted.updated(later, None, False, lambda *data: found.append(data[-1]) or data[0])
+    assert found[0].tolist() == [0, 0, 20]

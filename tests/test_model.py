@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -520,3 +521,13 @@ def test_corrected_quantiles_of_counts_and_positive_values_are_never_below_zero(
     assert found[0, 0].tolist() == (whole if support == "count" else [[0.0, 0.2], [2.6, 7.0]])
     plain = world.model.decoded(world.history, values, np.zeros(1, np.int64), False)
     np.testing.assert_array_equal(plain, values)  # points are not quantiles
+
+
+def test_quantiles_that_cross_by_rounding_are_put_in_order(monkeypatch):
+    crossing = torch.tensor([1.0, 4.0, 3.0, 7.0], dtype=torch.float64).reshape(1, 1, 1, 4)
+    monkeypatch.setattr(models, "quantiles", lambda *data: crossing)
+    model = Model([SimpleNamespace(criterion_=None)], None, None, None, 2, 0, False)
+    zero, one = torch.zeros(1, 1), torch.ones(1, 1)
+    said = models.Forecast(torch.zeros(1, 1, 1, 1, 1), zero, one, one)
+    found = model.quantile(said, torch.tensor([0.2, 0.4, 0.6, 0.8]))
+    assert found.flatten().tolist() == [1.0, 4.0, 4.0, 7.0]

@@ -228,3 +228,13 @@ def test_another_network_is_refused():
 def test_set_params_starts_over(pretrained):
     forecaster = pretrained.clone().set_params(d_model=8)
     assert forecaster.fit(Y).net_.get_params()["module__d_model"] == 8
+
+
+def test_sample_paths_after_pretraining_follow_the_random_state_of_fit():
+    pretrained = TransformerLSTMForecaster(**{**TINY, "finetune_epochs": 0}).pretrain(PANEL)
+    drawn = []
+    for seed in (11, 12, 11):
+        pretrained.random_state = seed
+        drawn.append(pretrained.fit(Y).predict_samples(fh=[1, 2]).to_numpy())
+    assert not np.allclose(drawn[0], drawn[1])
+    np.testing.assert_array_equal(drawn[0], drawn[2])

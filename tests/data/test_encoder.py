@@ -991,3 +991,12 @@ def test_every_kind_of_index_is_encoded_and_extended(index):
     np.testing.assert_allclose(decoded(encoder, merged), y, rtol=1e-6)
     assert cutoff.tolist() == [29]
     assert merged.timeline.times(np.arange(29)).equals(index)
+
+
+def test_rows_of_x_beyond_those_of_y_teach_no_scale_and_no_category():
+    y, X = make_frames((40,))
+    X.loc[X.index[25:], "wind"] *= 100
+    X.loc[X.index[25:], "sky"] = "hail"
+    encoder, expected = (fit_encoder(y[:25], known) for known in (X, X[:25]))
+    assert encoder._covariates.numeric["wind"] == expected._covariates.numeric["wind"]
+    assert "hail" not in encoder.categories["sky"]

@@ -197,3 +197,10 @@ def test_a_frequency_that_the_dates_do_not_tell_is_refused_unless_it_is_known():
     with pytest.raises(ValueError, match=r"3 times with the freq 'LWOM-TUE'.*Pass more rows"):
         portable(series, told=False)
     assert portable(series, told=True).index.freq is None
+
+
+def test_a_short_series_in_front_does_not_tell_the_step_of_a_longer_one():
+    week = pd.bdate_range("2021-03-01", periods=4)  # Monday to Thursday: days as well
+    weeks = pd.bdate_range("2021-03-01", periods=23)
+    index = pd.MultiIndex.from_arrays([["a"] * 4 + ["b"] * 23, [*week, *weeks]])
+    assert find_timeline(index).offset == pd.offsets.BusinessDay()

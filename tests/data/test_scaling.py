@@ -279,3 +279,10 @@ def test_a_column_without_a_value_is_bounded_as_one_of_zeros_is():
     empty = CovariateScaling.fit(np.full(5, np.nan), "robust")
     assert empty.mean == 0.0
     np.testing.assert_array_equal(empty(np.array([-80.0, 0.5, 80.0])), [-1, 0.5, 1])
+
+
+def test_one_outlier_among_ten_values_is_no_size_to_measure_rounding_by():
+    values = np.append(np.arange(1, 10) / 1000, 1e9)
+    location, scale = location_scale(values, "robust")
+    assert location == pytest.approx(0.0055)
+    assert scale == pytest.approx(1.4826 * 0.0025)
