@@ -195,6 +195,14 @@ class SkorchForecaster(BaseForecaster):
         with _ONE_FH:
             return super()._check_fh(fh, pred_int)
 
+    def _get_varnames(self) -> Any:
+        """Return the names that label variances, quantiles and distributions.
+
+        sktime's are in the order of the y that came last; a single target has any name.
+        """
+        targets = self._fitted.model.encoder.targets
+        return targets if len(targets) > 1 else super()._get_varnames()
+
     def set_params(self, **params: Any) -> SkorchForecaster:
         """Set parameters by name, and start over.
 
@@ -425,9 +433,6 @@ class SkorchForecaster(BaseForecaster):
     ) -> SkorchForecaster:
         learn = self._learn() if update_params else None
         self._keep(self._fitted.updated(y, X, self.calibration == "adaptive", learn))
-        # sktime labels quantiles by the order of the y that came last; a single one has any name.
-        if len(names := self._fitted.model.encoder.targets) > 1:
-            self.__dict__["_y_metadata"] = {**vars(self)["_y_metadata"], "feature_names": names}
         return self
 
     def _update_predict_single(
