@@ -148,11 +148,9 @@ def warn_of_absent(history: History, cutoff: np.ndarray, read: np.ndarray, X_row
     X_rows : Rows
         The index of X.
     """
-    series, within = history.locate(X_rows)
-    step = within - cutoff[series]
-    inside = (series >= 0) & (step >= 0) & (step < read.shape[1])
+    _, series, step = history.locate_future(X_rows, cutoff, read.shape[1])
     absent = read.copy()
-    absent[series[inside], step[inside]] = False
+    absent[series, step] = False
     if not absent.any():
         return
     owners, steps = np.nonzero(absent)

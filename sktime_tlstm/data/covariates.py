@@ -197,14 +197,12 @@ class Covariates:
         rows : Rows
             The index of X.
         """
-        series, within = tail.locate(rows)
-        step = within - kept[series]
-        inside = (series >= 0) & (step >= 0) & (step < wanted.shape[1])
+        inside, series, step = tail.locate_future(rows, kept, wanted.shape[1])
         present = np.zeros(wanted.shape, dtype=bool)
-        place = pd.Index(series[inside] * wanted.shape[1] + step[inside])
+        place = pd.Index(series * wanted.shape[1] + step)
         if place.has_duplicates:
             raise _repeated(X.index[inside][place.duplicated()][0])
-        present[series[inside], step[inside]] = True
+        present[series, step] = True
         if (wanted & ~present).any():
             owner, first = np.argwhere(wanted & ~present)[0]
             when = tail.first[owner] + kept[owner] + first
@@ -213,7 +211,7 @@ class Covariates:
                 f"{tail.name(owner)}, which is to be forecast. Pass X with every step of fh."
             )
         # Rows of the store, one for every row of X that is inside.
-        position = tail.store.start.numpy()[series[inside]] + within[inside]
+        position = tail.store.start.numpy()[series] + kept[series] + step
         columns = [name for name in self.known if name in X.columns]
         self._write_columns(tail, position, X, inside, columns, self._tables(X, columns))
 

@@ -300,6 +300,22 @@ class History:
         series = self.places(rows.keys)[rows.series(part)]
         return series, rows.ordinals(part) - self.first[series]
 
+    def locate_future(
+        self, rows: Rows, cutoff: np.ndarray, num_future: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return which parsed rows lie within the steps behind the cutoff of their series.
+
+        Returns
+        -------
+        inside : numpy.ndarray of bool, shape (row,)
+        series, step : numpy.ndarray of int64
+            Of the rows inside; the first step behind a cutoff is 0.
+        """
+        series, within = self.locate(rows)
+        step = within - cutoff[series]
+        inside = (series >= 0) & (step >= 0) & (step < num_future)
+        return inside, series[inside], step[inside]
+
     def places(self, keys: pd.Index | None) -> np.ndarray:
         """Return which series each key is; -1 if unknown.
 
