@@ -52,10 +52,8 @@ class MovingCutoffs:
         series, within = self.merged.locate(rows)
         shift = history.first - self.merged.first[: len(history.first)]
         # Of each series: the rows before the cutoff (-1 for none yet), and those known at all.
-        cutoff, end = (
-            np.full(len(self.merged.first), -1),
-            np.zeros(len(self.merged.first), np.int64),
-        )
+        cutoff = np.full(len(self.merged.first), -1)
+        end = np.zeros_like(cutoff)
         cutoff[: len(shift)] = fitted.seen + shift
         end[: len(shift)] = history.lengths + shift
         self.before = end.copy()

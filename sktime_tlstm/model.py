@@ -241,13 +241,12 @@ class Model:
     def points(self, windows: Windows) -> np.ndarray:
         """Return the points (window, num_future, target), beyond the horizon by recursion."""
         if windows.num_future <= self.spec.horizon:
-            return self.point(self.first_horizon(windows)).numpy()
+            return self.read(self.first_horizon(windows), None)
         return self._roll(windows.store, windows.cutoff, windows.num_future, None)
 
     def quantiles(self, windows: Windows, alphas: list[float]) -> np.ndarray:
         """Return quantiles (window, num_future, target, alpha), beyond the horizon of paths."""
-        forecast, horizon = self.first_horizon(windows), self.spec.horizon
-        direct = self.quantile(forecast, torch.tensor(alphas, dtype=torch.float64)).numpy()
+        direct, horizon = self.read(self.first_horizon(windows), alphas), self.spec.horizon
         if windows.num_future <= horizon:
             return direct
         groups = self._path_groups(windows, self.num_samples)
