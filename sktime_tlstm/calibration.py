@@ -1,45 +1,103 @@
-"""Calibration: conformal corrections of quantiles, from errors on windows held out of training."""
+"""Calibration: how far a network is trusted, and how wide intervals are, from held-out errors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
 from sktime_tlstm import families
 from sktime_tlstm.nn import Head, QuantileHead
+from sktime_tlstm.simple import TO_UPPER, SimpleForecast
 
-__all__ = ["Calibration", "calibration_windows", "quantiles"]
+__all__ = ["Bands", "Calibration", "calibration_windows", "network_bands", "trusted"]
 
-#: Fewer errors than this at a horizon step are pooled over all steps.
-MIN_ERRORS = 20
+#: Weights of the network beside the simple forecast that are tried.
+TRUSTS = tuple(k / 10 for k in range(11))
+#: How much a whole horizon of held-out errors tells, and the errors' head start for little trust.
+EVIDENCE, CAUTION = 2.0, 3.0
+#: Whole horizons of errors that count as much as what is assumed without any: the normal shape,
+#: one shape for all steps, symmetry.
+SHAPE_PRIOR, STEP_PRIOR, SYMMETRY_PRIOR = 10.0, 20.0, 20.0
+#: Smallest width of a network's interval, as a share of that of the simple forecast.
+MIN_WIDTH = 1e-3
+#: A horizon's part between two windows whose errors are both kept.
+MIN_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Points and the widths of what is below and above them, each (window, step, num_targets)."""
+
+    center: Tensor
+    below: Tensor
+    above: Tensor
+
+    def scores(self, target: Tensor) -> Tensor:
+        """Return by how many widths a target is off; NaN where it is NaN."""
+        off = target - self.center
+        return off / torch.where(off < 0, self.below, self.above)
+
+    def blended(self, other: Bands, trust: float, width_trust: float) -> Bands:
+        """Return the weighted mean with others, of whose widths none vanishes."""
+        below, above = (
+            width_trust * own.maximum(MIN_WIDTH * theirs) + (1 - width_trust) * theirs
+            for own, theirs in ((self.below, other.below), (self.above, other.above))
+        )
+        return Bands(trust * self.center + (1 - trust) * other.center, below, above)
+
+
+def network_bands(head: Head, parameters: Tensor, unit: Tensor) -> Bands:
+    """Return what an ensemble says, up to its 10 % and 90 % quantiles; no width if it knows none.
+
+    Parameters
+    ----------
+    head : Head
+    parameters : Tensor of shape (member, window, step, num_targets, parameter)
+    unit : Tensor of shape (window, num_targets)
+        Factor from normalised values to counts.
+    """
+    center = head.point(parameters.double()).mean(0)
+    outer = torch.tensor([0.1, 0.9], dtype=torch.float64)
+    low, high = families.quantiles(head, parameters, outer, unit).mean(0).unbind(-1)
+    return Bands(center, (center - low).clamp(min=0), (high - center).clamp(min=0))
 
 
 @dataclass(frozen=True)
 class Calibration:
-    r"""Additive corrections of quantiles, per horizon step.
+    r"""What held-out errors say of a network beside a simple forecast.
 
-    Split conformal prediction of quantiles (Romano, Patterson, Candès 2019, "Conformalized
-    Quantile Regression"): at level :math:`\alpha` the correction is the
-    :math:`\alpha (n + 1)`-th smallest of ``target - quantile`` over :math:`n` held-out windows
-    (interpolated; the outermost where there are too few), so that a further error lies below it
-    with probability :math:`\alpha`. Errors are divided by the scale of their window.
+    The point is a weighted mean of the two. A quantile lies :math:`R_\alpha` widths from it, those
+    being a weighted mean too, where :math:`R_\alpha` is the :math:`\alpha (n + 1)`-th smallest of
+    the errors, in widths, at the latest :math:`n` windows: split conformal prediction with
+    normalised scores (Lei, G'Sell, Rinaldo, Tibshirani, Wasserman 2018, "Distribution-free
+    predictive inference for regression", JASA 113). Few errors are drawn to a symmetric shape, the
+    same for all steps, and that to Student's t.
 
     Parameters
     ----------
-    errors : numpy.ndarray of float32, shape (window, horizon, num_targets, level)
-        The latest errors, oldest first, NaN where unobserved.
-    capacity : int
-        Number of windows that are remembered.
+    simple : SimpleForecast
+    trust, width_trust : float
+        Weights of the network's points and widths.
+    scores : numpy.ndarray of float32, shape (window, horizon, num_targets)
+        The latest errors in widths, oldest first, NaN where unobserved.
+    shares : numpy.ndarray of float32, shape (window,)
+        Part of each window's horizon that is no part of that before.
+    capacity : float
+        Number of whole horizons that are remembered.
     """
 
-    errors: np.ndarray
-    capacity: int
+    simple: SimpleForecast
+    trust: float
+    width_trust: float
+    scores: np.ndarray
+    shares: np.ndarray
+    capacity: float
 
     #: Levels at which quantiles are corrected; read in between and beyond as a `QuantileHead` is.
     levels: ClassVar[tuple[float, ...]] = (
@@ -51,54 +109,111 @@ class Calibration:
     )
 
     @cached_property
-    def corrections(self) -> Tensor:
-        """The corrections (horizon, num_targets, level), normalised as windows are."""
-        return torch.from_numpy(_corrections(self.errors))
+    def table(self) -> Tensor:
+        """The quantiles (horizon, num_targets, level) of the scores."""
+        _, horizon, targets = self.scores.shape
+        level = np.array(self.levels)
+        horizons = float(self.shares.sum())
+        table = np.zeros((horizon, targets, len(level)))
+        for target in range(targets):
+            own = self.scores[..., target].astype(np.float64)
+            pooled = own[~np.isnan(own)]
+            shape = stats.t.ppf(level, max(2 * horizons, 4.0)) / TO_UPPER
+            if len(pooled):
+                both = _conformal(np.concatenate([pooled, -pooled]), level)
+                even = 1 / (1 + horizons / SYMMETRY_PRIOR)
+                found = even * both + (1 - even) * _conformal(pooled, level)
+                known = 2 * horizons / (2 * horizons + SHAPE_PRIOR)
+                shape = known * found + (1 - known) * shape
+            for step in range(horizon):
+                of_step = own[:, step]
+                valid = ~np.isnan(of_step)
+                # a step sees news in every row, but of step h every h-th alone is independent
+                news = np.minimum(self.shares * horizon / (step + 1), 1.0)[valid].sum()
+                weight = news / (news + STEP_PRIOR)
+                table[step, target] = shape
+                if weight:
+                    mine = _conformal(of_step[valid], level)
+                    table[step, target] = weight * mine + (1 - weight) * shape
+        return torch.from_numpy(table)
 
-    def extended(self, errors: np.ndarray) -> Calibration:
+    def quantiles(self, bands: Bands, level: Tensor) -> Tensor:
+        """Return quantiles (window, step, num_targets, alpha).
+
+        Parameters
+        ----------
+        bands : Bands
+            Of the first steps of the horizon.
+        level : Tensor broadcastable with (window, step, num_targets, alpha)
+        """
+        table = self.table[: bands.center.shape[1]]
+        # (step, num_targets, 1, level) beside (window, step, num_targets, alpha)
+        scores = QuantileHead(self.levels).quantile_at(table[..., None, :], level)
+        width = torch.where(scores < 0, bands.below[..., None], bands.above[..., None])
+        return bands.center[..., None] + width * scores
+
+    def extended(self, scores: np.ndarray, shares: np.ndarray) -> Calibration:
         """Return a calibration that also knows newer errors, and forgets the oldest."""
-        latest = np.concatenate([self.errors, errors])[-self.capacity :]
-        return Calibration(latest, self.capacity)
+        scores = np.concatenate([self.scores, scores])
+        shares = np.concatenate([self.shares, shares])
+        # whole horizons from each window to the latest
+        behind = np.cumsum(shares[::-1])[::-1]
+        kept = behind <= self.capacity + 1e-3
+        return replace(self, scores=scores[kept], shares=shares[kept])
 
 
-def quantiles(
-    head: Head, parameters: Tensor, level: Tensor, unit: Tensor, calibration: Calibration | None
-) -> Tensor:
-    """Return the quantiles of an ensemble, corrected where there is a calibration.
+def trusted(
+    network: Bands, simple: Bands, target: Tensor, horizons: float
+) -> tuple[float, float]:
+    """Weigh a network's points and widths by held-out errors.
+
+    Every weight is as likely as its error to the power of minus the number of horizons, less
+    likely the more it trusts; the mean over all is taken.
 
     Parameters
     ----------
-    head : Head
-    parameters : Tensor of shape (member, window, step, num_targets, parameter)
-        Of the first steps of the horizon.
-    level : Tensor broadcastable with (window, step, num_targets, alpha)
-    unit : Tensor of shape (window, num_targets)
-        Factor from normalised values to counts.
-    calibration : Calibration or None
-
-    Returns
-    -------
-    Tensor of shape (window, step, num_targets, alpha)
-        Normalised as windows are; averaged over members.
+    network, simple : Bands
+    target : Tensor of shape (window, horizon, num_targets)
+        NaN where unobserved.
+    horizons : float
+        Number of whole horizons that the windows cover.
     """
-    read_at = level
-    if calibration is not None:
-        read_at = torch.tensor(calibration.levels, dtype=torch.float64)
-    values = families.quantiles(head, parameters, read_at, unit).mean(0)
-    if calibration is None:
-        return values
-    table = values + calibration.corrections[: values.shape[1]]
-    # (window, step, num_targets, 1, level) beside (window, step, num_targets, alpha)
-    return QuantileHead(calibration.levels).quantile_at(table[..., None, :], level)
+    weight = np.array(TRUSTS)
+    prior = -CAUTION * weight
+    losses = [
+        float((target - network.blended(simple, one, 0.0).center).abs().nanmean())
+        for one in TRUSTS
+    ]
+    trust = _posterior_mean(np.log(np.array(losses) + 1e-12), weight, prior, horizons)
+    fits = []
+    for one in TRUSTS:
+        bands = network.blended(simple, trust, one)
+        off = target - bands.center
+        width = torch.where(off < 0, bands.below, bands.above)
+        width = torch.where(target.isnan(), torch.nan, width)
+        # of Laplace's distribution with this width, up to a factor
+        fits.append(float(width.log().nanmean() + (off / width).abs().nanmean().log()))
+    return trust, _posterior_mean(np.array(fits), weight, prior, horizons)
+
+
+def _posterior_mean(
+    log_loss: np.ndarray, weight: np.ndarray, prior: np.ndarray, horizons: float
+) -> float:
+    if not np.isfinite(log_loss).all():
+        return 0.0
+    log = prior - EVIDENCE * horizons * log_loss
+    likely = np.exp(log - log.max())
+    return float((likely * weight).sum() / likely.sum())
 
 
 def calibration_windows(
     lengths: np.ndarray, new_rows: np.ndarray, horizon: int, capacity: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the windows whose errors tell of new rows, as series and cutoffs, oldest first.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the windows whose errors tell of new rows, as series, cutoffs and shares.
 
     Their horizons end with the last new row, one horizon before, and so on: they follow the
-    rhythm of the updates. The latest windows of all series come last.
+    rhythm of the updates. Of updates by a few rows those that pass a part of the horizon count.
+    The latest windows of all series come last.
 
     Parameters
     ----------
@@ -111,40 +226,22 @@ def calibration_windows(
         Number of windows of a series that are of use.
     """
     last = lengths - horizon
+    stride = max(1, int(MIN_SHARE * horizon))
+    passes = last // stride > (last - new_rows) // stride
     number = np.clip(np.minimum(-(-new_rows // horizon), -(-last // horizon)), 0, capacity)
+    number = np.where(passes, number, 0)
     # A window for each of a series' number; how many horizons it lies back: 0, 1, .. per series.
     series = np.repeat(np.arange(len(number)), number)
     back = np.arange(len(series)) - np.repeat(np.cumsum(number) - number, number)
     order = np.argsort(-back, kind="stable")
     series, back = series[order], back[order]
-    return series, last[series] - back * horizon
+    share = np.clip(np.maximum(new_rows, stride) / horizon, 0.0, 1.0)[series]
+    return series, last[series] - back * horizon, share.astype(np.float32)
 
 
-def _corrections(errors: np.ndarray) -> np.ndarray:
-    _, horizon, targets, _ = errors.shape
-    corrections = np.zeros(errors.shape[1:])
-    for target in range(targets):
-        pooled = errors[:, :, target].reshape(-1, errors.shape[-1])  # (window * step, level)
-        pooled = pooled[~np.isnan(pooled[:, 0])]
-        for step in range(horizon):
-            of_step = errors[:, step, target]  # (window, level)
-            of_step = of_step[~np.isnan(of_step[:, 0])]
-            chosen = of_step if len(of_step) >= MIN_ERRORS else pooled
-            corrections[step, target] = _conformal(chosen, Calibration.levels)
-    return corrections
-
-
-def _conformal(errors: np.ndarray, levels: Sequence[float]) -> np.ndarray:
-    """Return each column's quantile at its own level; without errors, a standard normal's."""
-    level = np.array(levels)
-    if not len(errors):
-        return torch.special.ndtri(torch.tensor(level)).numpy()
-    ordered = np.sort(errors.astype(np.float64), axis=0)
-    # A further error is below the k-th smallest one with probability k / (n + 1).
-    place = np.clip(level * (len(errors) + 1) - 1, 0, len(errors) - 1)
-    below = np.floor(place).astype(np.int64)
-    above = np.minimum(below + 1, len(errors) - 1)
-    column = np.arange(len(level))
-    return ordered[below, column] + (place - below) * (
-        ordered[above, column] - ordered[below, column]
-    )
+def _conformal(scores: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """Return quantiles such that a further score is below with that probability."""
+    ordered = np.sort(scores)
+    # A further score is below the k-th smallest one with probability k / (n + 1).
+    place = np.clip(level * (len(scores) + 1) - 1, 0, len(scores) - 1)
+    return np.interp(place, np.arange(len(scores)), ordered)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from sktime_tlstm.calibration import Calibration
+from sktime_tlstm.calibration import Calibration, network_bands, trusted
 from sktime_tlstm.contract import looks_ahead, probe
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History, SeriesStore
@@ -25,6 +25,7 @@ from sktime_tlstm.model import Model
 from sktime_tlstm.net import ForecastNet, build_net, isolated_random_state, renew_callbacks, train
 from sktime_tlstm.nn import Head, make_head
 from sktime_tlstm.options import Options, plain, resolve_device
+from sktime_tlstm.simple import learn_simple
 
 __all__ = ["finetune_model", "fit_model", "update_model"]
 
@@ -40,8 +41,15 @@ NORM_SEASONS = 7
 MIN_STEPS_PER_EPOCH, MIN_BATCH = 20, 8
 #: Times that an epoch sees a row as a target, at most, where that allows so many steps.
 MAX_PASSES_PER_EPOCH = 5
-#: Share of the cutoffs held out where intervals come from held-out errors.
-HELD_OUT_FRACTION = 0.1
+#: Share of the cutoffs held out where intervals come from held-out errors; of few cutoffs more, to
+#: so many horizons, but at most this share.
+HELD_OUT_FRACTION, HELD_OUT_HORIZONS, MOST_HELD_OUT = 0.1, 3, 1 / 3
+#: Part of the epochs, and of the learning rate, of the training on all rows that follows.
+WHOLE_EPOCHS, WHOLE_LR = 0.15, 0.15
+#: Rows that simple forecasts are made from, at least and in seasons.
+SIMPLE_ROWS, SIMPLE_SEASONS = 64, 7
+#: Windows that simple forecasts are weighed by, at most.
+SIMPLE_WINDOWS = 512
 #: Validation windows evaluated after an epoch, at most.
 MAX_VALIDATION_WINDOWS = 512
 #: Windows whose errors calibrate intervals; one of every series where there are more of these.
@@ -87,14 +95,20 @@ def fit_model(
     for net in members:
         _probe(net, network[0], batch, spec)
     placed = history.to(_data_device(members[0]))
-    dataset, validation = _datasets(options, head, placed, spec, batch_size)
+    errors = _needs_errors(options, head)
+    dataset, held_out = _datasets(options, errors, placed, spec, batch_size)
+    validation = _validation(held_out)
     for net, member in zip(members, seeds, strict=True):
         _train(options, net, dataset, validation, options.max_epochs, member)
     ahead = looks_ahead(members[0].outputs, batch, spec)
     model = Model(members, encoder, spec, None, options.num_samples, seed, ahead)
-    if _needs_errors(options, head):
-        held_out = dataset if validation is None else cast(WindowDataset, validation.dataset)
-        model = _calibrated(model, held_out)
+    if errors:
+        model = _calibrated(options, model, dataset, held_out)
+        if options.validation_fraction is None and held_out is not None:
+            whole, _ = _datasets(options, False, placed, spec, batch_size)
+            epochs = max(1, round(WHOLE_EPOCHS * options.max_epochs))
+            for net, member in zip(members, seeds, strict=True):
+                _train(options, net, whole, None, epochs, member + 1, WHOLE_LR)
     return model, history
 
 
@@ -218,6 +232,8 @@ def _make_spec(
     norm = context
     if seasons:
         norm = max(context, min(NORM_SEASONS * seasons[0], MAX_CONTEXT, max(1, longest - horizon)))
+    simple = max(SIMPLE_ROWS, SIMPLE_SEASONS * seasons[0]) if seasons else SIMPLE_ROWS
+    simple = min(simple, MAX_CONTEXT, max(1, longest - horizon))
     in_future = [name not in encoder.past_covariates for name in encoder.columns]
     numeric = len(encoder.numeric)
     return WindowSpec(
@@ -236,6 +252,8 @@ def _make_spec(
         num_static=len(encoder.static_scaling),
         static_cardinalities=tuple(len(kinds) for kinds in encoder.static_categories.values()),
         num_identities=len(history.first) if options.series_embedding else 0,
+        simple_length=simple,
+        seasons=seasons,
     )
 
 
@@ -268,18 +286,30 @@ def _dataset(
 
 
 def _datasets(
-    options: Options, head: Head, history: History, spec: WindowSpec, batch_size: int
-) -> tuple[WindowDataset, Subset[Any] | None]:
+    options: Options, errors: bool, history: History, spec: WindowSpec, batch_size: int
+) -> tuple[WindowDataset, WindowDataset | None]:
+    """Return the windows of training, and those that are held out, if any."""
     fraction = options.validation_fraction
     if fraction is None:
-        fraction = HELD_OUT_FRACTION if _needs_errors(options, head) else 0.0
+        fraction = _held_out_fraction(history, spec) if errors else 0.0
     low, split, high = training_cutoffs(history.lengths, spec, fraction)
     dataset = _dataset(options, history, spec, low, split, batch_size)
     first = np.where(split < high, split + spec.horizon - 1, high)
     held_out = WindowDataset(history.store, spec, first, high)
-    if not len(held_out):
-        return dataset, None
-    return dataset, Subset(held_out, _spread(len(held_out), MAX_VALIDATION_WINDOWS).tolist())
+    return dataset, held_out if len(held_out) else None
+
+
+def _held_out_fraction(history: History, spec: WindowSpec) -> float:
+    low, _, high = training_cutoffs(history.lengths, spec, 0.0)
+    cutoffs = int((high - low).sum())
+    wanted = min(HELD_OUT_HORIZONS * spec.horizon, MOST_HELD_OUT * cutoffs)
+    return max(HELD_OUT_FRACTION, wanted / cutoffs)
+
+
+def _validation(held_out: WindowDataset | None) -> Subset[Any] | None:
+    if held_out is None:
+        return None
+    return Subset(held_out, _spread(len(held_out), MAX_VALIDATION_WINDOWS).tolist())
 
 
 def _spread(number: int, most: int) -> np.ndarray:
@@ -350,10 +380,46 @@ def _train(
     train(net, dataset, validation, epochs=epochs, lr=lr, lr_schedule=schedule, seed=seed)
 
 
-def _calibrated(model: Model, dataset: WindowDataset) -> Model:
-    """Add a calibration by errors on evenly spaced windows of a dataset, oldest first."""
-    capacity = max(CALIBRATION_WINDOWS, len(dataset.used))
-    series, cutoff = dataset.place(_spread(len(dataset), capacity))
+def _calibrated(
+    options: Options, model: Model, dataset: WindowDataset, held_out: WindowDataset | None
+) -> Model:
+    """Add a calibration: simple forecasts, and errors on windows held out of training."""
+    spec, store = model.spec, dataset.store.to("cpu")
+    low, _, high = training_cutoffs(store.length.numpy(), spec, 0.0)
+    every = WindowDataset(store, spec, low, high)
+    places = every.place(_spread(len(every), SIMPLE_WINDOWS))
+    seasons = tuple(lag for lag in spec.seasons if lag <= spec.simple_length)
+    simple = learn_simple(store, spec, *places, seasons, model.encoder.scaler == "robust_arcsinh")
+    capacity = max(CALIBRATION_WINDOWS, len(every.used))
+    blank = np.zeros((0, spec.horizon, spec.num_targets), np.float32)
+    # the network alone for now, so that what it says is asked for once
+    calibration = Calibration(simple, 0.0, 0.0, blank, np.zeros(0, np.float32), capacity)
+    model = replace(model, calibration=calibration)
+    series, cutoff, shares = _spaced(dataset, capacity, spec.horizon)
+    forecast = model.ahead(store, series, cutoff)
+    earlier = forecast.simple_bands.scores(model.targets(store, series, cutoff))
+    calibration = calibration.extended(earlier.float().numpy(), shares)
+    if held_out is not None:
+        series, cutoff, shares = _spaced(held_out, capacity, spec.horizon)
+        forecast = model.ahead(store, series, cutoff)
+        target = model.targets(store, series, cutoff)
+        network = network_bands(model.head, forecast.parameters, forecast.unit)
+        trust, width = trusted(network, forecast.simple_bands, target, float(shares.sum()))
+        calibration = replace(calibration, trust=trust, width_trust=width)
+        blend = network.blended(forecast.simple_bands, trust, width)
+        calibration = calibration.extended(blend.scores(target).float().numpy(), shares)
+    if options.calibration == "none":
+        calibration = replace(calibration, trust=1.0)
+    return replace(model, calibration=calibration)
+
+
+def _spaced(
+    dataset: WindowDataset, number: int, horizon: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return evenly spaced windows, oldest first: series, cutoffs, and new parts of horizons."""
+    series, cutoff = dataset.place(_spread(len(dataset), number))
+    apart = np.diff(cutoff, prepend=cutoff[:1])
+    first = np.diff(series, prepend=-1) != 0
+    shares = np.where(first, 1.0, np.minimum(apart / horizon, 1.0)).astype(np.float32)
     order = np.argsort(cutoff, kind="stable")
-    errors = model.errors(dataset.store, series[order], cutoff[order])
-    return replace(model, calibration=Calibration(errors, capacity))
+    return series[order], cutoff[order], shares[order]

@@ -104,7 +104,7 @@ class TransformerLSTMForecaster(SkorchForecaster):
         window_norm="meanstd",
         loss="quantile",
         quantiles=None,
-        calibration="none",
+        calibration="adaptive",
         num_samples=200,
         window_sampling="by_series",
         max_windows_per_epoch=2560,

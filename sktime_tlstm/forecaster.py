@@ -152,7 +152,7 @@ class SkorchForecaster(BaseForecaster):
         window_norm="meanstd",
         loss="quantile",
         quantiles=None,
-        calibration="none",
+        calibration="adaptive",
         num_samples=200,
         window_sampling="by_series",
         max_windows_per_epoch=2560,

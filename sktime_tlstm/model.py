@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sktime_tlstm.calibration import Calibration, calibration_windows, quantiles
+from sktime_tlstm import families
+from sktime_tlstm.calibration import Bands, Calibration, calibration_windows, network_bands
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History, SeriesStore
 from sktime_tlstm.data.windows import WindowSpec, cut_windows
@@ -59,17 +60,29 @@ class Forecast:
         Normalisation of each window.
     unit : Tensor of shape (window, num_targets)
         Factor from normalised values to counts.
+    simple : Tensor of shape (3, window, horizon, num_targets) or None
+        The simple forecast and its 10 % and 90 % quantiles, if the calibration asks for it.
     """
 
     parameters: Tensor
     loc: Tensor
     scale: Tensor
     unit: Tensor
+    simple: Tensor | None = None
 
     def of(self, windows: slice) -> Forecast:
         """Return the forecast of some of the windows."""
         statistics = (part[windows] for part in (self.loc, self.scale, self.unit))
-        return Forecast(self.parameters[:, windows], *statistics)
+        simple = None if self.simple is None else self.simple[:, windows]
+        return Forecast(self.parameters[:, windows], *statistics, simple)
+
+    @property
+    def simple_bands(self) -> Bands:
+        """The simple forecast, whose widths never vanish."""
+        assert self.simple is not None
+        center, low, high = self.simple
+        least = torch.finfo(torch.float32).eps * (1 + center.abs())
+        return Bands(center, (center - low).maximum(least), (high - center).maximum(least))
 
     def undo(self, normalised: Tensor) -> Tensor:
         """Undo the windows' normalisation of values (window, horizon, num_targets, ...)."""
@@ -138,15 +151,31 @@ class Model:
                 net.criterion_.unpack(net.outputs(batch.inputs)[:, :num_steps])
                 for net in self.members
             ]
-            passes.append((torch.stack(outputs), batch.loc, batch.scale, batch.unit))
-        parameters, *statistics = (list(part) for part in zip(*passes, strict=True))
+            parts = [torch.stack(outputs), batch.loc, batch.scale, batch.unit]
+            if self.calibration is not None:
+                simple = self.calibration.simple(store, self.spec, *places)[:, :, :num_steps]
+                parts.append((simple - batch.loc[:, None]) / batch.scale[:, None])
+            passes.append(parts)
+        parameters, loc, scale, unit, *simple = (list(part) for part in zip(*passes, strict=True))
         return Forecast(
-            torch.cat(parameters, dim=1).cpu(), *(torch.cat(part).cpu() for part in statistics)
+            torch.cat(parameters, dim=1).cpu(),
+            *(torch.cat(part).cpu() for part in (loc, scale, unit)),
+            *(torch.cat(part, dim=1).cpu() for part in simple),
         )
+
+    def bands(self, forecast: Forecast) -> Bands:
+        """Return normalised points and widths: the network's, or a calibration's blend."""
+        network = network_bands(self.head, forecast.parameters, forecast.unit)
+        if self.calibration is None:
+            return network
+        trusts = self.calibration.trust, self.calibration.width_trust
+        return network.blended(forecast.simple_bands, *trusts)
 
     def point(self, forecast: Forecast) -> Tensor:
         """Return the scaled point forecast (window, horizon, num_targets)."""
-        return forecast.undo(self.head.point(forecast.parameters.double()).mean(0))
+        if self.calibration is None:
+            return forecast.undo(self.head.point(forecast.parameters.double()).mean(0))
+        return forecast.undo(self.bands(forecast).center)
 
     def quantile(self, forecast: Forecast, level: Tensor) -> Tensor:
         """Return scaled quantiles (window, horizon, num_targets, alpha), never crossing.
@@ -159,27 +188,25 @@ class Model:
         """
         # (alpha,) or (window, alpha) -> (window, 1, 1, alpha): the same for all steps and targets
         level = level.double().expand(len(forecast.loc), -1)[:, None, None]
-        parameters, unit = forecast.parameters, forecast.unit
-        values = quantiles(self.head, parameters, level, unit, self.calibration)
+        if self.calibration is None:
+            parameters, unit = forecast.parameters, forecast.unit
+            values = families.quantiles(self.head, parameters, level, unit).mean(0)
+        else:
+            values = self.calibration.quantiles(self.bands(forecast), level)
         # Rounding could still swap quantiles at neighbouring levels by a last digit.
         order = level.argsort(dim=-1).expand_as(values)
         ascending = values.gather(-1, order).cummax(dim=-1).values
         return forecast.undo(ascending.gather(-1, order.argsort(dim=-1)))
 
-    def errors(self, store: SeriesStore, series: np.ndarray, cutoff: np.ndarray) -> np.ndarray:
-        """Return ``target - quantile``, normalised, at the levels of calibrations.
+    def targets(self, store: SeriesStore, series: np.ndarray, cutoff: np.ndarray) -> Tensor:
+        """Return the normalised targets (window, horizon, num_targets), NaN where unobserved."""
+        places = torch.from_numpy(series), torch.from_numpy(cutoff)
+        return cut_windows(store, self.spec, *places).target.double().cpu()
 
-        Returns
-        -------
-        numpy.ndarray of float32, shape (window, horizon, num_targets, level)
-            NaN where the target is not observed.
-        """
-        forecast = self.ahead(store, series, cutoff)
-        batch = cut_windows(store, self.spec, torch.from_numpy(series), torch.from_numpy(cutoff))
-        level = torch.tensor(Calibration.levels).double()
-        values = quantiles(self.head, forecast.parameters, level, forecast.unit, None)
-        # (window, horizon, num_targets, 1) beside the levels
-        return (batch.target.cpu()[..., None] - values).float().numpy()
+    def scores(self, store: SeriesStore, series: np.ndarray, cutoff: np.ndarray) -> np.ndarray:
+        """Return by how many widths targets are off (window, horizon, num_targets), float32."""
+        bands = self.bands(self.ahead(store, series, cutoff))
+        return bands.scores(self.targets(store, series, cutoff)).float().numpy()
 
     def adapted(self, store: SeriesStore, lengths: np.ndarray, new_rows: np.ndarray) -> list[Model]:
         """Return the model after each of several updates, its calibration extended by the errors.
@@ -192,18 +219,18 @@ class Model:
         """
         if self.calibration is None or not len(lengths):
             return [self] * len(lengths)
-        limits = self.spec.horizon, self.calibration.capacity
+        limits = self.spec.horizon, int(self.calibration.capacity)
         windows = [
             calibration_windows(length, number, *limits)
             for length, number in zip(lengths, new_rows, strict=True)
         ]
-        series, cutoff = (np.concatenate(part) for part in zip(*windows, strict=True))
-        errors = self.errors(store, series, cutoff) if len(series) else None
+        series, cutoff, shares = (np.concatenate(part) for part in zip(*windows, strict=True))
+        scores = self.scores(store, series, cutoff) if len(series) else None
         calibration, end, models = self.calibration, 0, []
-        for of_update, _ in windows:
+        for of_update, *_ in windows:
             begin, end = end, end + len(of_update)
-            if errors is not None and end > begin:
-                calibration = calibration.extended(errors[begin:end])
+            if scores is not None and end > begin:
+                calibration = calibration.extended(scores[begin:end], shares[begin:end])
             models.append(replace(self, calibration=calibration))
         return models
 

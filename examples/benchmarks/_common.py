@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sktime.performance_metrics.forecasting import MeanAbsoluteError
+from sktime.split import SlidingWindowSplitter
 
 from sktime_tlstm.datasets import load_metro_traffic
 
-#: Levels of the mean pinball loss, where a task names no others.
+#: Levels of the mean pinball loss.
 LEVELS = tuple(round(0.05 * k, 2) for k in range(1, 20))
 
 
@@ -35,7 +37,7 @@ class Task:
     reference : str
         What others reach.
     levels : tuple of float
-        Quantiles forecast; the outermost two bound the interval.
+        Quantiles that others forecast of it; `rolling_forecast` takes `LEVELS`.
     """
 
     y: pd.Series
@@ -129,29 +131,78 @@ TASKS: dict[str, Callable[[Path | None], Task]] = {
 }
 
 
-def rolling_forecast(forecaster, task: Task, num_origins: int | None = None) -> pd.DataFrame:
+def validation(task: Task, days: int | None = None) -> Task:
+    """Return the task with its last rows before the test scored, and without the test rows.
+
+    Parameters
+    ----------
+    task : Task
+    days : int or None, default=None
+        How many horizons are scored; None for the last fifth of the rows.
+    """
+    rows = days * task.horizon if days else task.first // 5 // task.stride * task.stride
+    first = task.first - rows
+    cut = slice(task.first)
+    num_train = min(task.num_train, first)
+    return replace(task, y=task.y.iloc[cut], X=task.X.iloc[cut], num_train=num_train, first=first)
+
+
+def rolling_forecast(
+    forecaster, task: Task, num_origins: int | None = None, update_every: int | None = None
+) -> pd.DataFrame:
     """Forecast from every origin with a forecaster that is fitted to the training rows.
+
+    Parameters
+    ----------
+    forecaster : SkorchForecaster
+        Is updated if it learns on the way, else stays as it is.
+    task : Task
+    num_origins : int or None, default=None
+        None for all.
+    update_every : int or None, default=None
+        Number of origins after which it learns, by ``update(update_params=True)`` with all rows
+        that are new since it last did; None for never.
 
     Returns
     -------
     pandas.DataFrame
-        Columns ``truth``, ``naive``, ``point`` and the levels of the task; one row for every
+        Columns ``truth``, ``naive``, ``point`` and the levels .05, .10, .. .95; one row for every
         origin and step, as overlapping forecasts forecast a row many times.
     """
-    y, X, seen = task.y, task.X, task.num_train
-    naive, parts = task.naive(y), []
-    for origin in task.origins[:num_origins]:
-        if origin > seen:
-            new = slice(seen, origin)
-            forecaster.update(y.iloc[new], X=X.iloc[new], update_params=False)
-            seen = origin
-        rows = slice(origin, origin + task.horizon)
-        part = pd.DataFrame({"truth": y.iloc[rows], "naive": naive.iloc[rows]})
-        part["point"] = forecaster.predict(X=X.iloc[rows])
-        quantiles = forecaster.predict_quantiles(X=X.iloc[rows], alpha=list(task.levels))
-        part[list(task.levels)] = quantiles.to_numpy()
+    origins, seen, parts = task.origins[:num_origins], task.num_train, []
+    for begin in range(0, len(origins), update_every or len(origins)):
+        block = origins[begin:][:update_every]
+        if begin:
+            new = slice(seen, block[0])
+            forecaster.update(task.y.iloc[new], X=task.X.iloc[new], update_params=True)
+            seen = block[0]
+        parts += _block(forecaster, task, block, seen)
+    forecasts = pd.concat(parts)
+    columns = {"truth": task.y, "naive": task.naive(task.y)}
+    for place, (name, values) in enumerate(columns.items()):
+        forecasts.insert(place, name, values.loc[forecasts.index].to_numpy())
+    return forecasts
+
+
+def _block(forecaster, task: Task, origins: range, seen: int) -> list[pd.DataFrame]:
+    """Forecast from origins by backtests; the forecaster knows the rows that are seen."""
+    cv = SlidingWindowSplitter(
+        fh=range(1, task.horizon + 1),
+        window_length=origins[0] - seen + 1,
+        step_length=task.stride,
+    )
+    rows = slice(seen - 1, origins[-1] + task.horizon)
+    data = task.y.iloc[rows], task.X.iloc[rows], cv
+    points = forecaster.backtest(*data, scoring=MeanAbsoluteError(), return_data=True)["y_pred"]
+    table = forecaster.backtest(
+        *data, method="predict_quantiles", alpha=list(LEVELS), return_data=True
+    )
+    parts = []
+    for point, quantiles in zip(points, table["y_pred_quantiles"], strict=True):
+        part = point.to_frame("point")
+        part[list(LEVELS)] = quantiles.to_numpy()
         parts.append(part)
-    return pd.concat(parts)
+    return parts
 
 
 def mean_absolute_error(forecasts: pd.DataFrame, column: str) -> float:

@@ -35,6 +35,8 @@ class Traits:
         little to be normalised by themselves.
     unit : Tensor of shape (num_series, num_targets), float32
         Scale of each series, from scaled targets to units of y.
+    zero : Tensor of shape (num_series, num_targets), float32
+        What zero becomes when location and scale of each series are taken off.
     static : Tensor of shape (num_series, num_static + number of static categories), float32
         Scaled static covariates, then codes of the static categories.
     identity : Tensor of shape (num_series,), float32
@@ -44,6 +46,7 @@ class Traits:
     level: Tensor
     spread: Tensor
     unit: Tensor
+    zero: Tensor
     static: Tensor
     identity: Tensor
 
@@ -54,6 +57,7 @@ class Traits:
             level=torch.zeros(number, num_targets),
             spread=torch.ones(number, num_targets),
             unit=torch.ones(number, num_targets),
+            zero=torch.zeros(number, num_targets),
             static=torch.zeros(number, num_static),
             identity=torch.zeros(number),
         )

@@ -180,6 +180,7 @@ class Targets:
         history.loc[series, channel] = location
         history.scale[series, channel] = scale
         history.store.traits.unit[series, channel] = scale
+        history.store.traits.zero[series, channel] = -location / scale
 
     def _set_level(
         self, history: History, series: int, channel: int, scaled: npt.NDArray[Any]
@@ -197,8 +198,11 @@ class Targets:
         if not observed.all():
             for kept in (history.loc, history.scale):
                 kept[~observed, channel] = np.median(kept[observed, channel])
+            unknown = torch.from_numpy(~observed)
             scale = torch.from_numpy(history.scale[~observed, channel])
-            history.store.traits.unit[torch.from_numpy(~observed), channel] = scale.float()
+            location = torch.from_numpy(history.loc[~observed, channel])
+            history.store.traits.unit[unknown, channel] = scale.float()
+            history.store.traits.zero[unknown, channel] = (-location / scale).float()
 
     @staticmethod
     def _pool_level(history: History, observed: Flags, channel: int) -> None:
@@ -306,6 +310,8 @@ class Targets:
         merged.loc[series, channel] = np.median(before.loc[:, channel])
         merged.scale[series, channel] = np.median(before.scale[:, channel])
         store.traits.unit[series, channel] = float(merged.scale[series, channel])
+        zero = -merged.loc[series, channel] / merged.scale[series, channel]
+        store.traits.zero[series, channel] = float(zero)
         store.traits.level[series, channel] = float(np.median(level))
         store.traits.spread[series, channel] = float(np.median(spread))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sktime_tlstm.data.history import SeriesStore
 
-__all__ = ["Batch", "WindowSpec", "cut_windows"]
+__all__ = ["Batch", "WindowSpec", "cut_windows", "past_targets"]
 
 #: The smallest window scale, as a fraction of the spread of the whole (scaled) series.
 MIN_WINDOW_SCALE = 0.05
@@ -46,6 +46,10 @@ class WindowSpec:
         Number of training categories of each categorical static covariate.
     num_identities : int, default=0
         Number of series that the network can tell apart; 0 if it is not told.
+    simple_length : int, default=1
+        Number of rows before the cutoff that simple forecasts are made from.
+    seasons : tuple of int, default=()
+        Numbers of rows after which a cycle of the timeline comes round.
     """
 
     context_length: int
@@ -63,11 +67,13 @@ class WindowSpec:
     num_static: int = 0
     static_cardinalities: tuple[int, ...] = ()
     num_identities: int = 0
+    simple_length: int = 1
+    seasons: tuple[int, ...] = ()
 
     @property
     def reach(self) -> int:
         """The number of rows before the cutoff that a window reads."""
-        return max(self.context_length, self.norm_length, *self.lags, 1)
+        return max(self.context_length, self.norm_length, *self.lags, self.simple_length, 1)
 
     @property
     def num_codes(self) -> tuple[int, int]:
@@ -188,6 +194,52 @@ def cut_windows(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Te
         inputs["static"] = store.traits.static[series]
     target = torch.where(seen[:, reach:] > 0, normalised[:, reach:], torch.nan)
     return Batch(inputs, target, loc, scale, scale * store.traits.unit[series])
+
+
+def past_targets(
+    store: SeriesStore,
+    spec: WindowSpec,
+    series: Tensor,
+    cutoff: Tensor,
+    length: int,
+    season: int | None,
+) -> Tensor:
+    """Return the targets before cutoffs, with gaps filled.
+
+    A gap takes the value of the season before, or else the latest before it; at the beginning of
+    the window the first that there is; without any, the series' level.
+
+    Parameters
+    ----------
+    store : SeriesStore
+    spec : WindowSpec
+    series, cutoff : Tensor of shape (window,), int64
+        Cutoffs of at least ``length``.
+    length : int
+    season : int or None
+
+    Returns
+    -------
+    Tensor of shape (window, length, num_targets)
+    """
+    place = cutoff[:, None] + torch.arange(-length, 0, device=cutoff.device)
+    row = store.start[series, None] + place
+    values, seen = store.values[row, : spec.num_targets], store.observed[row, : spec.num_targets]
+    if bool(seen.all()):
+        return values
+    if season is not None and season < length:
+        for begin in range(season, length, season):
+            now, before = slice(begin, min(begin + season, length)), slice(begin - season, begin)
+            width = now.stop - now.start
+            known = seen[:, before][:, :width]
+            values[:, now] = torch.where(seen[:, now], values[:, now], values[:, before][:, :width])
+            seen[:, now] |= known
+    rows = torch.arange(length, device=seen.device)[None, :, None]
+    latest = torch.where(seen, rows, -1).cummax(dim=1).values  # -1 in front of the first
+    first = seen.to(torch.uint8).argmax(dim=1, keepdim=True)
+    filled = values.gather(1, torch.where(latest < 0, first, latest))
+    level = store.traits.level[series, None].expand_as(filled)
+    return torch.where(seen.any(dim=1, keepdim=True), filled, level)
 
 
 def _window_statistics(

@@ -1,0 +1,449 @@
+"""Simple forecasts: level, trend and season of the last rows, weighted by their past errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sktime_tlstm.data.history import SeriesStore
+from sktime_tlstm.data.windows import WindowSpec, past_targets
+
+__all__ = ["SimpleForecast", "learn_simple"]
+
+#: Share that exponential smoothing of the level gives to the latest row: 1 is the naive forecast,
+#: 0 the mean.
+SMOOTHING = (1.0, 0.6, 0.35, 0.2, 0.1, 0.04, 0.0)
+#: Weight of a season's shape relative to that of the next: 0 repeats the last season.
+SEASON_MEMORY = (0.0, 0.7, 1.0)
+#: How a trend is estimated, and which share of it goes on.
+TRENDS = (("none", 0.0), ("ends", 0.5), ("ends", 1.0), ("fit", 0.5), ("fit", 1.0))
+#: Share, per step, of the level's distance to the mean that stays.
+REVERSION = (0.5, 0.8, 0.95)
+#: Parts of the window, from its end, whose median is a forecast.
+MEDIANS = (1.0, 0.25)
+#: Weights are errors to the power of minus this, times the number of windows.
+SHARPNESS = 0.5
+#: Windows that a step needs for its own deviation to count as much as that of all steps.
+STEP_WINDOWS = 8
+#: Smallest change of a window, as a share of the usual one.
+MIN_CHANGE = 0.1
+#: From the mean absolute error to a normal standard deviation, and from that to its 90 % quantile.
+TO_DEVIATION, TO_UPPER = 1.2533, 1.2816
+
+
+@dataclass(frozen=True)
+class SimpleForecast:
+    """Many simple forecasts of a window as one, and how far it is off.
+
+    Every forecast is the sum of a level by exponential smoothing, a share of a linear trend, and
+    a season's shape; or a level that returns to the mean; or a median. Each weighs in by its
+    errors at the training windows, to a power that grows with their number: where they are few,
+    it is nearly an average, which is hard to beat (Makridakis, Spiliotis, Assimakopoulos 2020,
+    "The M4 Competition", International Journal of Forecasting 36(1)). All but the medians are
+    linear in the window, and become one matrix; those of the logarithm, which multiply, another.
+
+    Parameters
+    ----------
+    maps : dict of int to Tensor of shape (num_targets, 2, horizon, length)
+        For every length of a window: the linear forecasts and those of logarithms, as matrices.
+    shares : Tensor of shape (num_targets, 2 + number of medians)
+        Weights of the two and of the medians, which sum to 1.
+    deviation : Tensor of shape (num_targets, horizon)
+        Deviation of the errors, as a multiple of ``kinds``.
+    kinds : tuple of int
+        Of each target, what the errors grow with: nothing (0), the window's changes (1), the
+        forecast's distance from zero (2).
+    change : Tensor of shape (num_targets,)
+        The usual change of a window.
+    season : int or None
+        By which gaps are filled.
+    arcsinh : bool
+        Whether scaled targets are arcsinhs.
+    """
+
+    maps: dict[int, Tensor]
+    shares: Tensor
+    deviation: Tensor
+    kinds: tuple[int, ...]
+    change: Tensor
+    season: int | None
+    arcsinh: bool
+
+    def __call__(
+        self, store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor
+    ) -> Tensor:
+        """Forecast windows.
+
+        Parameters
+        ----------
+        store : SeriesStore
+        spec : WindowSpec
+        series, cutoff : Tensor of shape (window,), int64
+
+        Returns
+        -------
+        Tensor of shape (3, window, horizon, num_targets), float64
+            The forecast, scaled, and its 10 % and 90 % quantile.
+        """
+        device = store.values.device
+        series, cutoff = series.to(device), cutoff.to(device)
+        level = store.traits.level[series].double()  # (window, num_targets)
+        spread = store.traits.spread[series].double()
+        out = torch.stack([level, level - TO_UPPER * spread, level + TO_UPPER * spread])
+        out = out[:, :, None].repeat(1, 1, spec.horizon, 1)
+        for length, chosen in _by_length(self.maps, cutoff):
+            past, zero = _linear_past(
+                store, spec, series[chosen], cutoff[chosen], length, self.season, self.arcsinh
+            )
+            center = self._center(past, zero, length)
+            width = TO_UPPER * self._width(past, zero, center)
+            bands = torch.stack([center, center - width, center + width])
+            if spec.support != "real":
+                bands = bands.clamp(min=0)
+            out[:, chosen] = torch.arcsinh(bands) if self.arcsinh else bands
+        return out
+
+    def _center(self, past: Tensor, zero: Tensor, length: int) -> Tensor:
+        """Return the forecast (window, horizon, num_targets) of rows (window, length, target)."""
+        shares = self.shares.to(past)
+        # over the window's rows, target by target
+        linear, logarithmic = (
+            part.to(past) for part in self.maps[length].unbind(1)
+        )  # (target, horizon, length)
+        center = torch.einsum("thl,wlt->wht", linear, past)
+        weight = shares[:, 0].expand(len(past), -1)[:, None]  # (window, 1, target)
+        total = weight * center
+        if bool((shares[:, 1] > 0).any()):
+            above = past - zero[:, None]
+            usable = (above > 0).all(dim=1)[:, None]  # (window, 1, target)
+            logs = torch.log(torch.where(usable, above, 1.0))
+            product = torch.exp(torch.einsum("thl,wlt->wht", logarithmic, logs)) + zero[:, None]
+            total = total + shares[:, 1] * torch.where(usable, product, center)
+        for number, part in enumerate(MEDIANS, start=2):
+            rows = past[:, -max(1, round(part * length)) :]
+            total = total + shares[:, number] * rows.quantile(0.5, dim=1)[:, None]
+        return total
+
+    def _width(self, past: Tensor, zero: Tensor, center: Tensor) -> Tensor:
+        """Return the deviation (window, horizon, num_targets)."""
+        measures = _measures(past, zero, center, self.change.to(past))
+        unit = torch.stack([measures[k][..., t] for t, k in enumerate(self.kinds)], dim=-1)
+        return unit * self.deviation.to(past).T
+
+
+def learn_simple(
+    store: SeriesStore,
+    spec: WindowSpec,
+    series: np.ndarray,
+    cutoff: np.ndarray,
+    seasons: tuple[int, ...],
+    arcsinh: bool,
+) -> SimpleForecast:
+    """Weigh simple forecasts by their errors at windows whose horizon is observed.
+
+    Parameters
+    ----------
+    store : SeriesStore
+    spec : WindowSpec
+    series, cutoff : numpy.ndarray of int64, shape (window,)
+    seasons : tuple of int
+        Numbers of rows after which a cycle comes round; none for no season.
+    arcsinh : bool
+        Whether scaled targets are arcsinhs.
+    """
+    places = torch.from_numpy(series), torch.from_numpy(cutoff)
+    season = seasons[0] if seasons else None
+    lengths = _ladder(spec.simple_length)
+    every = {length: _candidates(length, spec.horizon, seasons) for length in lengths}
+    specs = list(every[lengths[0]])
+    targets = spec.num_targets
+    future, seen = _future_targets(store, spec, *places, arcsinh)
+    positive = torch.ones(targets, dtype=torch.bool)
+    rows = []
+    for length, chosen in _by_length(dict.fromkeys(lengths), places[1]):
+        past, zero = _linear_past(
+            store, spec, places[0][chosen], places[1][chosen], length, season, arcsinh
+        )
+        positive &= ((past > zero[:, None]).all(dim=1)).all(dim=0)
+        rows.append((length, chosen, past, zero))
+    change = torch.zeros(targets, dtype=torch.float64)
+    for _, _, past, _ in rows:
+        change += _change(past).sum(dim=0)
+    change = (change / max(1, len(cutoff))).clamp(min=1e-9)
+    # mean absolute error, in units of the window's change: (target, 2 * candidate + median)
+    errors = torch.zeros(targets, 2 * len(specs) + len(MEDIANS), dtype=torch.float64)
+    known = torch.zeros_like(errors)
+    for length, chosen, past, zero in rows:
+        truth, observed = future[chosen], seen[chosen]
+        unit = torch.maximum(_change(past), MIN_CHANGE * change)[:, None]
+        number = observed.sum(dim=(0, 1)).double()
+        for place, forecast in _each(every[length], specs, past, zero, positive, length):
+            error = ((forecast - truth).abs() / unit * observed).sum(dim=(0, 1))
+            errors[:, place] += error
+            known[:, place] += number
+    weights = _weights(errors, known, positive, len(specs), len(cutoff))
+    maps, shares = _combined(every, specs, weights)
+    blank = torch.ones(targets, spec.horizon, dtype=torch.float64)
+    simple = SimpleForecast(maps, shares, blank, (0,) * targets, change, season, arcsinh)
+    return _with_deviation(simple, rows, future, seen)
+
+
+def _by_length(
+    maps: dict[int, Tensor] | dict[int, None], cutoff: Tensor
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield the lengths of windows and which cutoffs have these, the longest that they can."""
+    upper = None
+    for length in sorted(maps, reverse=True):
+        fits = cutoff >= length
+        if upper is not None:
+            fits &= cutoff < upper
+        upper = length
+        chosen = fits.nonzero()[:, 0]
+        if len(chosen):
+            yield length, chosen
+
+
+def _ladder(longest: int) -> list[int]:
+    """Return lengths of windows, each half the one before."""
+    lengths = [longest]
+    while lengths[-1] > 1:
+        lengths.append(lengths[-1] // 2)
+    return lengths
+
+
+def _linear_past(
+    store: SeriesStore,
+    spec: WindowSpec,
+    series: Tensor,
+    cutoff: Tensor,
+    length: int,
+    season: int | None,
+    arcsinh: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return the targets (window, length, target) before cutoffs, and zero on their scale."""
+    past = past_targets(store, spec, series, cutoff, length, season).double()
+    return torch.sinh(past) if arcsinh else past, store.traits.zero[series].double()
+
+
+def _future_targets(
+    store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor, arcsinh: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the targets (window, horizon, target) after cutoffs, and which are observed."""
+    step = cutoff[:, None] + torch.arange(spec.horizon)
+    inside = step < store.length[series, None]
+    row = (store.start[series, None] + step).clamp(max=len(store.values) - 1)
+    values = store.values[row, : spec.num_targets].double()
+    return (
+        torch.sinh(values) if arcsinh else values,
+        store.observed[row, : spec.num_targets] & inside[..., None],
+    )
+
+
+def _change(past: Tensor) -> Tensor:
+    """Return the mean absolute change (window, target) from row to row."""
+    if past.shape[1] < 2:
+        return torch.zeros_like(past[:, 0])
+    return past.diff(dim=1).abs().mean(dim=1)
+
+
+def _measures(past: Tensor, zero: Tensor, center: Tensor, change: Tensor) -> list[Tensor]:
+    """Return what errors may grow with: each (window, horizon, target)."""
+    own = torch.maximum(_change(past), MIN_CHANGE * change)[:, None]
+    size = (center - zero[:, None]).abs().clamp(min=1e-9)
+    return [torch.ones_like(center), own.expand_as(center), size]
+
+
+# The candidates.
+
+
+def _candidates(
+    length: int, horizon: int, seasons: tuple[int, ...]
+) -> dict[tuple[object, ...], Tensor]:
+    """Return simple forecasts as matrices (horizon, length), by what they are."""
+    found: dict[tuple[object, ...], Tensor] = {}
+    cycles = [(1, 0.0)] + [
+        (season, memory) for season in seasons if season <= length for memory in SEASON_MEMORY
+    ]
+    ahead = torch.arange(1, horizon + 1, dtype=torch.float64)[:, None]
+    for season, memory in cycles:
+        shape, slopes = _shape(length, season, memory)
+        time = torch.arange(1 - length, 1, dtype=torch.float64)[:, None]
+        phase = (torch.arange(length) - length) % season
+        rest = torch.eye(length, dtype=torch.float64) - shape[phase]
+        coming = shape[torch.arange(horizon) % season]
+        for smoothing in SMOOTHING:
+            weight = (1 - smoothing) ** -time[:, 0] if smoothing < 1 else (time[:, 0] == 0).double()
+            weight = weight / weight.sum()
+            for trend, share in TRENDS:
+                slope = share * slopes[trend]
+                level = weight @ (rest - time * slope)
+                found[season, memory, smoothing, trend, share] = level + ahead * slope + coming
+        mean = rest.mean(dim=0)
+        for stays in REVERSION:
+            found[season, memory, "reversion", stays] = (
+                mean + stays**ahead * (rest[-1] - mean) + coming
+            )
+    return found
+
+
+def _shape(length: int, season: int, memory: float) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return a season's shape (season, length) and slopes (length,), linear in the window.
+
+    The shape is what the last seasons have in common, in the order of the last season's rows.
+    Slopes are those between the first and the last season, and of a line through all seasons.
+    """
+    eye = torch.eye(length, dtype=torch.float64)
+    number = length // season
+    whole = eye[length - number * season :].reshape(number, season, length)
+    means = whole.mean(dim=1)  # (number, length)
+    time = torch.arange(number, dtype=torch.float64) * season
+    centered = time - time.mean()
+    none = torch.zeros(length, dtype=torch.float64)
+    slopes = {"none": none, "ends": none, "fit": none}
+    if number > 1:
+        slopes["ends"] = (means[-1] - means[0]) / time[-1]
+        slopes["fit"] = centered @ means / centered.square().sum()
+    if season == 1:
+        return torch.zeros(1, length, dtype=torch.float64), slopes
+    within = torch.arange(season, dtype=torch.float64) - (season - 1) / 2
+    deviation = whole - means[:, None] - within[None, :, None] * slopes["fit"]
+    age = torch.arange(number - 1, -1, -1, dtype=torch.float64)
+    weight = memory**age if memory else (age == 0).double()
+    return torch.einsum("n,nsl->sl", weight / weight.sum(), deviation), slopes
+
+
+def _each(
+    candidates: dict[tuple[object, ...], Tensor],
+    specs: list[tuple[object, ...]],
+    past: Tensor,
+    zero: Tensor,
+    positive: Tensor,
+    length: int,
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield every forecast (window, horizon, target) that a length allows, with its place."""
+    logs = torch.log((past - zero[:, None]).clamp(min=1e-12)) if bool(positive.any()) else None
+    for place, spec in enumerate(specs):
+        if spec not in candidates:
+            continue
+        matrix = candidates[spec]
+        yield place, torch.einsum("hl,wlt->wht", matrix, past)
+        if logs is not None:
+            product = torch.exp(torch.einsum("hl,wlt->wht", matrix, logs).clamp(max=60))
+            yield len(specs) + place, product + zero[:, None]
+    for number, part in enumerate(MEDIANS):
+        rows = past[:, -max(1, round(part * length)) :]
+        yield 2 * len(specs) + number, rows.quantile(0.5, dim=1)[:, None]
+
+
+# Weights and deviations.
+
+
+def _weights(
+    errors: Tensor, known: Tensor, positive: Tensor, number: int, windows: int
+) -> Tensor:
+    """Return weights (target, 2 * candidate + median), by errors."""
+    mean = torch.where(known >= known.max(), errors / known.clamp(min=1), torch.inf)
+    mean[~positive, number : 2 * number] = torch.inf
+    if not bool((known > 0).any()):
+        mean = torch.where(torch.isinf(mean), mean, 1.0)
+    best = mean.min(dim=1, keepdim=True).values
+    power = SHARPNESS * windows
+    weights = ((best + 1e-9) / (mean + 1e-9)) ** power
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+def _combined(
+    every: dict[int, dict[tuple[object, ...], Tensor]],
+    specs: list[tuple[object, ...]],
+    weights: Tensor,
+) -> tuple[dict[int, Tensor], Tensor]:
+    """Return the weighted matrices of every length, and the shares of their kinds."""
+    number = len(specs)
+    parts = weights[:, :number], weights[:, number : 2 * number]
+    shares = torch.cat(
+        [torch.stack([part.sum(dim=1) for part in parts], dim=1), weights[:, 2 * number :]], dim=1
+    )
+    maps = {}
+    for length, candidates in every.items():
+        place = [index for index, spec in enumerate(specs) if spec in candidates]
+        stack = torch.stack([candidates[specs[index]] for index in place])  # (k, horizon, length)
+        own = []
+        for part in parts:
+            chosen = part[:, place] + 1e-12
+            own.append(
+                torch.einsum("tk,khl->thl", chosen / chosen.sum(dim=1, keepdim=True), stack)
+            )
+        maps[length] = torch.stack(own, dim=1)
+    return maps, shares
+
+
+def _with_deviation(
+    simple: SimpleForecast,
+    rows: list[tuple[int, Tensor, Tensor, Tensor]],
+    future: Tensor,
+    seen: Tensor,
+) -> SimpleForecast:
+    """Return the forecast with the deviation of its errors."""
+    errors, measures, observed = [], [], []
+    for length, chosen, past, zero in rows:
+        center = simple._center(past, zero, length)
+        errors.append((center - future[chosen]).abs())
+        measures.append(torch.stack(_measures(past, zero, center, simple.change)))
+        observed.append(seen[chosen])
+    if not errors:
+        return simple
+    # (window, horizon, target), (3, window, horizon, target)
+    error, unit, known = torch.cat(errors), torch.cat(measures, dim=1), torch.cat(observed)
+    kinds, deviations = [], []
+    for target in range(error.shape[-1]):
+        of_target, valid = error[..., target], known[..., target].double()
+        count = valid.sum(dim=0)  # (horizon,)
+        relative = [of_target / unit[kind, ..., target] for kind in range(3)]
+        fits = [
+            float(
+                (unit[kind, ..., target].log() * valid).sum() / valid.sum().clamp(min=1)
+                + ((relative[kind] * valid).sum() / valid.sum().clamp(min=1) + 1e-12).log()
+            )
+            for kind in range(3)
+        ]
+        kind = int(np.argmin(fits))
+        mean = (relative[kind] * valid).sum(dim=0) / count.clamp(min=1)
+        kinds.append(kind)
+        deviations.append(TO_DEVIATION * _smooth(mean.numpy(), count.numpy()))
+    deviation = torch.from_numpy(np.stack(deviations))
+    return SimpleForecast(
+        simple.maps,
+        simple.shares,
+        deviation,
+        tuple(kinds),
+        simple.change,
+        simple.season,
+        simple.arcsinh,
+    )
+
+
+def _smooth(mean: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Return mean errors of steps (horizon,), drawn to a power of the step where they are few.
+
+    Errors grow by powers between 0 (noise around a known level) and 1 (an unknown trend); a random
+    walk's with the root. Windows overlap: of step h every h-th is new.
+    """
+    step = np.arange(1, len(mean) + 1)
+    known = (count > 0) & (mean > 0)
+    if not known.any():
+        return np.full(len(mean), 1e-3)
+    weight = count / step
+    log, level = np.log(step), np.log(np.where(known, mean, 1.0))
+    slope, use = 0.0, weight * known
+    center = np.average(log, weights=use)
+    middle = np.average(level, weights=use)
+    variance = np.average((log - center) ** 2, weights=use)
+    if variance > 0:
+        slope = np.average((log - center) * (level - middle), weights=use) / variance
+    fit = middle + np.clip(slope, 0.0, 1.0) * (log - center)
+    own = np.where(known, weight / (weight + STEP_WINDOWS), 0.0)
+    return np.exp(fit + own * (level - fit))
