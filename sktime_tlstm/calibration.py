@@ -20,12 +20,14 @@ __all__ = ["Bands", "Calibration", "calibration_windows", "network_bands", "trus
 #: Weights of the network beside the simple forecast that are tried.
 TRUSTS = tuple(k / 10 for k in range(11))
 #: How much a whole horizon of held-out errors tells, and the errors' head start for little trust.
-EVIDENCE, CAUTION = 2.0, 3.0
+EVIDENCE, CAUTION = 4.0, 10.0
 #: Whole horizons of errors that count as much as what is assumed without any: the normal shape,
 #: one shape for all steps, symmetry.
 SHAPE_PRIOR, STEP_PRIOR, SYMMETRY_PRIOR = 10.0, 20.0, 20.0
 #: Smallest width of a network's interval, as a share of that of the simple forecast.
 MIN_WIDTH = 1e-3
+#: Windows whose errors tell how the steps of a path hang together, at least.
+MIN_WINDOWS = 20
 #: A horizon's part between two windows whose errors are both kept.
 MIN_SHARE = 0.25
 
@@ -151,6 +153,34 @@ class Calibration:
         scores = QuantileHead(self.levels).quantile_at(table[..., None, :], level)
         width = torch.where(scores < 0, bands.below[..., None], bands.above[..., None])
         return bands.center[..., None] + width * scores
+
+    def drawn(self, rng: np.random.Generator, level: np.ndarray) -> np.ndarray:
+        """Turn levels of whole paths into levels of their steps, which vary as errors did.
+
+        Each path takes the ranks that the errors of one window have at every step and target
+        among those of all windows: so steps hang together as they do in the data (Schefzik,
+        Thorarinsdottir, Gneiting 2013, "Uncertainty quantification in complex simulation models
+        using ensemble copula coupling", Statistical Science 28).
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        level : numpy.ndarray of shape (path, block)
+            Uniform numbers.
+
+        Returns
+        -------
+        numpy.ndarray of shape (path, block, horizon, num_targets)
+        """
+        number, horizon, targets = self.scores.shape
+        same = np.broadcast_to(level[..., None, None], (*level.shape, horizon, targets))
+        if number < MIN_WINDOWS:
+            return same
+        window = np.minimum((level * number).astype(np.int64), number - 1)
+        valid = ~np.isnan(self.scores)
+        rank = np.argsort(np.argsort(np.where(valid, self.scores, np.inf), axis=0), axis=0)
+        place = rank[window] + rng.random(same.shape)  # within the rank, any level is as likely
+        return np.where(valid[window], place / np.maximum(valid.sum(axis=0), 1), same)
 
     def extended(self, scores: np.ndarray, shares: np.ndarray) -> Calibration:
         """Return a calibration that also knows newer errors, and forgets the oldest."""

@@ -19,6 +19,7 @@ from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History, SeriesStore
 from sktime_tlstm.data.rows import find_timeline, split_index
 from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
+from sktime_tlstm.data.seasonality import find_seasons
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.data.windows import WindowSpec, cut_windows
 from sktime_tlstm.model import Model
@@ -82,7 +83,8 @@ def fit_model(
     head = make_head(options.loss, options.quantiles)
     timeline = find_timeline(y.index, None if X is None else X.index)
     longest = int(np.diff(split_index(y.index)[1]).max())
-    seasons, features = timeline.seasons(), timeline.default_time_features(longest)
+    seasons = timeline.seasons() or find_seasons(y)
+    features = timeline.default_time_features(longest)
     encoder = _make_encoder(options, head, features).fit(y, X)
     horizon = largest_step(timeline) or options.prediction_length
     horizon = horizon or _horizon_rule(seasons, longest)
@@ -273,13 +275,12 @@ def _dataset(
 ) -> WindowDataset:
     passes = int(MAX_PASSES_PER_EPOCH * history.lengths.sum() / spec.horizon)
     windows = max(min(int((high - low).sum()), passes), MIN_STEPS_PER_EPOCH * batch_size)
-    seasons = history.timeline.seasons()
     return WindowDataset(
         history.store,
         spec,
         low,
         high,
-        season=seasons[0] if seasons else None,
+        season=spec.seasons[0] if spec.seasons else None,
         by_series=options.window_sampling == "by_series",
         windows_per_epoch=min(windows, options.max_windows_per_epoch),
     )

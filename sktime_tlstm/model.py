@@ -183,11 +183,12 @@ class Model:
         Parameters
         ----------
         forecast : Forecast
-        level : Tensor of shape (alpha,) or (window, alpha)
+        level : Tensor of shape (alpha,), (window, alpha) or (window, horizon, num_targets, alpha)
             Levels, the same for all windows or each window's own.
         """
-        # (alpha,) or (window, alpha) -> (window, 1, 1, alpha): the same for all steps and targets
-        level = level.double().expand(len(forecast.loc), -1)[:, None, None]
+        level = level.double()
+        if level.ndim < 4:  # -> (window, 1, 1, alpha): the same for all steps and targets
+            level = level.expand(len(forecast.loc), -1)[:, None, None]
         if self.calibration is None:
             parameters, unit = forecast.parameters, forecast.unit
             values = families.quantiles(self.head, parameters, level, unit).mean(0)
@@ -304,8 +305,8 @@ class Model:
     def _path_groups(self, windows: Windows, num_samples: int) -> Iterator[np.ndarray]:
         """Yield paths (sample, series, num_future, target), those of a few series at a time.
 
-        A path takes one quantile level for each horizon, the same for all targets of a series, so
-        that its steps depend on each other; every later horizon sees the path so far. Series are
+        The quantile levels of a path's steps hang together as errors did; without a calibration
+        they are the same for each horizon. Every later horizon sees the path so far. Series are
         independent. The levels are stratified over paths.
         """
         store, first = windows.store, windows.first or 0
@@ -315,20 +316,28 @@ class Model:
         for begin in range(0, len(store), at_once):
             series = np.arange(begin, min(begin + at_once, len(store)))
             seeds = [np.random.default_rng([self.seed, first + one]) for one in series.tolist()]
-            drawn = np.stack([_stratified(rng, num_samples, blocks) for rng in seeds], axis=1)
-            # (sample, series, block) -> (sample * series, block), beside the copies of the series
+            drawn = np.stack([self._levels(rng, num_samples, blocks) for rng in seeds], axis=1)
+            # (sample, series, block, ...) -> (sample * series, ...), beside copies of the series
             levels = torch.from_numpy(drawn).flatten(0, 1)
             cutoff = np.tile(windows.cutoff[series], num_samples)
             copies = store.copies(series, num_samples)
             paths = self._roll(copies, cutoff, windows.num_future, levels)
             yield paths.reshape(num_samples, len(series), windows.num_future, -1)
 
+    def _levels(self, rng: np.random.Generator, number: int, blocks: int) -> np.ndarray:
+        """Draw the levels (path, block, horizon or 1, num_targets or 1) of a series' paths."""
+        level = _stratified(rng, number, blocks)
+        if self.calibration is None:
+            return level[..., None, None]
+        return self.calibration.drawn(rng, level)
+
     def _roll(
         self, store: SeriesStore, cutoff: np.ndarray, num_future: int, levels: Tensor | None
     ) -> np.ndarray:
         """Forecast horizon after horizon of all series, each as if the ones before were observed.
 
-        ``levels`` (series, block) are the quantile levels to follow; None for the point forecast.
+        ``levels`` (series, block, horizon or 1, target or 1) are the quantile levels to follow;
+        None for the point forecast.
         Returns an array (series, num_future, target).
         """
         targets = self.spec.num_targets
@@ -340,8 +349,8 @@ class Model:
             if levels is None:
                 block = self.point(forecast)
             else:
-                # one level a series, (series, 1), so one quantile: (series, horizon, target)
-                block = self.quantile(forecast, levels[:, number, None])[..., 0]
+                # one level a step, (series, horizon, target, 1), so one quantile
+                block = self.quantile(forecast, levels[:, number, ..., None])[..., 0]
             row = store.start + torch.from_numpy(cutoff + begin)
             row = row[:, None] + torch.arange(block.shape[1])  # (series, horizon), of the store
             values[row, :targets], observed[row, :targets] = block.float(), True

@@ -19,14 +19,14 @@ __all__ = ["SimpleForecast", "learn_simple"]
 SMOOTHING = (1.0, 0.6, 0.35, 0.2, 0.1, 0.04, 0.0)
 #: Weight of a season's shape relative to that of the next: 0 repeats the last season.
 SEASON_MEMORY = (0.0, 0.7, 1.0)
-#: How a trend is estimated, and which share of it goes on.
-TRENDS = (("none", 0.0), ("ends", 0.5), ("ends", 1.0), ("fit", 0.5), ("fit", 1.0))
-#: Share, per step, of the level's distance to the mean that stays.
-REVERSION = (0.5, 0.8, 0.95)
+#: Share of the trend that goes on.
+TRENDS = (0.0, 0.5, 1.0)
 #: Parts of the window, from its end, whose median is a forecast.
 MEDIANS = (1.0, 0.25)
+#: Lengths of windows are to each other as this.
+LADDER = 0.85
 #: Weights are errors to the power of minus this, times the number of windows.
-SHARPNESS = 0.5
+SHARPNESS = 0.7
 #: Windows that a step needs for its own deviation to count as much as that of all steps.
 STEP_WINDOWS = 8
 #: Smallest change of a window, as a share of the usual one.
@@ -40,7 +40,7 @@ class SimpleForecast:
     """Many simple forecasts of a window as one, and how far it is off.
 
     Every forecast is the sum of a level by exponential smoothing, a share of a linear trend, and
-    a season's shape; or a level that returns to the mean; or a median. Each weighs in by its
+    a season's shape; or a median. Each weighs in by its
     errors at the training windows, to a power that grows with their number: where they are few,
     it is nearly an average, which is hard to beat (Makridakis, Spiliotis, Assimakopoulos 2020,
     "The M4 Competition", International Journal of Forecasting 36(1)). All but the medians are
@@ -126,7 +126,9 @@ class SimpleForecast:
         for number, part in enumerate(MEDIANS, start=2):
             rows = past[:, -max(1, round(part * length)) :]
             total = total + shares[:, number] * rows.quantile(0.5, dim=1)[:, None]
-        return total
+        low, high = past.amin(dim=1, keepdim=True), past.amax(dim=1, keepdim=True)
+        room = (high - low) * max(1.0, 2 * center.shape[1] / length)
+        return total.clamp(low - room, high + room)
 
     def _width(self, past: Tensor, zero: Tensor, center: Tensor) -> Tensor:
         """Return the deviation (window, horizon, num_targets)."""
@@ -208,10 +210,10 @@ def _by_length(
 
 
 def _ladder(longest: int) -> list[int]:
-    """Return lengths of windows, each half the one before."""
+    """Return lengths of windows, each a little shorter than the one before."""
     lengths = [longest]
     while lengths[-1] > 1:
-        lengths.append(lengths[-1] // 2)
+        lengths.append(int(LADDER * lengths[-1]))
     return lengths
 
 
@@ -262,15 +264,15 @@ def _measures(past: Tensor, zero: Tensor, center: Tensor, change: Tensor) -> lis
 
 def _candidates(
     length: int, horizon: int, seasons: tuple[int, ...]
-) -> dict[tuple[object, ...], Tensor]:
+) -> dict[tuple[float, ...], Tensor]:
     """Return simple forecasts as matrices (horizon, length), by what they are."""
-    found: dict[tuple[object, ...], Tensor] = {}
+    found: dict[tuple[float, ...], Tensor] = {}
     cycles = [(1, 0.0)] + [
         (season, memory) for season in seasons if season <= length for memory in SEASON_MEMORY
     ]
     ahead = torch.arange(1, horizon + 1, dtype=torch.float64)[:, None]
     for season, memory in cycles:
-        shape, slopes = _shape(length, season, memory)
+        shape, slope = _shape(length, season, memory)
         time = torch.arange(1 - length, 1, dtype=torch.float64)[:, None]
         phase = (torch.arange(length) - length) % season
         rest = torch.eye(length, dtype=torch.float64) - shape[phase]
@@ -278,23 +280,17 @@ def _candidates(
         for smoothing in SMOOTHING:
             weight = (1 - smoothing) ** -time[:, 0] if smoothing < 1 else (time[:, 0] == 0).double()
             weight = weight / weight.sum()
-            for trend, share in TRENDS:
-                slope = share * slopes[trend]
-                level = weight @ (rest - time * slope)
-                found[season, memory, smoothing, trend, share] = level + ahead * slope + coming
-        mean = rest.mean(dim=0)
-        for stays in REVERSION:
-            found[season, memory, "reversion", stays] = (
-                mean + stays**ahead * (rest[-1] - mean) + coming
-            )
+            for share in TRENDS:
+                level = weight @ (rest - time * share * slope)
+                found[season, memory, smoothing, share] = level + ahead * share * slope + coming
     return found
 
 
-def _shape(length: int, season: int, memory: float) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return a season's shape (season, length) and slopes (length,), linear in the window.
+def _shape(length: int, season: int, memory: float) -> tuple[Tensor, Tensor]:
+    """Return a season's shape (season, length) and the slope (length,), linear in the window.
 
-    The shape is what the last seasons have in common, in the order of the last season's rows.
-    Slopes are those between the first and the last season, and of a line through all seasons.
+    The shape is what the last seasons have in common, in the order of the last season's rows. The
+    slope is that of a line through the seasons' means.
     """
     eye = torch.eye(length, dtype=torch.float64)
     number = length // season
@@ -302,23 +298,19 @@ def _shape(length: int, season: int, memory: float) -> tuple[Tensor, dict[str, T
     means = whole.mean(dim=1)  # (number, length)
     time = torch.arange(number, dtype=torch.float64) * season
     centered = time - time.mean()
-    none = torch.zeros(length, dtype=torch.float64)
-    slopes = {"none": none, "ends": none, "fit": none}
-    if number > 1:
-        slopes["ends"] = (means[-1] - means[0]) / time[-1]
-        slopes["fit"] = centered @ means / centered.square().sum()
+    slope = centered @ means / centered.square().sum().clamp(min=1)
     if season == 1:
-        return torch.zeros(1, length, dtype=torch.float64), slopes
+        return torch.zeros(1, length, dtype=torch.float64), slope
     within = torch.arange(season, dtype=torch.float64) - (season - 1) / 2
-    deviation = whole - means[:, None] - within[None, :, None] * slopes["fit"]
+    deviation = whole - means[:, None] - within[None, :, None] * slope
     age = torch.arange(number - 1, -1, -1, dtype=torch.float64)
     weight = memory**age if memory else (age == 0).double()
-    return torch.einsum("n,nsl->sl", weight / weight.sum(), deviation), slopes
+    return torch.einsum("n,nsl->sl", weight / weight.sum(), deviation), slope
 
 
 def _each(
-    candidates: dict[tuple[object, ...], Tensor],
-    specs: list[tuple[object, ...]],
+    candidates: dict[tuple[float, ...], Tensor],
+    specs: list[tuple[float, ...]],
     past: Tensor,
     zero: Tensor,
     positive: Tensor,
@@ -357,8 +349,8 @@ def _weights(
 
 
 def _combined(
-    every: dict[int, dict[tuple[object, ...], Tensor]],
-    specs: list[tuple[object, ...]],
+    every: dict[int, dict[tuple[float, ...], Tensor]],
+    specs: list[tuple[float, ...]],
     weights: Tensor,
 ) -> tuple[dict[int, Tensor], Tensor]:
     """Return the weighted matrices of every length, and the shares of their kinds."""
@@ -410,6 +402,8 @@ def _with_deviation(
             )
             for kind in range(3)
         ]
+        # what is fixed is taken unless another kind is better for sure
+        fits[0] -= error.shape[1] / len(error)
         kind = int(np.argmin(fits))
         mean = (relative[kind] * valid).sum(dim=0) / count.clamp(min=1)
         kinds.append(kind)
