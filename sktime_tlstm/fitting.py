@@ -46,7 +46,7 @@ MAX_PASSES_PER_EPOCH = 5
 #: so many horizons, but at most this share.
 HELD_OUT_FRACTION, HELD_OUT_HORIZONS, MOST_HELD_OUT = 0.1, 3, 1 / 3
 #: Part of the epochs, and of the learning rate, of the training on all rows that follows.
-WHOLE_EPOCHS, WHOLE_LR = 0.15, 0.15
+FIRST_EPOCHS, WHOLE_EPOCHS, WHOLE_LR = 1.0, 0.2, 0.4
 #: Rows that simple forecasts are made from, at least and in seasons.
 SIMPLE_ROWS, SIMPLE_SEASONS = 64, 7
 #: Windows that simple forecasts are weighed by, at most.
@@ -100,13 +100,15 @@ def fit_model(
     errors = _needs_errors(options, head)
     dataset, held_out = _datasets(options, errors, placed, spec, batch_size)
     validation = _validation(held_out)
+    again = errors and options.validation_fraction is None and held_out is not None
+    first = max(1, round(FIRST_EPOCHS * options.max_epochs)) if again else options.max_epochs
     for net, member in zip(members, seeds, strict=True):
-        _train(options, net, dataset, validation, options.max_epochs, member)
+        _train(options, net, dataset, validation, first, member)
     ahead = looks_ahead(members[0].outputs, batch, spec)
     model = Model(members, encoder, spec, None, options.num_samples, seed, ahead)
     if errors:
         model = _calibrated(options, model, dataset, held_out)
-        if options.validation_fraction is None and held_out is not None:
+        if again:
             whole, _ = _datasets(options, False, placed, spec, batch_size)
             epochs = max(1, round(WHOLE_EPOCHS * options.max_epochs))
             for net, member in zip(members, seeds, strict=True):
@@ -376,7 +378,7 @@ def _train(
     seed: int,
     lr_factor: float = 1.0,
 ) -> None:
-    schedule = options.lr_schedule if lr_factor == 1.0 else None
+    schedule = None if lr_factor == FINETUNE_LR else options.lr_schedule
     lr = options.lr * lr_factor
     train(net, dataset, validation, epochs=epochs, lr=lr, lr_schedule=schedule, seed=seed)
 
