@@ -60,10 +60,17 @@ class Schedule(LRScheduler):
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "lr_scheduler_": None}
 
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Begin at the learning rate that is set, and not where an earlier training ended."""
+        for group in net.optimizer_.param_groups:
+            group.pop("initial_lr", None)
+        super().on_train_begin(net, **kwargs)
+
 
 def schedule(name: str | None, lr: float, steps: int) -> Schedule:
     """Return the callback that steps a learning rate, by the name of its schedule."""
-    return Schedule(step_every="batch", **LR_SCHEDULES[name](lr, steps)).initialize()
+    options = LR_SCHEDULES[name](lr, steps)
+    return Schedule(step_every="batch", last_epoch=-1, **options).initialize()
 
 
 class TrainingProgress(Callback):
