@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 
 from sktime_tlstm import families
@@ -116,27 +115,24 @@ class Calibration:
         _, horizon, targets = self.scores.shape
         level = np.array(self.levels)
         horizons = float(self.shares.sum())
-        table = np.zeros((horizon, targets, len(level)))
-        for target in range(targets):
-            own = self.scores[..., target].astype(np.float64)
-            pooled = own[~np.isnan(own)]
-            shape = stats.t.ppf(level, max(2 * horizons, 4.0)) / TO_UPPER
-            if len(pooled):
-                both = _conformal(np.concatenate([pooled, -pooled]), level)
-                even = 1 / (1 + horizons / SYMMETRY_PRIOR)
-                found = even * both + (1 - even) * _conformal(pooled, level)
-                known = 2 * horizons / (2 * horizons + SHAPE_PRIOR)
-                shape = known * found + (1 - known) * shape
-            for step in range(horizon):
-                of_step = own[:, step]
-                valid = ~np.isnan(of_step)
-                # a step sees news in every row, but of step h every h-th alone is independent
-                news = np.minimum(self.shares * horizon / (step + 1), 1.0)[valid].sum()
-                weight = news / (news + STEP_PRIOR)
-                table[step, target] = shape
-                if weight:
-                    mine = _conformal(of_step[valid], level)
-                    table[step, target] = weight * mine + (1 - weight) * shape
+        shape = np.tile(
+            families.student_t(level, max(2 * horizons, 4.0)) / TO_UPPER, (targets, 1)
+        )  # (num_targets, level)
+        # all steps as one: (window * horizon, num_targets)
+        pooled = self.scores.astype(np.float64).reshape(-1, targets)
+        if len(pooled):
+            both = _conformal(np.concatenate([pooled, -pooled]), level)
+            even = 1 / (1 + horizons / SYMMETRY_PRIOR)
+            found = even * both + (1 - even) * _conformal(pooled, level)
+            known = 2 * horizons / (2 * horizons + SHAPE_PRIOR)
+            shape = np.where(np.isnan(found), shape, known * found + (1 - known) * shape)
+        # A step sees news in every row, but of step h every h-th row alone is independent.
+        step = np.arange(1, horizon + 1)
+        news = np.minimum(self.shares[:, None] * horizon / step, 1.0)  # (window, horizon)
+        news = (news[..., None] * ~np.isnan(self.scores)).sum(axis=0)  # (horizon, num_targets)
+        weight = (news / (news + STEP_PRIOR))[..., None]
+        own = _conformal(self.scores.astype(np.float64), level)  # (horizon, num_targets, level)
+        table = np.where(weight > 0, weight * own + (1 - weight) * shape, shape)
         return torch.from_numpy(table)
 
     def quantiles(self, bands: Bands, level: Tensor) -> Tensor:
@@ -192,9 +188,7 @@ class Calibration:
         return replace(self, scores=scores[kept], shares=shares[kept])
 
 
-def trusted(
-    network: Bands, simple: Bands, target: Tensor, horizons: float
-) -> tuple[float, float]:
+def trusted(network: Bands, simple: Bands, target: Tensor, horizons: float) -> tuple[float, float]:
     """Weigh a network's points and widths by held-out errors.
 
     Every weight is as likely as its error to the power of minus the number of horizons, less
@@ -211,8 +205,7 @@ def trusted(
     weight = np.array(TRUSTS)
     prior = -CAUTION * weight
     losses = [
-        float((target - network.blended(simple, one, 0.0).center).abs().nanmean())
-        for one in TRUSTS
+        float((target - network.blended(simple, one, 0.0).center).abs().nanmean()) for one in TRUSTS
     ]
     trust = _posterior_mean(np.log(np.array(losses) + 1e-12), weight, prior, horizons)
     fits = []
@@ -270,8 +263,19 @@ def calibration_windows(
 
 
 def _conformal(scores: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """Return quantiles such that a further score is below with that probability."""
-    ordered = np.sort(scores)
+    """Return quantiles (..., level) of scores (n, ...) such that a further one is below.
+
+    It is with the probability of the level; NaN are no scores, and without any the quantile is NaN.
+    """
+    if not len(scores):
+        return np.full((*scores.shape[1:], len(level)), np.nan)
+    ordered = np.sort(scores, axis=0)  # NaN last
+    number = (~np.isnan(scores)).sum(axis=0)[..., None]
     # A further score is below the k-th smallest one with probability k / (n + 1).
-    place = np.clip(level * (len(scores) + 1) - 1, 0, len(scores) - 1)
-    return np.interp(place, np.arange(len(scores)), ordered)
+    place = np.clip(level * (number + 1) - 1, 0, np.maximum(number - 1, 0))
+    below = np.floor(place).astype(np.int64)
+    above = np.minimum(below + 1, np.maximum(number - 1, 0))
+    ordered = np.moveaxis(ordered, 0, -1)
+    low, high = (np.take_along_axis(ordered, one, axis=-1) for one in (below, above))
+    quantiles: np.ndarray = low + (place - below) * (high - low)
+    return quantiles

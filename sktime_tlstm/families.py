@@ -15,7 +15,15 @@ from torch import Tensor
 
 from sktime_tlstm.nn import FAMILIES, Head
 
-__all__ = ["READINGS", "Parametric", "empirical", "quantile", "quantiles", "stacked"]
+__all__ = [
+    "READINGS",
+    "Parametric",
+    "empirical",
+    "quantile",
+    "quantiles",
+    "stacked",
+    "student_t",
+]
 
 #: The lowest level whose quantile is computed: below it, scipy's of Student's t are infinite.
 MIN_ALPHA = 1e-100
@@ -192,6 +200,11 @@ def quantile(
     alphas = np.maximum(alphas, MIN_ALPHA)
     values = READINGS[family].scipy(np.asarray(parameters, dtype=np.float64), unit).ppf(alphas)
     return values / unit
+
+
+def student_t(alphas: np.ndarray, degrees: float) -> np.ndarray:
+    """Return quantiles of Student's t distribution with so many degrees of freedom."""
+    return np.asarray(stats.t.ppf(alphas, degrees))
 
 
 def empirical(values: np.ndarray, index: pd.Index, columns: pd.Index) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -133,10 +133,11 @@ def finetune_model(
     model = replace(
         model, members=members, encoder=encoder, num_samples=options.num_samples, seed=seed
     )
+    low, _, high = training_cutoffs(history.lengths, model.spec, 0.0)
+    placed = history.to(_data_device(members[0]))
+    model = _recalibrated(model, WindowDataset(placed.store, model.spec, low, high))
     if options.finetune_epochs:
         batch_size = _batch_size(options, history, model.spec)
-        low, _, high = training_cutoffs(history.lengths, model.spec, 0.0)
-        placed = history.to(_data_device(members[0]))
         dataset = _dataset(options, placed, model.spec, low, high, batch_size)
         for net, member in zip(members, _member_seeds(seed, len(members)), strict=True):
             net.set_params(batch_size=batch_size)
@@ -414,6 +415,29 @@ def _calibrated(
     if options.calibration == "none":
         calibration = replace(calibration, trust=1.0)
     return replace(model, calibration=calibration)
+
+
+def _recalibrated(model: Model, dataset: WindowDataset) -> Model:
+    """Let a pretrained model learn from its errors on other series, before it is trained on them.
+
+    Errors smaller than those known are passed over: pretraining may have seen the rows.
+    """
+    calibration = model.calibration
+    if calibration is None or not len(dataset):
+        return model
+    number = int(max(CALIBRATION_WINDOWS, len(dataset.used)))
+    series, cutoff, shares = _spaced(dataset, number, model.spec.horizon)
+    scores = model.scores(dataset.store, series, cutoff)
+    if not _usual(scores) > _usual(calibration.scores):
+        return model
+    calibration = replace(calibration, capacity=max(calibration.capacity, number))
+    return replace(model, calibration=calibration.extended(scores, shares))
+
+
+def _usual(scores: np.ndarray) -> float:
+    """Return the median size of scores, NaN where unobserved; 0 without any."""
+    known = np.abs(scores[~np.isnan(scores)])
+    return float(np.median(known)) if len(known) else 0.0
 
 
 def _spaced(

@@ -72,9 +72,9 @@ class Forecast:
 
     def of(self, windows: slice) -> Forecast:
         """Return the forecast of some of the windows."""
-        statistics = (part[windows] for part in (self.loc, self.scale, self.unit))
+        loc, scale, unit = (part[windows] for part in (self.loc, self.scale, self.unit))
         simple = None if self.simple is None else self.simple[:, windows]
-        return Forecast(self.parameters[:, windows], *statistics, simple)
+        return Forecast(self.parameters[:, windows], loc, scale, unit, simple)
 
     @property
     def simple_bands(self) -> Bands:
@@ -141,7 +141,7 @@ class Model:
             Number of steps to keep; None for the whole horizon.
         """
         store = store.to(self.members[0].device)
-        passes = []
+        passes: list[list[Tensor]] = []
         number = WINDOWS_PER_PASS["cpu" if store.values.device.type == "cpu" else "else"]
         for begin in range(0, len(series), number):
             chunk = slice(begin, begin + number)
@@ -153,8 +153,8 @@ class Model:
             ]
             parts = [torch.stack(outputs), batch.loc, batch.scale, batch.unit]
             if self.calibration is not None:
-                simple = self.calibration.simple(store, self.spec, *places)[:, :, :num_steps]
-                parts.append((simple - batch.loc[:, None]) / batch.scale[:, None])
+                bands = self.calibration.simple(store, self.spec, *places)[:, :, :num_steps]
+                parts.append((bands - batch.loc[:, None]) / batch.scale[:, None])
             passes.append(parts)
         parameters, loc, scale, unit, *simple = (list(part) for part in zip(*passes, strict=True))
         return Forecast(

@@ -73,8 +73,9 @@ attention_kernel : {"auto", "flash", "memory_efficient", "math"}
 
 _WINDOWS = """
 context_length : int or None
-    Rows the network sees before a cutoff. None: four seasons (of a day for hourly data), 64
-    where the index has no season, at least two horizons; at most 384 and than the data has.
+    Rows the network sees before a cutoff. None: four seasons (of a day for hourly data; where
+    the index tells of none, one that the data show), 64 without a season, at least two
+    horizons; at most 384 and than the data has.
 prediction_length : int or None
     Horizon of one pass, where ``fit`` gets no ``fh``. None: one season, 12 without one; at
     most 96 and a third of the longest series. Any fh can be forecast later, by rolling forward.
@@ -114,11 +115,12 @@ loss : str or Head
     one's own. Point forecasts are medians, for "mse" and distributions means.
 quantiles : tuple of float or None
     Levels that "quantile" trains; None for 0.1, 0.2, ..., 0.9. Any level can be forecast.
-calibration : {"none", "conformal", "adaptive"}
-    "conformal" corrects quantiles, per horizon step, by their errors on the held-out windows.
-    Point forecasts stay as they are.
-    "adaptive" also learns from the errors on the rows that ``update`` brings (the latest 100
-    windows count, or the latest one of every series).
+calibration : {"adaptive", "conformal", "none"}
+    What errors on rows held out of training are used for. "adaptive": they weigh the network
+    against simple forecasts (level, trend and season of the last rows), and set the intervals;
+    the errors on the rows that ``update`` brings count too (the latest 100 horizons, or the
+    latest one of every series). "conformal": the same without the rows of ``update``. "none":
+    the network alone, whose intervals are too narrow on little data.
 num_samples : int
     Sample paths for intervals beyond the horizon.
 """
@@ -146,9 +148,9 @@ lr_schedule : {"onecycle", "cosine"} or None
     How the learning rate changes over the steps of ``fit``: up and down again, down, or not.
 validation_fraction : float or None
     Share of each series' cutoffs, its last ones, that is held out of training for validation,
-    whose loss stops training early and picks the best weights. None: 0.1 where intervals need
-    held-out errors (point losses, calibration), else 0. Series of at most two horizons have
-    none.
+    whose loss stops training early and picks the best weights. None: where errors are needed
+    (calibration, point losses) 0.1, of little data up to a third, and training then goes on
+    over all rows; else 0. Series of at most two horizons have none.
 patience : int or None
     Epochs without a better validation loss before training stops; None for never.
 finetune_epochs : int

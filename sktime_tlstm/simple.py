@@ -334,9 +334,7 @@ def _each(
 # Weights and deviations.
 
 
-def _weights(
-    errors: Tensor, known: Tensor, positive: Tensor, number: int, windows: int
-) -> Tensor:
+def _weights(errors: Tensor, known: Tensor, positive: Tensor, number: int, windows: int) -> Tensor:
     """Return weights (target, 2 * candidate + median), by errors."""
     mean = torch.where(known >= known.max(), errors / known.clamp(min=1), torch.inf)
     mean[~positive, number : 2 * number] = torch.inf
@@ -366,9 +364,7 @@ def _combined(
         own = []
         for part in parts:
             chosen = part[:, place] + 1e-12
-            own.append(
-                torch.einsum("tk,khl->thl", chosen / chosen.sum(dim=1, keepdim=True), stack)
-            )
+            own.append(torch.einsum("tk,khl->thl", chosen / chosen.sum(dim=1, keepdim=True), stack))
         maps[length] = torch.stack(own, dim=1)
     return maps, shares
 

@@ -34,6 +34,7 @@ FRAMES = {
     "data.encoder",
     "data.history",
     "data.rows",
+    "data.seasonality",
     "data.targets",
     "datasets",
     "families",
