@@ -46,7 +46,7 @@ MAX_PASSES_PER_EPOCH = 5
 #: so many horizons, but at most this share.
 HELD_OUT_FRACTION, HELD_OUT_HORIZONS, MOST_HELD_OUT = 0.1, 3, 1 / 3
 #: Part of the epochs, and of the learning rate, of the training on all rows that follows.
-FIRST_EPOCHS, WHOLE_EPOCHS, WHOLE_LR = 1.0, 0.2, 0.4
+FIRST_EPOCHS, WHOLE_EPOCHS, WHOLE_LR = 0.6, 0.6, 1.0
 #: Rows that simple forecasts are made from, at least and in seasons.
 SIMPLE_ROWS, SIMPLE_SEASONS = 64, 7
 #: Windows that simple forecasts are weighed by, at most.

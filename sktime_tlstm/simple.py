@@ -29,6 +29,8 @@ LADDER = 0.85
 SHARPNESS = 0.7
 #: Windows that a step needs for its own deviation to count as much as that of all steps.
 STEP_WINDOWS = 8
+#: Part of a series after which the errors of simple forecasts count half.
+HALF_LIFE = 0.5
 #: Smallest change of a window, as a share of the usual one.
 MIN_CHANGE = 0.1
 #: From the mean absolute error to a normal standard deviation, and from that to its 90 % quantile.
@@ -176,13 +178,16 @@ def learn_simple(
     for _, _, past, _ in rows:
         change += _change(past).sum(dim=0)
     change = (change / max(1, len(cutoff))).clamp(min=1e-9)
+    age = 1 - places[1] / store.length[places[0]].clamp(min=1)
+    recent = (0.5 ** (age / HALF_LIFE))[:, None, None]
     # mean absolute error, in units of the window's change: (target, 2 * candidate + median)
     errors = torch.zeros(targets, 2 * len(specs) + len(MEDIANS), dtype=torch.float64)
     known = torch.zeros_like(errors)
     for length, chosen, past, zero in rows:
         truth, observed = future[chosen], seen[chosen]
         unit = torch.maximum(_change(past), MIN_CHANGE * change)[:, None]
-        number = observed.sum(dim=(0, 1)).double()
+        observed = observed * recent[chosen]
+        number = observed.sum(dim=(0, 1))
         for place, forecast in _each(every[length], specs, past, zero, positive, length):
             error = ((forecast - truth).abs() / unit * observed).sum(dim=(0, 1))
             errors[:, place] += error

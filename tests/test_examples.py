@@ -33,7 +33,7 @@ def run_example(monkeypatch, capsys):
         return capsys.readouterr().out
 
     yield run
-    for name in ("_common", "skill", "speed"):
+    for name in ("_common", "scale", "skill", "speed"):
         sys.modules.pop(name, None)
 
 
@@ -75,27 +75,37 @@ def test_scale_says_that_it_needs_a_folder(run_example, part):
         run_example("benchmarks/scale.py", part)
 
 
-def test_skill_scores_a_task(run_example, monkeypatch):
+def test_skill_scores_a_task(run_example):
     printed = run_example(
-        *("benchmarks/skill.py", "traffic", "--origins", "2"),
+        *("benchmarks/skill.py", "traffic", "--origins", "2", "--seeds", "0"),
         *("--set", "max_epochs=1", "--set", "max_windows_per_epoch=64", "--set", "d_model=8"),
     )
-    assert re.fullmatch(
-        r"traffic: MAE \d+\.?\d* \(.*\), pinball .*, 2 origins \d+ CPU-s\n", printed
-    )
+    title, line, row = rows_of(printed)
+    assert len(title) == len(line) == len(row)
+    scores = dict(zip(title, row, strict=True))
+    assert scores["task"] == "`traffic`"
+    assert scores["seeds"] == "1"
+    assert re.fullmatch(r"MAE \d+\.?\d*", scores["score"])
+    assert 0 < float(scores["pinball"]) < float(scores["score"].split()[1])
+    within = [float(scores[f"within {share} %"].rstrip("%")) for share in (50, 90)]
+    assert 0 <= within[0] <= within[1] <= 100
 
 
-def test_skill_scores_quantiles_under_every_calibration(run_example):
-    printed = run_example(
-        *("benchmarks/skill.py", "traffic", "--probabilistic", "--origins", "2"),
-        *("--set", "max_epochs=1", "--set", "max_windows_per_epoch=64", "--set", "d_model=8"),
-    )
-    title, *rows = printed.splitlines()
-    assert title.startswith("traffic: mean pinball over 19 levels")
-    assert [row.split()[0] for row in rows] == ["none", "conformal", "adaptive"]
-    scores = r" +\w+ +pinball [\d.]+, coverage of 50 % [\d.]+%, of 90 % [\d.]+%, MAE [\d.]+"
-    assert all(re.fullmatch(scores, row) for row in rows)
+def test_short_scores_a_series(run_example):
+    printed = run_example("benchmarks/short.py", "simulated", *TINY_UNIT)
+    assert "1 units, 1 of them to run" in printed
+    assert "\nsimulated: 1 units" in printed
+    assert re.search(r"^all +1 ", printed, re.MULTILINE)
 
+
+def test_short_knows_the_best_forecast(run_example):
+    printed = run_example("benchmarks/short.py", "known", *TINY_UNIT)
+    assert "\nknown: 1 units" in printed
+    assert {"width", "cov90", "MAE", "pinball"} <= set(printed.split())
+
+
+#: One unit of a part of short.py, with a network that trains in milliseconds.
+TINY_UNIT = ("--limit", "1", "--set", "d_model=4", "--set", "num_heads=2", "--set", "max_epochs=1")
 
 TINY_FIT = ("--set", "max_epochs=1", "--set", "max_windows_per_epoch=64", "--rounds", "1")
 
@@ -136,10 +146,9 @@ def test_networks_compares_all_of_them(run_example):
 
 
 def test_skill_names_the_tasks_it_knows(run_example, capsys):
-    for arguments in ([], ["nowhere"]):
-        with pytest.raises(SystemExit):
-            run_example("benchmarks/skill.py", *arguments)
-        assert "name some of the tasks traffic, NP" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run_example("benchmarks/skill.py", "nowhere")
+    assert "name some of the tasks traffic, NP" in capsys.readouterr().err
 
 
 def test_skill_says_that_it_needs_a_folder(run_example):

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, Subset
 
 from sktime_tlstm.data.history import SeriesStore, Traits
 from sktime_tlstm.data.sampling import WindowDataset, WindowSampler, training_cutoffs
-from sktime_tlstm.data.windows import MIN_WINDOW_SCALE, WindowSpec, cut_windows
+from sktime_tlstm.data.windows import MIN_WINDOW_SCALE, WindowSpec, cut_windows, past_targets
 
 LENGTHS = (29, 1, 13, 7)
 SPEC = WindowSpec(
@@ -66,6 +66,7 @@ def make_store(spec, lengths=LENGTHS, seed=0):
             level=torch.tensor(rng.normal(size=shape)).float(),
             spread=torch.tensor(rng.random(shape) + 1).float(),
             unit=torch.full(shape, 3.0),
+            zero=torch.zeros(shape),
             static=torch.zeros(len(lengths), 0),
             identity=torch.zeros(len(lengths)),
         ),
@@ -258,6 +259,7 @@ def worked_store(values, level=11.0, spread=2.0):
             level=torch.tensor([[level]]),
             spread=torch.tensor([[spread]]),
             unit=torch.tensor([[3.0]]),
+            zero=torch.zeros(1, 1),
             static=torch.zeros(1, 0),
             identity=torch.zeros(1),
         ),
@@ -655,7 +657,7 @@ def test_a_store_counts_its_series_and_moves_as_a_whole():
     moved = vars(store.to("meta"))
     assert len(store) == 4
     tensors = [*vars(moved.pop("traits")).values(), *moved.values()]
-    assert len(tensors) == 11
+    assert len(tensors) == 12
     assert all(tensor.device.type == "meta" for tensor in tensors)
 
 
