@@ -42,6 +42,8 @@ NORM_SEASONS = 7
 MIN_STEPS_PER_EPOCH, MIN_BATCH = 20, 8
 #: Times that an epoch sees a row as a target, at most, where that allows so many steps.
 MAX_PASSES_PER_EPOCH = 5
+#: Windows of an epoch, at most; of more rows than these in proportion more, up to so many times.
+WINDOWS_PER_EPOCH, MANY_ROWS, MOST_TIMES = 2560, 50_000, 4.0
 #: Share of the cutoffs held out where intervals come from held-out errors; of few cutoffs more, to
 #: so many horizons, but at most this share.
 HELD_OUT_FRACTION, HELD_OUT_HORIZONS, MOST_HELD_OUT = 0.1, 3, 1 / 3
@@ -158,7 +160,7 @@ def update_model(options: Options, model: Model, history: History, new_rows: np.
     recent = np.minimum(new_rows, high - low)
     if not options.update_epochs or not recent.any():
         return model
-    number = int(min(options.max_windows_per_epoch, max(2 * recent.sum(), MIN_BATCH)))
+    number = int(min(_most_windows(options, history), max(2 * recent.sum(), MIN_BATCH)))
     dataset = WindowDataset(
         history.store.to(_data_device(model.members[0])),
         model.spec,
@@ -285,8 +287,16 @@ def _dataset(
         high,
         season=spec.seasons[0] if spec.seasons else None,
         by_series=options.window_sampling == "by_series",
-        windows_per_epoch=min(windows, options.max_windows_per_epoch),
+        windows_per_epoch=min(windows, _most_windows(options, history)),
     )
+
+
+def _most_windows(options: Options, history: History) -> int:
+    """Return how many windows an epoch has at most."""
+    if options.max_windows_per_epoch is not None:
+        return options.max_windows_per_epoch
+    times = min(max(1.0, history.lengths.sum() / MANY_ROWS), MOST_TIMES)
+    return int(times * WINDOWS_PER_EPOCH)
 
 
 def _datasets(

@@ -109,7 +109,7 @@ class TransformerLSTMForecaster(SkorchForecaster):
         calibration="adaptive",
         num_samples=200,
         window_sampling="by_series",
-        max_windows_per_epoch=2560,
+        max_windows_per_epoch=None,
         max_epochs=10,
         batch_size=64,
         lr=2e-3,

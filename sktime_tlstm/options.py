@@ -47,7 +47,7 @@ class Options:
     context_length: int | None
     prediction_length: int | None
     window_sampling: str
-    max_windows_per_epoch: int
+    max_windows_per_epoch: int | None
     past_covariates: Sequence[Hashable] | None
     static_covariates: Sequence[Hashable] | None
     series_embedding: bool
@@ -219,7 +219,7 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "context_length": _optional(_rows()),
     "prediction_length": _optional(_rows()),
     "window_sampling": _one_of(["by_series", "uniform"]),
-    "max_windows_per_epoch": _integer(1),
+    "max_windows_per_epoch": _optional(_integer(1)),
     "past_covariates": _column_names(),
     "static_covariates": _column_names(),
     "series_embedding": _boolean(),

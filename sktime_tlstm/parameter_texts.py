@@ -128,8 +128,9 @@ num_samples : int
 _TRAINING = """
 window_sampling : {"by_series", "uniform"}
     Draw every series equally often, or every window.
-max_windows_per_epoch : int
-    Bounds an epoch. Every epoch draws windows afresh, half of them whole seasons before the
+max_windows_per_epoch : int or None
+    Bounds an epoch. None: 2,560 and, of data of more than 50,000 rows, in proportion more, up
+    to four times as many. Every epoch draws windows afresh, half of them whole seasons before the
     end of the data: no row is a target more than about five times, but at least 20 batches
     are drawn (tiny data repeat; their batches shrink down to 8).
 max_epochs : int

@@ -117,7 +117,7 @@ PARAMETERS = [
     ({"window_sampling": "all"}, ValueError, "one of ['by_series', 'uniform']"),
     ({"window_sampling": None}, TypeError, "one of ['by_series', 'uniform']"),
     ({"max_windows_per_epoch": 0}, ValueError, "an integer of at least 1"),
-    ({"max_windows_per_epoch": None}, TypeError, "an integer of at least 1"),
+    ({"max_windows_per_epoch": 2.5}, TypeError, "an integer of at least 1"),
     ({"past_covariates": "a"}, TypeError, "a list or tuple of column names, each once, or None"),
     ({"past_covariates": 3}, TypeError, "a list or tuple of column names, each once, or None"),
     ({"static_covariates": "a"}, TypeError, "a list or tuple of column names, each once, or None"),

@@ -21,7 +21,7 @@ CASES = {
     "context_length": ([None, 1, np.int64(7), 100_000], [0, -3, 100_001], [1.0, "7", True]),
     "prediction_length": ([None, 1, 24], [0, 10**9, np.int64(10**12)], [2.5, [3]]),
     "window_sampling": (["by_series", "uniform"], ["by_window"], [None, 3]),
-    "max_windows_per_epoch": ([1, 2560], [0], [None, 1e3]),
+    "max_windows_per_epoch": ([None, 1, 2560], [0], ["2560", 1e3]),
     "past_covariates": ([None, [], ["a"], ("a", 3)], [["b", "a", "b"], (3, 3), [[]]], ["a", 3]),
     "static_covariates": ([None, [], ["a"], ("a", 3)], [("c", "c")], ["a", 3]),
     "series_embedding": ([True, False], [], [None, 1, "yes"]),
