@@ -33,11 +33,26 @@ MIN_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Bands:
-    """Points and the widths of what is below and above them, each (window, step, num_targets)."""
+    """Points and the widths of what is below and above them, each (window, step, num_targets).
+
+    They are in units of each series' scale, without arcsinh: widths are to mean the same
+    wherever the point lies.
+    """
 
     center: Tensor
     below: Tensor
     above: Tensor
+
+    @classmethod
+    def between(cls, three: Tensor) -> Bands:
+        """Return those from points, lower and upper bounds (3, window, step, num_targets)."""
+        center, low, high = three
+        return cls(center, (center - low).clamp(min=0), (high - center).clamp(min=0))
+
+    def floored(self) -> Bands:
+        """Return the same with widths that never vanish."""
+        least = torch.finfo(torch.float32).eps * (1 + self.center.abs())
+        return Bands(self.center, self.below.maximum(least), self.above.maximum(least))
 
     def scores(self, target: Tensor) -> Tensor:
         """Return by how many widths a target is off; NaN where it is NaN."""
@@ -53,8 +68,8 @@ class Bands:
         return Bands(trust * self.center + (1 - trust) * other.center, below, above)
 
 
-def network_bands(head: Head, parameters: Tensor, unit: Tensor) -> Bands:
-    """Return what an ensemble says, up to its 10 % and 90 % quantiles; no width if it knows none.
+def network_bands(head: Head, parameters: Tensor, unit: Tensor) -> Tensor:
+    """Return an ensemble's points and 10 % and 90 % quantiles: the point where it knows none.
 
     Parameters
     ----------
@@ -62,11 +77,16 @@ def network_bands(head: Head, parameters: Tensor, unit: Tensor) -> Bands:
     parameters : Tensor of shape (member, window, step, num_targets, parameter)
     unit : Tensor of shape (window, num_targets)
         Factor from normalised values to counts.
+
+    Returns
+    -------
+    Tensor of shape (3, window, step, num_targets), float64
+        Normalised as windows are.
     """
     center = head.point(parameters.double()).mean(0)
     outer = torch.tensor([0.1, 0.9], dtype=torch.float64)
     low, high = families.quantiles(head, parameters, outer, unit).mean(0).unbind(-1)
-    return Bands(center, (center - low).clamp(min=0), (high - center).clamp(min=0))
+    return torch.stack([center, low, high])
 
 
 @dataclass(frozen=True)
@@ -161,22 +181,23 @@ class Calibration:
         Parameters
         ----------
         rng : numpy.random.Generator
-        level : numpy.ndarray of shape (path, block)
+        level : numpy.ndarray of shape (path,)
             Uniform numbers.
 
         Returns
         -------
-        numpy.ndarray of shape (path, block, horizon, num_targets)
+        numpy.ndarray of shape (path, horizon, num_targets)
         """
         number, horizon, targets = self.scores.shape
-        same = np.broadcast_to(level[..., None, None], (*level.shape, horizon, targets))
+        shape = len(level), horizon, targets
         if number < MIN_WINDOWS:
-            return same
+            return np.broadcast_to(level[:, None, None], shape)
         window = np.minimum((level * number).astype(np.int64), number - 1)
         valid = ~np.isnan(self.scores)
         rank = np.argsort(np.argsort(np.where(valid, self.scores, np.inf), axis=0), axis=0)
-        place = rank[window] + rng.random(same.shape)  # within the rank, any level is as likely
-        return np.where(valid[window], place / np.maximum(valid.sum(axis=0), 1), same)
+        place = rank[window] + rng.random(shape)  # within the rank, any level is as likely
+        other = rng.random((len(level), 1, 1))  # where the window has no error
+        return np.where(valid[window], place / np.maximum(valid.sum(axis=0), 1), other)
 
     def extended(self, scores: np.ndarray, shares: np.ndarray) -> Calibration:
         """Return a calibration that also knows newer errors, and forgets the oldest."""

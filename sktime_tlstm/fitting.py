@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from sktime_tlstm.calibration import Calibration, network_bands, trusted
+from sktime_tlstm.calibration import Calibration, trusted
 from sktime_tlstm.contract import looks_ahead, probe
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History, SeriesStore
@@ -411,16 +411,16 @@ def _calibrated(
     model = replace(model, calibration=calibration)
     series, cutoff, shares = _spaced(dataset, capacity, spec.horizon)
     forecast = model.ahead(store, series, cutoff)
-    earlier = forecast.simple_bands.scores(model.targets(store, series, cutoff))
+    earlier = model.simple_bands(forecast).scores(model.targets(store, series, cutoff))
     calibration = calibration.extended(earlier.float().numpy(), shares)
     if held_out is not None:
         series, cutoff, shares = _spaced(held_out, capacity, spec.horizon)
         forecast = model.ahead(store, series, cutoff)
         target = model.targets(store, series, cutoff)
-        network = network_bands(model.head, forecast.parameters, forecast.unit)
-        trust, width = trusted(network, forecast.simple_bands, target, float(shares.sum()))
+        network, simply = model.network_bands(forecast), model.simple_bands(forecast)
+        trust, width = trusted(network, simply, target, float(shares.sum()))
         calibration = replace(calibration, trust=trust, width_trust=width)
-        blend = network.blended(forecast.simple_bands, trust, width)
+        blend = network.blended(simply, trust, width)
         calibration = calibration.extended(blend.scores(target).float().numpy(), shares)
     if options.calibration == "none":
         calibration = replace(calibration, trust=1.0)

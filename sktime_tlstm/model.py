@@ -13,6 +13,7 @@ from sktime_tlstm import families
 from sktime_tlstm.calibration import Bands, Calibration, calibration_windows, network_bands
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History, SeriesStore
+from sktime_tlstm.data.targets import MAX_ARCSINH
 from sktime_tlstm.data.windows import WindowSpec, cut_windows
 from sktime_tlstm.net import ForecastNet
 from sktime_tlstm.nn import Head
@@ -75,14 +76,6 @@ class Forecast:
         loc, scale, unit = (part[windows] for part in (self.loc, self.scale, self.unit))
         simple = None if self.simple is None else self.simple[:, windows]
         return Forecast(self.parameters[:, windows], loc, scale, unit, simple)
-
-    @property
-    def simple_bands(self) -> Bands:
-        """The simple forecast, whose widths never vanish."""
-        assert self.simple is not None
-        center, low, high = self.simple
-        least = torch.finfo(torch.float32).eps * (1 + center.abs())
-        return Bands(center, (center - low).maximum(least), (high - center).maximum(least))
 
     def undo(self, normalised: Tensor) -> Tensor:
         """Undo the windows' normalisation of values (window, horizon, num_targets, ...)."""
@@ -163,19 +156,41 @@ class Model:
             *(torch.cat(part, dim=1).cpu() for part in simple),
         )
 
+    def network_bands(self, forecast: Forecast) -> Bands:
+        """Return what the network says, in units of each series' scale."""
+        three = network_bands(self.head, forecast.parameters, forecast.unit)
+        return Bands.between(self._linear(self._undo_each(forecast, three)))
+
+    def simple_bands(self, forecast: Forecast) -> Bands:
+        """Return what the simple forecast says; its widths never vanish."""
+        assert forecast.simple is not None
+        return Bands.between(self._linear(self._undo_each(forecast, forecast.simple))).floored()
+
     def bands(self, forecast: Forecast) -> Bands:
-        """Return normalised points and widths: the network's, or a calibration's blend."""
-        network = network_bands(self.head, forecast.parameters, forecast.unit)
-        if self.calibration is None:
-            return network
+        """Return points and widths as a calibration blends them."""
+        assert self.calibration is not None
         trusts = self.calibration.trust, self.calibration.width_trust
-        return network.blended(forecast.simple_bands, *trusts)
+        return self.network_bands(forecast).blended(self.simple_bands(forecast), *trusts)
+
+    @staticmethod
+    def _undo_each(forecast: Forecast, normalised: Tensor) -> Tensor:
+        return torch.stack([forecast.undo(part) for part in normalised])
+
+    def _linear(self, scaled: Tensor) -> Tensor:
+        """Undo the arcsinh of scaled values, if they have one."""
+        if self.encoder.scaler != "robust_arcsinh":
+            return scaled
+        return torch.sinh(scaled.clamp(-MAX_ARCSINH, MAX_ARCSINH))
+
+    def _scaled(self, linear: Tensor) -> Tensor:
+        """Undo `_linear`."""
+        return torch.arcsinh(linear) if self.encoder.scaler == "robust_arcsinh" else linear
 
     def point(self, forecast: Forecast) -> Tensor:
         """Return the scaled point forecast (window, horizon, num_targets)."""
         if self.calibration is None:
             return forecast.undo(self.head.point(forecast.parameters.double()).mean(0))
-        return forecast.undo(self.bands(forecast).center)
+        return self._scaled(self.bands(forecast).center)
 
     def quantile(self, forecast: Forecast, level: Tensor) -> Tensor:
         """Return scaled quantiles (window, horizon, num_targets, alpha), never crossing.
@@ -192,17 +207,20 @@ class Model:
         if self.calibration is None:
             parameters, unit = forecast.parameters, forecast.unit
             values = families.quantiles(self.head, parameters, level, unit).mean(0)
+            values = forecast.undo(values)
         else:
-            values = self.calibration.quantiles(self.bands(forecast), level)
+            values = self._scaled(self.calibration.quantiles(self.bands(forecast), level))
         # Rounding could still swap quantiles at neighbouring levels by a last digit.
         order = level.argsort(dim=-1).expand_as(values)
         ascending = values.gather(-1, order).cummax(dim=-1).values
-        return forecast.undo(ascending.gather(-1, order.argsort(dim=-1)))
+        return ascending.gather(-1, order.argsort(dim=-1))
 
     def targets(self, store: SeriesStore, series: np.ndarray, cutoff: np.ndarray) -> Tensor:
-        """Return the normalised targets (window, horizon, num_targets), NaN where unobserved."""
+        """Return the targets (window, horizon, num_targets) as `Bands` are, NaN if unobserved."""
         places = torch.from_numpy(series), torch.from_numpy(cutoff)
-        return cut_windows(store, self.spec, *places).target.double().cpu()
+        batch = cut_windows(store, self.spec, *places)
+        scaled = batch.loc[:, None].double() + batch.scale[:, None].double() * batch.target
+        return self._linear(scaled.cpu())
 
     def scores(self, store: SeriesStore, series: np.ndarray, cutoff: np.ndarray) -> np.ndarray:
         """Return by how many widths targets are off (window, horizon, num_targets), float32."""
@@ -326,10 +344,14 @@ class Model:
 
     def _levels(self, rng: np.random.Generator, number: int, blocks: int) -> np.ndarray:
         """Draw the levels (path, block, horizon or 1, num_targets or 1) of a series' paths."""
-        level = _stratified(rng, number, blocks)
-        if self.calibration is None:
-            return level[..., None, None]
-        return self.calibration.drawn(rng, level)
+        levels = []
+        for _ in range(blocks):  # one after the other: the first are the same for any number
+            level = _stratified(rng, number, 1)[:, 0]
+            if self.calibration is None:
+                levels.append(level[:, None, None])
+            else:
+                levels.append(self.calibration.drawn(rng, level))
+        return np.stack(levels, axis=1)
 
     def _roll(
         self, store: SeriesStore, cutoff: np.ndarray, num_future: int, levels: Tensor | None

@@ -341,10 +341,10 @@ def _each(
 
 def _weights(errors: Tensor, known: Tensor, positive: Tensor, number: int, windows: int) -> Tensor:
     """Return weights (target, 2 * candidate + median), by errors."""
-    mean = torch.where(known >= known.max(), errors / known.clamp(min=1), torch.inf)
+    # forecasts that some window is too short for are left out
+    whole = known >= known.max(dim=1, keepdim=True).values
+    mean = torch.where(whole, errors / known.clamp(min=1e-9), torch.inf)
     mean[~positive, number : 2 * number] = torch.inf
-    if not bool((known > 0).any()):
-        mean = torch.where(torch.isinf(mean), mean, 1.0)
     best = mean.min(dim=1, keepdim=True).values
     power = SHARPNESS * windows
     weights = ((best + 1e-9) / (mean + 1e-9)) ** power

@@ -111,31 +111,22 @@ MUTANTS = [
         "begin, end = 0, end + len(of_update)",
         "calibration backtest",
     ),
-    Mutant(
-        "model.py",
-        "(batch.target.cpu()[..., None] - values)",
-        "(values - batch.target.cpu()[..., None])",
-        "model calibration",
-    ),
-    # calibration and families
+    # calibration, simple and families
     Mutant(
         "calibration.py",
-        "place = np.clip(level * (len(errors) + 1) - 1",
-        "place = np.clip(level * len(errors) - 1",
-        "model calibration",
-    ),
-    Mutant(
-        "calibration.py",
-        "np.concatenate([self.errors, errors])[-self.capacity :]",
-        "np.concatenate([self.errors, errors])[: self.capacity]",
+        "place = np.clip(level * (number + 1) - 1",
+        "place = np.clip(level * number - 1",
         "calibration",
     ),
-    Mutant(
-        "calibration.py",
-        "values + calibration.corrections[: values.shape[1]]",
-        "values - calibration.corrections[: values.shape[1]]",
-        "calibration",
-    ),
+    Mutant("calibration.py", "return off / torch.where(off < 0", "return -off / torch.where(off < 0",
+           "calibration"),
+    Mutant("calibration.py", "np.concatenate([pooled, -pooled])", "pooled", "calibration"),
+    Mutant("calibration.py", "horizon / step, 1.0)", "horizon / 1, 1.0)", "calibration"),
+    Mutant("calibration.py", "np.cumsum(shares[::-1])[::-1]", "np.cumsum(shares)", "calibration"),
+    Mutant("calibration.py", "rank[window] + rng.random", "rank[window] + 0 * rng.random",
+           "calibration"),
+    Mutant("calibration.py", "prior = -CAUTION * weight", "prior = 0 * weight", "calibration"),
+    Mutant("calibration.py", "np.where(passes, number, 0)", "number", "calibration"),
     Mutant(
         "calibration.py",
         'order = np.argsort(-back, kind="stable")',
@@ -145,12 +136,13 @@ MUTANTS = [
     Mutant(
         "calibration.py", "last = lengths - horizon", "last = lengths - horizon + 1", "calibration"
     ),
-    Mutant(
-        "calibration.py",
-        "if len(of_step) >= MIN_ERRORS else pooled",
-        "if len(of_step) > MIN_ERRORS else pooled",
-        "calibration",
-    ),
+    Mutant("simple.py", "fits &= cutoff < upper", "pass", "simple"),
+    Mutant("simple.py", "weight @ (rest - time * share * slope)", "weight @ rest", "simple"),
+    Mutant("simple.py", "% season]\n        for smoothing", "% 1]\n        for smoothing", "simple"),
+    Mutant("simple.py", "mean[~positive, number : 2 * number]", "mean[positive, :0]", "simple"),
+    Mutant("simple.py", "power = SHARPNESS * windows", "power = SHARPNESS * 100", "simple"),
+    Mutant("simple.py", "weight = count / step", "weight = count * 0 + 1", "simple"),
+    Mutant("simple.py", "torch.arcsinh(bands) if self.arcsinh else bands", "bands", "simple"),
     Mutant("families.py", "return values / unit", "return values", "families"),
     Mutant("families.py", "else self.scale**2 * values", "else self.scale * values", "families"),
     Mutant("families.py", "(z**2 - 1) / 6", "(z**2 - 1) / 2", "families"),

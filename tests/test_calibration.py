@@ -409,7 +409,7 @@ def test_unobserved_scores_leave_the_levels_uniform():
         assert stats.kstest(levels[:, step, 0], "uniform").statistic < 0.01
 
 
-@pytest.mark.xfail(reason="a window without a score takes the level that it is chosen by")
+@pytest.mark.xfail(reason="windows without a score take the level they are chosen by", strict=True)
 def test_unobserved_scores_of_the_latest_windows_leave_the_levels_uniform():
     scores = np.random.default_rng(1).normal(size=(100, 2, 1))
     scores[80:, 1] = np.nan

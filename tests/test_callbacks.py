@@ -46,6 +46,7 @@ TINY = {
     "num_heads": 2,
     "context_length": 5,
     "prediction_length": 2,
+    "calibration": "none",  # one training in fit
     "max_epochs": 2,
     "max_windows_per_epoch": 16,
     "num_samples": 4,
@@ -209,6 +210,23 @@ def test_callbacks_that_read_the_validation_act_where_there_is_some(name, tmp_pa
     assert "valid_loss" in forecaster.net_.history[-1]
     with pytest.warns(UserWarning, match="which reads .* fine-tuning and updates have none"):
         forecaster.update(Y[36:38])
+
+
+@pytest.mark.parametrize("name", {**QUIET, **READERS})
+def test_callbacks_take_part_in_the_training_without_the_last_rows_and_in_that_on_all(
+    name, tmp_path
+):
+    forecaster = make(listed({**QUIET, **READERS}[name](tmp_path)), calibration="adaptive")
+    if name in READERS:
+        with pytest.warns(UserWarning, match="which reads .* a training without valid") as caught:
+            forecaster.fit(Y[:36])
+        assert len(caught) == 1
+    else:
+        forecaster.fit(Y[:36])
+    validated = ["valid_loss" in epoch for epoch in forecaster.net_.history]
+    assert validated[0] and not validated[-1]
+    assert validated == sorted(validated, reverse=True)
+    assert np.isfinite(forecaster.predict([1, 2])).all()
 
 
 def test_a_backtest_with_updates_goes_on_without_the_validation():

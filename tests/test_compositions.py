@@ -430,14 +430,16 @@ def test_multiplex_forecaster_is_tuned():
 
 def test_early_stopping_callback_ends_training():
     stop = EarlyStopping(monitor="train_loss", patience=2, threshold=1e9, sink=lambda text: None)
-    forecaster = tiny(callbacks=[stop], max_epochs=9).fit(series(), fh=FH)
+    training = {"max_epochs": 9, "calibration": "none"}  # one training
+    forecaster = tiny(callbacks=[stop], **training).fit(series(), fh=FH)
     assert len(forecaster.net_.history) == 3  # the first, and two that are not better by 1e9
-    assert len(tiny(max_epochs=9).fit(series(), fh=FH).net_.history) == 9
+    assert len(tiny(**training).fit(series(), fh=FH).net_.history) == 9
 
 
 def test_lr_scheduler_callback_sets_the_learning_rate():
     halve = LRScheduler(policy="StepLR", step_size=1, gamma=0.5, event_name="my_lr")
-    forecaster = tiny(callbacks=[halve], max_epochs=3, lr=0.08, lr_schedule=None)
+    training = {"max_epochs": 3, "lr": 0.08, "lr_schedule": None, "calibration": "none"}
+    forecaster = tiny(callbacks=[halve], **training)
     forecaster.fit(series(), fh=FH)
     np.testing.assert_allclose(forecaster.net_.history[:, "my_lr"], [0.08, 0.04, 0.02])
     assert forecaster.net_.optimizer_.param_groups[0]["lr"] == pytest.approx(0.01)

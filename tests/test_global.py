@@ -295,7 +295,7 @@ def two_levels(embedding):
     rng = np.random.default_rng(0)
     own = {key: pd.Series(value + rng.normal(size=ROWS), months) for key, value in LEVELS.items()}
     y = pd.concat(own, names=["key", "month"]).to_frame("y")
-    parameters = {**TINY, "max_epochs": 10, "lr": 0.03, **AS_IT_IS}
+    parameters = {**TINY, "max_epochs": 10, "lr": 0.03, "calibration": "none", **AS_IT_IS}
     forecaster = SkorchForecaster(Plain, **parameters, series_embedding=embedding).fit(y, fh=FH)
     new = pd.Series(2.5, pd.period_range(months[-1] + 1, periods=9, freq="M"))
     both = pd.concat({key: new for key in LEVELS}, names=["key", "month"]).to_frame("y")
@@ -509,7 +509,8 @@ class FirstWeights(Callback):
 
 def test_a_second_pretraining_begins_where_the_first_ended():
     FirstWeights.seen = []
-    forecaster = tiny(max_epochs=2, callbacks=[FirstWeights()]).pretrain(PAIR, fh=FH)
+    training = {"max_epochs": 2, "calibration": "none"}  # one training in each pretraining
+    forecaster = tiny(**training, callbacks=[FirstWeights()]).pretrain(PAIR, fh=FH)
     once = weights(forecaster.pretrained_model_.members[0])
     forecaster.pretrain(panel({"p": 30, "q": 35}, seed=5), fh=FH)
     (net,) = forecaster.pretrained_model_.members
@@ -524,7 +525,7 @@ def test_a_second_pretraining_begins_where_the_first_ended():
 
 def test_a_freezer_after_the_epochs_of_pretraining_freezes_in_fine_tuning_alone():
     def fitted(**parameters):
-        forecaster = tiny(max_epochs=2, **parameters).pretrain(PAIR, fh=FH)
+        forecaster = tiny(max_epochs=2, calibration="none", **parameters).pretrain(PAIR, fh=FH)
         before = weights(forecaster.pretrained_model_.members[0])
         forecaster.fit(series(seed=6), fh=FH)
         return before, weights(forecaster.net_), forecaster
@@ -543,7 +544,7 @@ def test_a_freezer_after_the_epochs_of_pretraining_freezes_in_fine_tuning_alone(
 
 
 def test_callbacks_set_after_pretraining_take_part_in_fine_tuning():
-    forecaster = tiny(max_epochs=2).pretrain(PAIR, fh=FH)
+    forecaster = tiny(max_epochs=2, calibration="none").pretrain(PAIR, fh=FH)
     before = weights(forecaster.pretrained_model_.members[0])
     forecaster.callbacks = [Freezer("encoder*", at=3)]
     moved = changed(before, weights(forecaster.fit(series(seed=6), fh=FH).net_))
@@ -588,7 +589,7 @@ class MomentsAtBegin(Callback):
 
 def test_an_update_goes_on_with_the_state_of_the_optimiser():
     MomentsAtBegin.seen = []
-    forecaster = tiny(callbacks=[MomentsAtBegin()]).fit(series(), fh=FH)
+    forecaster = tiny(callbacks=[MomentsAtBegin()], calibration="none").fit(series(), fh=FH)
     trained, steps = moments(forecaster.net_), len(forecaster.net_.history[-1]["batches"])
     assert len(trained) > 10
     assert {number for number, _ in trained.values()} == {steps}

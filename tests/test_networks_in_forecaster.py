@@ -121,11 +121,10 @@ def straight(num_rows: int = 60) -> pd.Series:
 
 
 def fit_feedback(loss, network=Seq2SeqLSTM, y=None, scaler="auto", **options):
-    """Fit an autoregressive network of two targets."""
+    """Fit an autoregressive network of two targets, whose forecasts are its own."""
     y = pd.DataFrame({"a": straight(), "b": -2 * straight()}) if y is None else y
-    forecaster = SkorchForecaster(
-        network, {**FEEDBACK, **options}, loss=loss, scaler=scaler, **TINY
-    )
+    settings = {"loss": loss, "scaler": scaler, "calibration": "none"}
+    forecaster = SkorchForecaster(network, {**FEEDBACK, **options}, **settings, **TINY)
     return forecaster.fit(y, fh=[1, 2, 3])
 
 

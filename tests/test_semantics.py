@@ -93,7 +93,8 @@ def test_an_absolute_horizon_is_a_time_not_a_step_in_ragged_panels():
 
 def test_a_context_never_sees_rows_after_the_cutoff():
     y = series()
-    base = tiny().fit(y[:40], fh=FH)
+    # adaptive intervals remember errors at rows that were seen, wherever the cutoff goes back to
+    base = tiny(calibration="conformal").fit(y[:40], fh=FH)
     expected = copy.deepcopy(base).update(y[40:50], update_params=False)
     ahead = copy.deepcopy(base).update(y[40:], update_params=False)
     back = ahead.update(y[40:50], update_params=False)  # the rows after these stay stored
@@ -179,6 +180,7 @@ class Walk(torch.nn.Module):
 
 def test_beyond_the_horizon_uncertainty_grows_as_that_of_a_walk():
     settings = {"scaler": None, "window_norm": None, "quantiles": (0.1, 0.5, 0.9)}
+    settings["calibration"] = "none"
     forecaster = SkorchForecaster(
         Walk, **settings, max_epochs=1, max_windows_per_epoch=8, num_samples=2000, random_state=0
     ).fit(series(), fh=[1, 2])
@@ -354,10 +356,13 @@ def test_forecasts_scale_with_the_data(scale, loss):
     )
 
 
-def test_a_large_offset_keeps_the_digits_of_the_series():
-    y = series()
-    shifted = tiny().fit(y + 1e9, fh=FH).predict() - 1e9
-    np.testing.assert_allclose(shifted, tiny().fit(y, fh=FH).predict(), atol=1e-3)
+@pytest.mark.parametrize(("calibration", "offset"), [("none", 0.0), ("adaptive", 1e5)])
+def test_a_large_offset_keeps_the_digits_of_the_series(calibration, offset):
+    # Simple forecasts that multiply depend on where zero is, if it is not far away.
+    y, own = series(), {"calibration": calibration}
+    near = tiny(**own).fit(y + offset, fh=FH).predict() - offset
+    far = tiny(**own).fit(y + 1e9, fh=FH).predict() - 1e9
+    np.testing.assert_allclose(far, near, atol=1e-3)
 
 
 def test_series_of_any_length_share_one_network():
@@ -583,16 +588,15 @@ def skewed():
 
 @pytest.mark.parametrize("loss", ["mse", "mae", "quantile"])
 def test_the_point_is_the_mean_for_squared_errors_else_the_median(skewed, loss):
-    forecaster = tiny(
-        loss=loss, context_length=20, max_epochs=5, max_windows_per_epoch=128, lr=0.01
-    )
+    training = {"max_epochs": 5, "max_windows_per_epoch": 128, "lr": 0.01}
+    forecaster = tiny(loss=loss, context_length=20, calibration="none", **training)
     forecast = forecaster.fit(skewed, fh=FH).predict(fh=range(-299, 1))
     expected = 1.0 if loss == "mse" else np.log(2)
     assert forecast.mean() == pytest.approx(expected, abs=0.12)
 
 
 def test_the_point_of_quantile_loss_is_its_median():
-    forecaster = tiny().fit(series(), fh=FH)
+    forecaster = tiny(calibration="none").fit(series(), fh=FH)
     np.testing.assert_array_equal(
         forecaster.predict(), forecaster.predict_quantiles(alpha=0.5).iloc[:, 0]
     )
@@ -623,7 +627,7 @@ def test_intervals_variances_and_distributions_agree():
     distribution = forecaster.predict_proba()
     np.testing.assert_allclose(distribution.var(), forecaster.predict_var(), rtol=1e-6)
     np.testing.assert_allclose(
-        distribution.quantile([0.5]), forecaster.predict().to_frame(), rtol=0.02
+        distribution.quantile([0.5]), forecaster.predict_quantiles(alpha=0.5), rtol=0.02
     )
     assert (forecaster.predict_var() > 0).all(axis=None)
 

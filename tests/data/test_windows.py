@@ -673,3 +673,74 @@ def test_a_shorter_store_hides_the_rows_behind_and_shares_the_others():
     whole = cut_windows(store, SPEC, series, cutoff)
     assert torch.equal(batch.inputs["past"], whole.inputs["past"])
     torch.testing.assert_close(batch.target[:, :2], whole.target[:, :2], equal_nan=True)
+
+
+# The targets before a cutoff, with gaps filled.
+
+
+def gapless(values, length=None, season=None, spec=PLAIN, **traits):
+    """Return the filled targets of all rows of a series of one target; None is a gap."""
+    store = worked_store(values, **traits)
+    length = len(values) if length is None else length
+    places = torch.tensor([0]), torch.tensor([len(values)])
+    filled = past_targets(store, spec, *places, length, season)
+    assert filled.shape == (1, length, 1)
+    return filled[0, :, 0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("values", "season", "filled"),
+    [
+        ([2.0, 3.0, 5.0, 7.0], None, [2.0, 3.0, 5.0, 7.0]),
+        ([2.0, None, None, 7.0], None, [2.0, 2.0, 2.0, 7.0]),  # the latest before
+        ([2.0, 3.0, None, None], None, [2.0, 3.0, 3.0, 3.0]),
+        ([None, None, 5.0, None], None, [5.0, 5.0, 5.0, 5.0]),  # at the beginning the first
+        ([None, None, None], None, [11.0, 11.0, 11.0]),  # the level
+        ([None, None, None], 2, [11.0, 11.0, 11.0]),
+        ([2.0, 3.0, None, 7.0, None], 2, [2.0, 3.0, 2.0, 7.0, 2.0]),  # a season before, or two
+        ([2.0, 3.0, 5.0, None, None, None, None], 3, [2.0, 3.0, 5.0, 2.0, 3.0, 5.0, 2.0]),
+        ([None, 3.0, None, None, 5.0], 2, [3.0, 3.0, 3.0, 3.0, 5.0]),  # else the latest
+        ([2.0, 3.0, None], 1, [2.0, 3.0, 3.0]),
+        ([2.0, 3.0, None, 7.0], 4, [2.0, 3.0, 3.0, 7.0]),  # no season before the window
+        ([2.0, 3.0, None, 7.0], 9, [2.0, 3.0, 3.0, 7.0]),
+    ],
+)
+def test_gaps_take_the_season_before_or_the_latest_or_the_first_or_the_level(
+    values, season, filled
+):
+    assert gapless(values, season=season, level=11.0) == filled
+
+
+def test_gaps_are_filled_from_the_window_alone():
+    assert gapless([2.0, 3.0, None, 7.0], length=2) == [7.0, 7.0]
+    assert gapless([2.0, 3.0, None, None], length=2, season=2, level=11.0) == [11.0, 11.0]
+
+
+@pytest.mark.parametrize("season", [None, 1, 3, 7])
+def test_without_gaps_the_filled_targets_are_the_rows_before_the_cutoff(season):
+    store = make_store(SPEC)
+    store = replace(store, observed=torch.ones_like(store.observed))
+    series, cutoff = torch.tensor([0, 0, 2, 3]), torch.tensor([29, 11, 13, 7])
+    filled = past_targets(store, SPEC, series, cutoff, 7, season)
+    for one, which, end in zip(filled, series, store.start[series] + cutoff, strict=True):
+        assert torch.equal(one, store.values[end - 7 : end, :2]), which
+
+
+@pytest.mark.parametrize("season", [None, 1, 3, 7])
+def test_gaps_of_every_window_and_target_are_filled_alone_and_the_store_stays(season):
+    store = make_store(SPEC)
+    before = store.values.clone(), store.observed.clone()
+    series, cutoff = torch.tensor([0, 0, 2, 3]), torch.tensor([29, 11, 13, 7])
+    filled = past_targets(store, SPEC, series, cutoff, 7, season)
+    assert torch.equal(store.values, before[0])
+    assert torch.equal(store.observed, before[1])
+    ends = (store.start[series] + cutoff).tolist()
+    for place, (which, end) in enumerate(zip(series.tolist(), ends, strict=True)):
+        for target in range(2):
+            rows = slice(end - 7, end)
+            own = store.values[rows, target].tolist()
+            seen = store.observed[rows, target].tolist()
+            values = [value if there else None for value, there in zip(own, seen, strict=True)]
+            level = store.traits.level[which, target].item()
+            expected = gapless(values, season=season, level=level)
+            assert filled[place, :, target].tolist() == pytest.approx(expected)
