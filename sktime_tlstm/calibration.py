@@ -209,7 +209,9 @@ class Calibration:
         return replace(self, scores=scores[kept], shares=shares[kept])
 
 
-def trusted(network: Bands, simple: Bands, target: Tensor, horizons: float) -> tuple[float, float]:
+def trusted(
+    network: Bands, simple: Bands, target: Tensor, horizons: float, mean: bool = False
+) -> tuple[float, float]:
     """Weigh a network's points and widths by held-out errors.
 
     Every weight is as likely as its error to the power of minus the number of horizons, less
@@ -222,13 +224,18 @@ def trusted(network: Bands, simple: Bands, target: Tensor, horizons: float) -> t
         NaN where unobserved.
     horizons : float
         Number of whole horizons that the windows cover.
+    mean : bool, default=False
+        Whether points are means, and not medians: the root of squared errors counts.
     """
+    power = 2 if mean else 1
     weight = np.array(TRUSTS)
     prior = -CAUTION * weight
     losses = [
-        float((target - network.blended(simple, one, 0.0).center).abs().nanmean()) for one in TRUSTS
+        float((target - network.blended(simple, one, 0.0).center).abs().pow(power).nanmean())
+        for one in TRUSTS
     ]
-    trust = _posterior_mean(np.log(np.array(losses) + 1e-12), weight, prior, horizons)
+    log_loss = np.log(np.array(losses) + 1e-12) / power
+    trust = _posterior_mean(log_loss, weight, prior, horizons)
     fits = []
     for one in TRUSTS:
         bands = network.blended(simple, trust, one)

@@ -92,6 +92,9 @@ def fit_model(
     horizon = horizon or _horizon_rule(seasons, longest)
     history = encoder.encode(y, X, horizon)
     spec = _make_spec(options, encoder, history, horizon, longest, seasons)
+    errors = _needs_errors(options, head)
+    if not errors:
+        spec = replace(spec, simple_length=1)
     seeds = _member_seeds(seed, options.num_members)
     batch_size = _batch_size(options, history, spec)
     members = [_build(options, network, head, spec, batch_size, member) for member in seeds]
@@ -99,7 +102,6 @@ def fit_model(
     for net in members:
         _probe(net, network[0], batch, spec)
     placed = history.to(_data_device(members[0]))
-    errors = _needs_errors(options, head)
     dataset, held_out = _datasets(options, errors, placed, spec, batch_size)
     validation = _validation(held_out)
     again = errors and options.validation_fraction is None and held_out is not None
@@ -110,7 +112,7 @@ def fit_model(
     model = Model(members, encoder, spec, None, options.num_samples, seed, ahead)
     if errors:
         model = _calibrated(options, model, dataset, held_out)
-        if again:
+        if again and not any(net.was_interrupted_ for net in members):
             whole, _ = _datasets(options, False, placed, spec, batch_size)
             epochs = max(1, round(WHOLE_EPOCHS * options.max_epochs))
             for net, member in zip(members, seeds, strict=True):
@@ -403,7 +405,9 @@ def _calibrated(
     every = WindowDataset(store, spec, low, high)
     places = every.place(_spread(len(every), SIMPLE_WINDOWS))
     seasons = tuple(lag for lag in spec.seasons if lag <= spec.simple_length)
-    simple = learn_simple(store, spec, *places, seasons, model.encoder.scaler == "robust_arcsinh")
+    arcsinh = model.encoder.scaler == "robust_arcsinh"
+    mean = model.head.point_statistic == "mean"
+    simple = learn_simple(store, spec, *places, seasons, arcsinh, mean)
     capacity = max(CALIBRATION_WINDOWS, len(every.used))
     blank = np.zeros((0, spec.horizon, spec.num_targets), np.float32)
     # the network alone for now, so that what it says is asked for once
@@ -418,7 +422,7 @@ def _calibrated(
         forecast = model.ahead(store, series, cutoff)
         target = model.targets(store, series, cutoff)
         network, simply = model.network_bands(forecast), model.simple_bands(forecast)
-        trust, width = trusted(network, simply, target, float(shares.sum()))
+        trust, width = trusted(network, simply, target, float(shares.sum()), mean)
         calibration = replace(calibration, trust=trust, width_trust=width)
         blend = network.blended(simply, trust, width)
         calibration = calibration.extended(blend.scores(target).float().numpy(), shares)

@@ -33,6 +33,10 @@ STEP_WINDOWS = 8
 HALF_LIFE = 0.5
 #: Smallest change of a window, as a share of the usual one.
 MIN_CHANGE = 0.1
+#: Weight of the forecasts that a short window allows, at least; below, others take their place.
+MIN_WEIGHT = 0.5
+#: Share from which on forecasts of logarithms are computed.
+MIN_SHARE = 1e-9
 #: From the mean absolute error to a normal standard deviation, and from that to its 90 % quantile.
 TO_DEVIATION, TO_UPPER = 1.2533, 1.2816
 
@@ -52,7 +56,7 @@ class SimpleForecast:
     ----------
     maps : dict of int to Tensor of shape (num_targets, 2, horizon, length)
         For every length of a window: the linear forecasts and those of logarithms, as matrices.
-    shares : Tensor of shape (num_targets, 2 + number of medians)
+    shares : dict of int to Tensor of shape (num_targets, 2 + number of medians)
         Weights of the two and of the medians, which sum to 1.
     deviation : Tensor of shape (num_targets, horizon)
         Deviation of the errors, as a multiple of ``kinds``.
@@ -68,7 +72,7 @@ class SimpleForecast:
     """
 
     maps: dict[int, Tensor]
-    shares: Tensor
+    shares: dict[int, Tensor]
     deviation: Tensor
     kinds: tuple[int, ...]
     change: Tensor
@@ -111,7 +115,7 @@ class SimpleForecast:
 
     def _center(self, past: Tensor, zero: Tensor, length: int) -> Tensor:
         """Return the forecast (window, horizon, num_targets) of rows (window, length, target)."""
-        shares = self.shares.to(past)
+        shares = self.shares[length].to(past)
         # over the window's rows, target by target
         linear, logarithmic = (
             part.to(past) for part in self.maps[length].unbind(1)
@@ -119,7 +123,7 @@ class SimpleForecast:
         center = torch.einsum("thl,wlt->wht", linear, past)
         weight = shares[:, 0].expand(len(past), -1)[:, None]  # (window, 1, target)
         total = weight * center
-        if bool((shares[:, 1] > 0).any()):
+        if bool((shares[:, 1] > MIN_SHARE).any()):
             above = past - zero[:, None]
             usable = (above > 0).all(dim=1)[:, None]  # (window, 1, target)
             logs = torch.log(torch.where(usable, above, 1.0))
@@ -146,6 +150,7 @@ def learn_simple(
     cutoff: np.ndarray,
     seasons: tuple[int, ...],
     arcsinh: bool,
+    mean: bool = False,
 ) -> SimpleForecast:
     """Weigh simple forecasts by their errors at windows whose horizon is observed.
 
@@ -158,6 +163,8 @@ def learn_simple(
         Numbers of rows after which a cycle comes round; none for no season.
     arcsinh : bool
         Whether scaled targets are arcsinhs.
+    mean : bool, default=False
+        Whether the mean is forecast, and not the median: squared errors count.
     """
     places = torch.from_numpy(series), torch.from_numpy(cutoff)
     season = seasons[0] if seasons else None
@@ -180,20 +187,23 @@ def learn_simple(
     change = (change / max(1, len(cutoff))).clamp(min=1e-9)
     age = 1 - places[1] / store.length[places[0]].clamp(min=1)
     recent = (0.5 ** (age / HALF_LIFE))[:, None, None]
-    # mean absolute error, in units of the window's change: (target, 2 * candidate + median)
-    errors = torch.zeros(targets, 2 * len(specs) + len(MEDIANS), dtype=torch.float64)
-    known = torch.zeros_like(errors)
-    for length, chosen, past, zero in rows:
+    # summed errors, in units of the window's change, of every length of window
+    errors, known = torch.zeros(2, len(rows), targets, 2 * len(specs) + len(MEDIANS)).double()
+    for part, (length, chosen, past, zero) in enumerate(rows):
         truth, observed = future[chosen], seen[chosen]
         unit = torch.maximum(_change(past), MIN_CHANGE * change)[:, None]
         observed = observed * recent[chosen]
         number = observed.sum(dim=(0, 1))
         for place, forecast in _each(every[length], specs, past, zero, positive, length):
-            error = ((forecast - truth).abs() / unit * observed).sum(dim=(0, 1))
-            errors[:, place] += error
-            known[:, place] += number
-    weights = _weights(errors, known, positive, len(specs), len(cutoff))
-    maps, shares = _combined(every, specs, weights)
+            off = ((forecast - truth) / unit).abs()
+            errors[part, :, place] = ((off**2 if mean else off) * observed).sum(dim=(0, 1))
+            known[part, :, place] = number
+    usable = torch.ones(targets, errors.shape[-1], dtype=torch.bool)
+    usable[:, len(specs) : 2 * len(specs)] &= positive[:, None]
+    if mean:  # the mean of a logarithm and a median are none
+        usable[:, len(specs) :] = False
+    weights = _weights(errors, known, usable, len(cutoff))
+    maps, shares = _combined(every, specs, *weights)
     blank = torch.ones(targets, spec.horizon, dtype=torch.float64)
     simple = SimpleForecast(maps, shares, blank, (0,) * targets, change, season, arcsinh)
     return _with_deviation(simple, rows, future, seen)
@@ -339,38 +349,68 @@ def _each(
 # Weights and deviations.
 
 
-def _weights(errors: Tensor, known: Tensor, positive: Tensor, number: int, windows: int) -> Tensor:
-    """Return weights (target, 2 * candidate + median), by errors."""
-    # forecasts that some window is too short for are left out
-    whole = known >= known.max(dim=1, keepdim=True).values
-    mean = torch.where(whole, errors / known.clamp(min=1e-9), torch.inf)
-    mean[~positive, number : 2 * number] = torch.inf
-    best = mean.min(dim=1, keepdim=True).values
-    power = SHARPNESS * windows
-    weights = ((best + 1e-9) / (mean + 1e-9)) ** power
-    return weights / weights.sum(dim=1, keepdim=True)
+def _weights(errors: Tensor, known: Tensor, usable: Tensor, windows: int) -> tuple[Tensor, Tensor]:
+    """Return weights (target, forecast) of all forecasts, and those where only some can be made.
+
+    Parameters
+    ----------
+    errors, known : Tensor of shape (length, target, forecast)
+        Summed errors, and what they are to be divided by: 0 where windows are too short.
+    usable : Tensor of shape (target, forecast), bool
+    windows : int
+    """
+    number = known.sum(dim=0)
+    most = number.max(dim=1, keepdim=True).values
+    always = usable & (number >= most)
+    mean = errors.sum(dim=0) / number.clamp(min=1e-9)
+    best = torch.where(always, mean, torch.inf).argmin(dim=1, keepdim=True)  # (target, 1)
+    # What some windows are too short for is held against the best other at the same windows.
+    same = known > 0
+    at_best = best.expand(len(errors), -1, -1)
+    reference = (errors.gather(2, at_best) * same).sum(dim=0)
+    reference = reference / (known.gather(2, at_best) * same).sum(dim=0).clamp(min=1e-9)
+    ratio = (mean + 1e-9) / (reference + 1e-9)
+    share = number / most.clamp(min=1e-9)
+    relative = torch.where(always, ratio, ratio**share)
+    relative = torch.where(usable & ((number > 0) | always), relative, torch.inf)
+
+    def posterior(chosen: Tensor) -> Tensor:
+        chosen = torch.where(chosen, relative, torch.inf)
+        weights = (chosen.min(dim=1, keepdim=True).values / chosen) ** (SHARPNESS * windows)
+        return weights / weights.sum(dim=1, keepdim=True)
+
+    return posterior(torch.ones_like(usable)), posterior(always)
 
 
 def _combined(
     every: dict[int, dict[tuple[float, ...], Tensor]],
     specs: list[tuple[float, ...]],
     weights: Tensor,
-) -> tuple[dict[int, Tensor], Tensor]:
+    fallback: Tensor,
+) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
     """Return the weighted matrices of every length, and the shares of their kinds."""
-    number = len(specs)
-    parts = weights[:, :number], weights[:, number : 2 * number]
-    shares = torch.cat(
-        [torch.stack([part.sum(dim=1) for part in parts], dim=1), weights[:, 2 * number :]], dim=1
-    )
-    maps = {}
+    number, maps, shares = len(specs), {}, {}
     for length, candidates in every.items():
         place = [index for index, spec in enumerate(specs) if spec in candidates]
         stack = torch.stack([candidates[specs[index]] for index in place])  # (k, horizon, length)
-        own = []
-        for part in parts:
-            chosen = part[:, place] + 1e-12
-            own.append(torch.einsum("tk,khl->thl", chosen / chosen.sum(dim=1, keepdim=True), stack))
-        maps[length] = torch.stack(own, dim=1)
+
+        def possible(some: Tensor, place: list[int] = place) -> Tensor:
+            parts = some[:, place], some[:, [number + k for k in place]], some[:, 2 * number :]
+            return torch.cat(parts, dim=1)
+
+        own, other = possible(weights), possible(fallback)
+        own = torch.where(own.sum(dim=1, keepdim=True) < MIN_WEIGHT, other, own) + 1e-12
+        own = own / own.sum(dim=1, keepdim=True)
+        kinds = own[:, : len(place)], own[:, len(place) : 2 * len(place)]
+        totals = [kind.sum(dim=1, keepdim=True) for kind in kinds]
+        shares[length] = torch.cat([*totals, own[:, 2 * len(place) :]], dim=1)
+        maps[length] = torch.stack(
+            [
+                torch.einsum("tk,khl->thl", kind / total, stack)
+                for kind, total in zip(kinds, totals, strict=True)
+            ],
+            dim=1,
+        )
     return maps, shares
 
 

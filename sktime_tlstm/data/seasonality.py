@@ -21,6 +21,8 @@ MIN_SEASONS, MIN_CHANGES = 6, 12
 MIN_CORRELATION, MIN_DEVIATIONS = 0.3, 3.5
 #: A shorter season is taken that correlates this much as well as the best.
 NEARLY = 0.85
+#: Share of that correlation at two seasons, at least.
+AGAIN = 0.6
 #: Bound of the changes, in typical ones.
 MAX_CHANGE = 5.0
 
@@ -66,13 +68,14 @@ def _season(values: Floats) -> int:
     bounded = np.clip((changes - center) / typical, -MAX_CHANGE, MAX_CHANGE)
     bounded = np.where(known, bounded - bounded[known].mean(), 0.0)
     power = np.abs(np.fft.rfft(bounded, 2 * len(bounded))) ** 2
-    correlation = np.fft.irfft(power)[: longest + 2]
+    correlation = np.fft.irfft(power)[: 2 * longest + 2]
     correlation /= correlation[0]
-    inner, before, after = correlation[2:-1], correlation[1:-2], correlation[3:]
+    inner, before, after = (correlation[k : longest + k - 1] for k in (2, 1, 3))
     peaks = np.flatnonzero((inner >= before) & (inner >= after)) + 2
     least = max(MIN_CORRELATION, MIN_DEVIATIONS / np.sqrt(known.sum()))
     if not len(peaks) or correlation[peaks].max() <= least:
         return 0
     best = correlation[peaks].max()
     season = int(peaks[correlation[peaks] >= max(NEARLY * best, least)][0])
-    return season if correlation[1:season].min() < 0 else 0
+    comes_again = correlation[2 * season] >= AGAIN * correlation[season]
+    return season if comes_again and correlation[1:season].min() < 0 else 0
