@@ -150,7 +150,7 @@ def calibrated(scores, trust, width_trust):
     _, horizon, targets = scores.shape
     simple = SimpleForecast(
         maps={1: torch.ones(targets, 2, horizon, 1, dtype=torch.float64)},
-        shares=torch.tensor([[1.0, 0.0, 0.0, 0.0]] * targets, dtype=torch.float64),
+        shares={1: torch.tensor([[1.0, 0.0, 0.0, 0.0]] * targets, dtype=torch.float64)},
         deviation=torch.ones(targets, horizon, dtype=torch.float64),
         kinds=(0,) * targets,
         change=torch.ones(targets, dtype=torch.float64),

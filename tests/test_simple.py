@@ -12,6 +12,11 @@ from sktime_tlstm.simple import TO_UPPER, _candidates, _ladder, _smooth, learn_s
 from tests import setups
 
 
+def longest(shares):
+    """Return the shares of the longest windows."""
+    return shares[max(shares)]
+
+
 class Learnt:
     """A simple forecast learnt from all windows of series, each (row,) or (row, target)."""
 
@@ -86,7 +91,7 @@ def test_a_pattern_that_grows_with_the_level_is_a_product():
     y = np.exp(0.02 * rows) * np.resize([10.0, 20.0, 5.0, 40.0], 90)
     found = Learnt(y[:84], horizon=6, seasons=(4,))
     np.testing.assert_allclose(found.center()[0, :, 0], y[84:], rtol=2e-3)
-    assert found.simple.shares[0, 1] > 0.99  # the logarithms
+    assert longest(found.simple.shares)[0, 1] > 0.99  # the logarithms
 
 
 def test_logarithms_are_for_targets_that_are_positive_throughout():
@@ -94,9 +99,9 @@ def test_logarithms_are_for_targets_that_are_positive_throughout():
     rest = 9 + noise(14)
     touching = rest.copy()
     touching[2] = 0.0
-    shares = Learnt(np.stack([rest, touching], axis=1), length=8).simple.shares
+    shares = longest(Learnt(np.stack([rest, touching], axis=1), length=8).simple.shares)
     assert shares[0, 1] > 0.1
-    assert shares[1, 1] == 0
+    assert shares[1, 1] < 1e-9
 
 
 @pytest.mark.parametrize("scaler", ["robust", "robust_arcsinh", "mean"])
@@ -152,7 +157,7 @@ def test_a_forecast_shifts_and_scales_with_its_series(scale, shift):
 def test_a_forecast_of_a_positive_series_scales_with_it(scale):
     y = np.exp(0.03 * np.arange(80) + 0.1 * noise(80))
     plain, moved = Learnt(y), Learnt(scale * y)
-    assert plain.simple.shares[0, 1] > 0.01
+    assert longest(plain.simple.shares)[0, 1] > 0.01
     np.testing.assert_allclose(moved.bands(), scale * plain.bands(), rtol=1e-4)
 
 
@@ -190,7 +195,7 @@ def test_of_rare_values_the_median_counts():
     rng = np.random.default_rng(0)
     y = np.where(rng.random(300) < 0.15, 1 + rng.poisson(5, 300), 0)
     found = Learnt(y, scaler="mean", support="count")
-    assert found.simple.shares[0, 2:].sum() > 0.9
+    assert longest(found.simple.shares)[0, 2:].sum() > 0.9
     np.testing.assert_allclose(found.center()[0, :, 0], 0.0, atol=0.02 * y.mean())
     assert (found.bands() >= 0).all()
 
@@ -288,7 +293,6 @@ def test_series_of_a_panel_have_forecasts_from_their_own_windows():
     np.testing.assert_allclose(found, by_hand, atol=0.05)
 
 
-@pytest.mark.xfail(reason="candidates that some windows are too short for drop out", strict=True)
 def test_a_short_series_does_not_take_the_season_from_the_others():
     pattern = np.resize([3.0, -1.0, 4.0, -1.0, 5.0, -9.0], 64)
     found = Learnt(pattern[:60], noise(8), seasons=(6,)).center([60], [0])[0, :, 0]
