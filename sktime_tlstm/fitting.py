@@ -422,7 +422,8 @@ def _calibrated(
         forecast = model.ahead(store, series, cutoff)
         target = model.targets(store, series, cutoff)
         network, simply = model.network_bands(forecast), model.simple_bands(forecast)
-        trust, width = trusted(network, simply, target, float(shares.sum()), mean)
+        # weighed as windows are normalised, so that the loudest do not decide
+        trust, width = trusted(*model.normalised(forecast, target), float(shares.sum()), mean)
         calibration = replace(calibration, trust=trust, width_trust=width)
         blend = network.blended(simply, trust, width)
         calibration = calibration.extended(blend.scores(target).float().numpy(), shares)

@@ -166,6 +166,17 @@ class Model:
         assert forecast.simple is not None
         return Bands.between(self._linear(self._undo_each(forecast, forecast.simple))).floored()
 
+    def normalised(self, forecast: Forecast, target: Tensor) -> tuple[Bands, Bands, Tensor]:
+        """Return network, simple forecast and targets, as windows are normalised."""
+        assert forecast.simple is not None
+        network = network_bands(self.head, forecast.parameters, forecast.unit)
+        loc, scale = (part[:, None].double() for part in (forecast.loc, forecast.scale))
+        return (
+            Bands.between(network),
+            Bands.between(forecast.simple).floored(),
+            (self._scaled(target) - loc) / scale,
+        )
+
     def bands(self, forecast: Forecast) -> Bands:
         """Return points and widths as a calibration blends them."""
         assert self.calibration is not None
