@@ -160,6 +160,7 @@ class Targets:
                     "Pass a y that has some, or leave the column out."
                 )
             self._pool_scaling(history, observed[:, channel], channel)
+        self._set_zero(history)
         return replace(history, young=young)
 
     def fit_level(self, history: History) -> None:
@@ -180,7 +181,6 @@ class Targets:
         history.loc[series, channel] = location
         history.scale[series, channel] = scale
         history.store.traits.unit[series, channel] = scale
-        history.store.traits.zero[series, channel] = -location / scale
 
     def _set_level(
         self, history: History, series: int, channel: int, scaled: npt.NDArray[Any]
@@ -193,16 +193,18 @@ class Targets:
             store.traits.level[series, channel] = 1.0  # it is a scale: no observation, or zeros
 
     @staticmethod
+    def _set_zero(history: History) -> None:
+        """Write where zero lies on the scale of every series, in place, once these are set."""
+        history.store.traits.zero.copy_(torch.from_numpy(-history.loc / history.scale))
+
+    @staticmethod
     def _pool_scaling(history: History, observed: Flags, channel: int) -> None:
         """Scale series of which nothing is observed as the others are, flags (num_series,)."""
         if not observed.all():
             for kept in (history.loc, history.scale):
                 kept[~observed, channel] = np.median(kept[observed, channel])
-            unknown = torch.from_numpy(~observed)
             scale = torch.from_numpy(history.scale[~observed, channel])
-            location = torch.from_numpy(history.loc[~observed, channel])
-            history.store.traits.unit[unknown, channel] = scale.float()
-            history.store.traits.zero[unknown, channel] = (-location / scale).float()
+            history.store.traits.unit[torch.from_numpy(~observed), channel] = scale.float()
 
     @staticmethod
     def _pool_level(history: History, observed: Flags, channel: int) -> None:
@@ -284,7 +286,8 @@ class Targets:
             Which knows the series that are young still.
         """
         values_of_store = merged.store.values.numpy()
-        for series, channel in self.changed(before, found):
+        changed = self.changed(before, found)
+        for series, channel in changed:
             when, values = found[series, channel]
             if not len(values):  # a new series
                 self._pool(merged, before, series, channel)
@@ -299,6 +302,8 @@ class Targets:
             # Rows of the store, one for every value.
             position = int(merged.store.start[series]) + when - merged.first[series]
             values_of_store[position, channel] = scaled
+        if changed:
+            self._set_zero(merged)
         young = {**before.young, **found}
         young = {key: own for key, own in young.items() if len(own[1]) < ENOUGH_VALUES}
         return replace(merged, young=young)
@@ -310,8 +315,6 @@ class Targets:
         merged.loc[series, channel] = np.median(before.loc[:, channel])
         merged.scale[series, channel] = np.median(before.scale[:, channel])
         store.traits.unit[series, channel] = float(merged.scale[series, channel])
-        zero = -merged.loc[series, channel] / merged.scale[series, channel]
-        store.traits.zero[series, channel] = float(zero)
         store.traits.level[series, channel] = float(np.median(level))
         store.traits.spread[series, channel] = float(np.median(spread))
 
