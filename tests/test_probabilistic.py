@@ -3,6 +3,7 @@
 import builtins
 import functools
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -133,7 +134,8 @@ def test_quantiles_never_cross_whatever_the_head_the_numbers_and_the_levels(
         scores[rng.random(scores.shape) < 0.1] = np.nan
         shares = rng.random(number).astype(np.float32)
         calibration = Calibration(None, rng.random(), rng.random(), scores, shares, 40)
-    model = Model([Net(head)] * members, None, None, calibration, 2, 0, False)
+    encoder = SimpleNamespace(scaler=None)
+    model = Model([Net(head)] * members, encoder, None, calibration, 2, 0, False)
     found = model.quantile(forecast, torch.tensor(sorted(alphas), dtype=torch.float64)).numpy()
     assert np.isfinite(found).all()
     assert (np.diff(found, axis=-1) >= 0).all()
@@ -522,6 +524,7 @@ def trained(loss, y, X, rows):
         window_norm=None,
         scaler="standard" if make_head(loss).support == "real" else "mean",
         loss=loss,
+        calibration="none",
         weight_decay=0.0,
         lr=5e-3,
         max_epochs=15,
