@@ -47,8 +47,8 @@ WINDOWS_PER_EPOCH, MANY_ROWS, MOST_TIMES = 2560, 50_000, 4.0
 #: Share of the cutoffs held out where intervals come from held-out errors; of few cutoffs more, to
 #: so many horizons, but at most this share.
 HELD_OUT_FRACTION, HELD_OUT_HORIZONS, MOST_HELD_OUT = 0.1, 3, 1 / 3
-#: Part of the epochs, and of the learning rate, of the training on all rows that follows.
-FIRST_EPOCHS, WHOLE_EPOCHS, WHOLE_LR = 0.6, 0.6, 1.0
+#: Parts of the epochs: of the training without what is held out, and of that on all rows after it.
+FIRST_EPOCHS, WHOLE_EPOCHS = 0.6, 0.6
 #: Rows that simple forecasts are made from, at least and in seasons.
 SIMPLE_ROWS, SIMPLE_SEASONS = 64, 7
 #: Windows that simple forecasts are weighed by, at most.
@@ -116,7 +116,7 @@ def fit_model(
             whole, _ = _datasets(options, False, placed, spec, batch_size)
             epochs = max(1, round(WHOLE_EPOCHS * options.max_epochs))
             for net, member in zip(members, seeds, strict=True):
-                _train(options, net, whole, None, epochs, member + 1, WHOLE_LR)
+                _train(options, net, whole, None, epochs, member + 1)
     return model, history
 
 
@@ -391,7 +391,7 @@ def _train(
     seed: int,
     lr_factor: float = 1.0,
 ) -> None:
-    schedule = None if lr_factor == FINETUNE_LR else options.lr_schedule
+    schedule = options.lr_schedule if lr_factor == 1.0 else None
     lr = options.lr * lr_factor
     train(net, dataset, validation, epochs=epochs, lr=lr, lr_schedule=schedule, seed=seed)
 
@@ -404,13 +404,12 @@ def _calibrated(
     low, _, high = training_cutoffs(store.length.numpy(), spec, 0.0)
     every = WindowDataset(store, spec, low, high)
     places = every.place(_spread(len(every), SIMPLE_WINDOWS))
-    seasons = tuple(lag for lag in spec.seasons if lag <= spec.simple_length)
     arcsinh = model.encoder.scaler == "robust_arcsinh"
     mean = model.head.point_statistic == "mean"
-    simple = learn_simple(store, spec, *places, seasons, arcsinh, mean)
+    simple = learn_simple(store, spec, *places, spec.seasons, arcsinh, mean)
     capacity = max(CALIBRATION_WINDOWS, len(every.used))
     blank = np.zeros((0, spec.horizon, spec.num_targets), np.float32)
-    # the network alone for now, so that what it says is asked for once
+    # without scores yet: it makes forecasts bring the simple one along
     calibration = Calibration(simple, 0.0, 0.0, blank, np.zeros(0, np.float32), capacity)
     model = replace(model, calibration=calibration)
     series, cutoff, shares = _spaced(dataset, capacity, spec.horizon)
@@ -424,10 +423,12 @@ def _calibrated(
         network, simply = model.network_bands(forecast), model.simple_bands(forecast)
         # weighed as windows are normalised, so that the loudest do not decide
         trust, width = trusted(*model.normalised(forecast, target), float(shares.sum()), mean)
+        if options.calibration == "none":  # the point is the network's; its scores are wanted
+            trust = 1.0
         calibration = replace(calibration, trust=trust, width_trust=width)
         blend = network.blended(simply, trust, width)
         calibration = calibration.extended(blend.scores(target).float().numpy(), shares)
-    if options.calibration == "none":
+    elif options.calibration == "none":
         calibration = replace(calibration, trust=1.0)
     return replace(model, calibration=calibration)
 

@@ -487,6 +487,15 @@ def test_a_calibrated_quantile_lies_scores_from_the_blend(loss):
     np.testing.assert_allclose(forecaster.predict().to_numpy(), point, rtol=1e-5)
 
 
+def test_scores_of_a_point_loss_without_calibration_are_those_of_the_network():
+    y = series(200)
+    forecaster = tiny(loss="mse", calibration="none", validation_fraction=0.2).fit(y, fh=[1, 2, 3])
+    model, store = forecaster._fitted.model, forecaster._fitted.history.store
+    assert model.calibration.trust == 1.0
+    expected = model.scores(store, np.zeros(1, np.int64), np.array([197]))  # the last window
+    np.testing.assert_allclose(scores_of(forecaster)[-1:], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_calibration_none_is_the_network_alone():
     y = series(100)
     assert tiny(calibration="none").fit(y, fh=[1])._fitted.model.calibration is None
