@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -449,16 +449,7 @@ def _with_deviation(
         mean = (relative[kind] * valid).sum(dim=0) / count.clamp(min=1)
         kinds.append(kind)
         deviations.append(TO_DEVIATION * _smooth(mean.numpy(), count.numpy()))
-    deviation = torch.from_numpy(np.stack(deviations))
-    return SimpleForecast(
-        simple.maps,
-        simple.shares,
-        deviation,
-        tuple(kinds),
-        simple.change,
-        simple.season,
-        simple.arcsinh,
-    )
+    return replace(simple, deviation=torch.from_numpy(np.stack(deviations)), kinds=tuple(kinds))
 
 
 def _smooth(mean: np.ndarray, count: np.ndarray) -> np.ndarray:
