@@ -85,7 +85,7 @@ def test_it_takes_panels_covariates_and_updates(page):
 def test_static_covariates_reach_the_network_of_the_page(page):
     y = pd.concat({"a": series(40), "b": series(40)}).to_frame("sales")
     X = pd.DataFrame({"region": ["north"] * 40 + ["south"] * 40}, y.index)
-    settings = {**TINY, "max_epochs": 3, "static_covariates": ["region"]}
+    settings = {**TINY, "max_epochs": 3, "static_covariates": ["region"], "calibration": "none"}
     forecaster = SkorchForecaster(page.RegionalGRU, **settings).fit(y, X=X, fh=FH)
     forecast = forecaster.predict()
     assert not np.allclose(forecast.loc["a"], forecast.loc["b"])  # which differ in nothing else
