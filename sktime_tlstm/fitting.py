@@ -49,6 +49,8 @@ WINDOWS_PER_EPOCH, MANY_ROWS, MOST_TIMES = 2560, 50_000, 4.0
 HELD_OUT_FRACTION, HELD_OUT_HORIZONS, MOST_HELD_OUT = 0.1, 3, 1 / 3
 #: Parts of the epochs: of the training without what is held out, and of that on all rows after it.
 FIRST_EPOCHS, WHOLE_EPOCHS = 0.6, 0.6
+#: Share by which the second training lowers errors: 1 to 18 % were measured, 5 % are counted on.
+WHOLE_GAIN = 0.05
 #: Rows that simple forecasts are made from, at least and in seasons.
 SIMPLE_ROWS, SIMPLE_SEASONS = 64, 7
 #: Windows that simple forecasts are weighed by, at most.
@@ -111,7 +113,7 @@ def fit_model(
     ahead = looks_ahead(members[0].outputs, batch, spec)
     model = Model(members, encoder, spec, None, options.num_samples, seed, ahead)
     if errors:
-        model = _calibrated(options, model, dataset, held_out)
+        model = _calibrated(options, model, dataset, held_out, WHOLE_GAIN if again else 0.0)
         if again and not any(net.was_interrupted_ for net in members):
             whole, _ = _datasets(options, False, placed, spec, batch_size)
             epochs = max(1, round(WHOLE_EPOCHS * options.max_epochs))
@@ -397,7 +399,11 @@ def _train(
 
 
 def _calibrated(
-    options: Options, model: Model, dataset: WindowDataset, held_out: WindowDataset | None
+    options: Options,
+    model: Model,
+    dataset: WindowDataset,
+    held_out: WindowDataset | None,
+    gain: float,
 ) -> Model:
     """Add a calibration: simple forecasts, and errors on windows held out of training."""
     spec, store = model.spec, dataset.store.to("cpu")
@@ -422,7 +428,8 @@ def _calibrated(
         target = model.targets(store, series, cutoff)
         network, simply = model.network_bands(forecast), model.simple_bands(forecast)
         # weighed as windows are normalised, so that the loudest do not decide
-        trust, width = trusted(*model.normalised(forecast, target), float(shares.sum()), mean)
+        bands = model.normalised(forecast, target)
+        trust, width = trusted(*bands, float(shares.sum()), mean, gain)
         if options.calibration == "none":  # the point is the network's; its scores are wanted
             trust = 1.0
         calibration = replace(calibration, trust=trust, width_trust=width)

@@ -294,6 +294,18 @@ def test_equals_are_mixed():
     assert 0.25 < trust < 0.6  # independent errors average out, and caution
 
 
+def test_a_gain_still_to_come_raises_trust_where_there_is_something_to_learn():
+    network, simple, target = rivals(1.0)
+    target = target.clone()
+    target[::3] = torch.nan
+    before, _ = trusted(network, simple, target, horizons=40)
+    after, _ = trusted(network, simple, target, horizons=40, gain=0.1)
+    assert before + 0.02 < after < before + 0.5
+    without_errors = network.scores(network.center) * 0 + network.center
+    same = trusted(network, simple, without_errors, horizons=40)
+    assert trusted(network, simple, without_errors, horizons=40, gain=0.1) == same
+
+
 def test_hardly_any_evidence_is_no_trust():
     network, simple, target = rivals(0.1)
     trust, width = trusted(first(network, 1), first(simple, 1), target[:1], horizons=0.25)
