@@ -23,6 +23,9 @@ EVIDENCE, CAUTION = 4.0, 10.0
 #: Whole horizons of errors that count as much as what is assumed without any: the normal shape,
 #: one shape for all steps, symmetry.
 SHAPE_PRIOR, STEP_PRIOR, SYMMETRY_PRIOR = 10.0, 20.0, 20.0
+#: Quantiles of the last step are wider by this over the number of horizons, where errors grow in
+#: proportion to the step.
+CARE = 3.0
 #: Smallest width of a network's interval, as a share of that of the simple forecast.
 MIN_WIDTH = 1e-3
 #: Windows whose errors tell how the steps of a path hang together, at least.
@@ -153,7 +156,22 @@ class Calibration:
         weight = (news / (news + STEP_PRIOR))[..., None]
         own = _conformal(self.scores.astype(np.float64), level)  # (horizon, num_targets, level)
         table = np.where(weight > 0, weight * own + (1 - weight) * shape, shape)
-        return torch.from_numpy(table)
+        return torch.from_numpy(table * self._care(horizons)[..., None])
+
+    def _care(self, horizons: float) -> np.ndarray:
+        """Return factors (horizon, num_targets) for what few horizons cannot tell.
+
+        Errors that grow with the step add up from row to row: in few horizons they have gone few
+        ways, by whose errors the simple forecasts were chosen besides. Errors of the same size at
+        every step are known from every row.
+        """
+        deviation = self.simple.deviation.numpy().T  # (horizon, num_targets)
+        step = np.arange(1, len(deviation) + 1)
+        growth = np.log(deviation[-1] / deviation[0]) / np.log(max(len(step), 2))
+        factors: np.ndarray = 1 + CARE * np.clip(growth, 0, 1) * (step / len(step))[:, None] / (
+            max(horizons, 1.0)
+        )
+        return factors
 
     def quantiles(self, bands: Bands, level: Tensor) -> Tensor:
         """Return quantiles (window, step, num_targets, alpha).

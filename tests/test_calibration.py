@@ -3,6 +3,7 @@
 import copy
 import functools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -27,11 +28,17 @@ LEVELS = np.array(Calibration.levels)
 HORIZON = 3
 
 
-def calibration(scores, shares=None, capacity=1e6):
-    """Return a calibration by scores (window, horizon, target), of whole horizons."""
+def calibration(scores, shares=None, capacity=1e6, growth=0.0):
+    """Return a calibration by scores (window, horizon, target), of whole horizons.
+
+    The simple forecast is nothing but deviations (target, horizon) that grow by a power.
+    """
     scores = np.asarray(scores, dtype=np.float32)
     shares = np.ones(len(scores)) if shares is None else np.asarray(shares)
-    return Calibration(None, 0.5, 0.5, scores, shares.astype(np.float32), capacity)
+    _, horizon, targets = scores.shape
+    deviation = torch.arange(1.0, horizon + 1, dtype=torch.float64).pow(growth).repeat(targets, 1)
+    simple = SimpleNamespace(deviation=deviation)
+    return Calibration(simple, 0.5, 0.5, scores, shares.astype(np.float32), capacity)
 
 
 def at(found, level):
@@ -144,6 +151,22 @@ def test_intervals_cover_a_further_score_as_often_as_they_say(number):
     for low, high in [(0.05, 0.95), (0.25, 0.75), (0.1, 0.5)]:
         covered = (further > at(found, low)) & (further <= at(found, high))
         assert covered.mean() == pytest.approx(high - low, abs=0.03)
+
+
+def test_few_horizons_of_growing_errors_make_wider_quantiles_at_later_steps():
+    scores = np.random.default_rng(0).normal(size=(6, 4, 2))
+    flat, walk = calibration(scores).table, calibration(scores, growth=0.5).table
+    factor = (walk / flat)[..., 0]  # (horizon, num_targets)
+    step = torch.arange(1, 5) / 4
+    torch.testing.assert_close(factor, (1 + 3 * 0.5 * step / 6)[:, None].expand(4, 2).double())
+    many = np.random.default_rng(0).normal(size=(600, 4, 2))
+    ratio = calibration(many, growth=0.5).table / calibration(many).table
+    assert ((ratio >= 1) & (ratio < 1.003)).all()
+
+
+def test_errors_of_one_step_do_not_grow():
+    scores = np.random.default_rng(0).normal(size=(6, 1, 1))
+    torch.testing.assert_close(calibration(scores, growth=1.0).table, calibration(scores).table)
 
 
 def test_overlapping_windows_count_by_the_new_part_of_their_horizon():
@@ -301,9 +324,8 @@ def test_a_gain_still_to_come_raises_trust_where_there_is_something_to_learn():
     before, _ = trusted(network, simple, target, horizons=40)
     after, _ = trusted(network, simple, target, horizons=40, gain=0.1)
     assert before + 0.02 < after < before + 0.5
-    without_errors = network.scores(network.center) * 0 + network.center
-    same = trusted(network, simple, without_errors, horizons=40)
-    assert trusted(network, simple, without_errors, horizons=40, gain=0.1) == same
+    perfect = trusted(network, simple, network.center, horizons=40)
+    assert trusted(network, simple, network.center, horizons=40, gain=0.1) == perfect
 
 
 def test_hardly_any_evidence_is_no_trust():

@@ -133,7 +133,8 @@ def test_quantiles_never_cross_whatever_the_head_the_numbers_and_the_levels(
         scores = rng.standard_t(2, (number, HORIZON, 2)).astype(np.float32)
         scores[rng.random(scores.shape) < 0.1] = np.nan
         shares = rng.random(number).astype(np.float32)
-        calibration = Calibration(None, rng.random(), rng.random(), scores, shares, 40)
+        steps = SimpleNamespace(deviation=torch.ones(scores.shape[:0:-1], dtype=torch.float64))
+        calibration = Calibration(steps, rng.random(), rng.random(), scores, shares, 40)
     encoder = SimpleNamespace(scaler=None)
     model = Model([Net(head)] * members, encoder, None, calibration, 2, 0, False)
     found = model.quantile(forecast, torch.tensor(sorted(alphas), dtype=torch.float64)).numpy()
