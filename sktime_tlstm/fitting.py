@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -437,6 +438,14 @@ def _calibrated(
         calibration = calibration.extended(blend.scores(target).float().numpy(), shares)
     elif options.calibration == "none":
         calibration = replace(calibration, trust=1.0)
+    elif model.encoder.columns or model.encoder.static_covariates:
+        warnings.warn(
+            f"Got X and a longest series of {int(store.length.max())} rows, too few to hold some "
+            f"of them out at a horizon of {spec.horizon}: nothing tells whether the network can be "
+            "trusted, so forecasts are made from past values alone and X is not read. Pass more "
+            "rows or a shorter fh, or calibration='none' for the network's own forecasts.",
+            stacklevel=2,
+        )
     return replace(model, calibration=calibration)
 
 

@@ -202,7 +202,7 @@ def test_a_backtest_equals_updates_and_forecasts_one_by_one(method, calibration)
     assert len(table) == len(expected) == cv.get_n_splits(y)
     for found, own in zip(table.iloc[:, -1], expected, strict=True):
         same = pd.testing.assert_series_equal if own.ndim == 1 else pd.testing.assert_frame_equal
-        same(found, own, rtol=1e-5, check_freq=False)
+        same(found, own, rtol=1e-5, atol=1e-5, check_freq=False)
 
 
 @pytest.mark.filterwarnings("ignore:Got X without:UserWarning")  # at the end of X

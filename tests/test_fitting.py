@@ -184,3 +184,14 @@ def test_the_future_of_past_covariates_is_not_shown_to_the_network():
     spec = forecaster._fitted.model.spec
     assert spec.known == (1,)  # of late and heat
     assert spec.known_categories == (0,)  # of sky and kind
+
+
+def test_x_that_nothing_can_weigh_is_not_left_unread_in_silence():
+    index = pd.period_range("2020-01", periods=20, freq="M")
+    X = pd.DataFrame({"x": np.arange(20.0)}, index)
+    y = pd.Series(np.arange(20.0) % 7, index)
+    with pytest.warns(UserWarning, match="12 rows, too few to hold some .* horizon of 6.*X is not"):
+        tiny().fit(y[:12], X=X[:12], fh=range(1, 7))
+    for data, settings in (((y[:12], None), {}), ((y[:12], X[:12]), {"calibration": "none"})):
+        tiny(**settings).fit(data[0], X=data[1], fh=range(1, 7))
+    tiny().fit(y, X=X, fh=[1, 2])

@@ -417,7 +417,8 @@ def test_the_size_of_passes_and_groups_changes_nothing(monkeypatch, alphas):
     monkeypatch.setattr(models, "WINDOWS_PER_PASS", {"cpu": 2})
     monkeypatch.setattr(models, "SAMPLE_BUDGET", 1)
     monkeypatch.setattr(forecasting, "ROWS_AT_ONCE", 1)
-    np.testing.assert_allclose(world.forecast([-1, 0, 1, 4, 12], alphas), found, rtol=1e-6)
+    again = world.forecast([-1, 0, 1, 4, 12], alphas)
+    np.testing.assert_allclose(again, found, rtol=1e-6, atol=1e-4)  # of values about 100
 
 
 @pytest.mark.parametrize("alphas", [None, ALPHAS])

@@ -623,7 +623,7 @@ def test_intervals_variances_and_distributions_agree():
     forecaster = tiny().fit(series(), fh=FH)
     interval = forecaster.predict_interval(coverage=0.8)["y"][0.8]
     quantiles = forecaster.predict_quantiles(alpha=[0.1, 0.9])["y"]
-    np.testing.assert_array_equal(interval, quantiles)
+    np.testing.assert_allclose(interval, quantiles, rtol=1e-12)
     distribution = forecaster.predict_proba()
     np.testing.assert_allclose(distribution.var(), forecaster.predict_var(), rtol=1e-6)
     np.testing.assert_allclose(

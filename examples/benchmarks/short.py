@@ -10,7 +10,8 @@ The forecaster is ``TransformerLSTMForecaster(random_state=seed)``, with nothing
 
 - shipped: the regular series of 30 to 800 rows that sktime and statsmodels ship; with ``--data``
   also the first 12 series, by name, of Australian tourism. 4 forecasts of a series, 3 where it has
-  fewer than 60 rows, each by a fresh fit on all rows before. The origins are one horizon apart and
+  fewer than 60 rows and fewer where the first fit would have less than two horizons, each by a
+  fresh fit on all rows before. The origins are one horizon apart and
   the last forecast ends with the series.
 - simulated: 200 made-up series like M4's, monthly, quarterly and yearly, with 40 to 300 rows
   (yearly 30 to 80) before the first of 2 forecasts, and the same protocol.
@@ -199,7 +200,12 @@ def series(y, horizon: int, freq: str, start: str, season: int | None = None) ->
     """Index values by periods of a frequency "M", "Q" or "Y"."""
     index = pd.period_range(start, periods=len(y), freq=freq)
     y = pd.Series(np.asarray(y, dtype=float), index, name="y")
-    return Series(y, horizon, season or SEASONS[freq], 3 if len(y) < 60 else 4, freq)
+    return Series(y, horizon, season or SEASONS[freq], num_origins(len(y), horizon), freq)
+
+
+def num_origins(rows: int, horizon: int) -> int:
+    """Return how many horizons are tested: so many that the first fit has two, or 12 rows."""
+    return min(3 if rows < 60 else 4, (rows - max(2 * horizon, 12)) // horizon)
 
 
 @functools.cache
@@ -240,10 +246,9 @@ def shipped_table(name: str) -> pd.DataFrame:
 
 
 def before_test(whole: Series) -> Series:
-    """Cut off the rows that are tested; of the rest, test what leaves 12 rows to the first fit."""
+    """Cut off the rows that are tested; of the rest, test the last ones likewise."""
     y = whole.y[: -whole.num_origins * whole.horizon]
-    number = min(3 if len(y) < 60 else 4, (len(y) - 12) // whole.horizon)
-    return replace(whole, y=y, num_origins=number)
+    return replace(whole, y=y, num_origins=num_origins(len(y), whole.horizon))
 
 
 def simulated_series(number: int, validate: bool) -> Series:

@@ -35,9 +35,9 @@ for each side. Our forecasts are those of the first of ``--seeds``.
 ``--results`` takes a line of JSON for every finished task and seed; those it has are not run again.
 It does not know the version of the package: take a new file when the code changes.
 
-Expected MAE:
+Expected MAE, mean of the seeds 0, 1 and 2:
 
-    traffic 185, NP 1.746, BE 6.45, DE 4.155, ETTh1 0.127, bike 44.0 (seed 0)
+    traffic 188, NP 1.748, BE 6.33, DE 4.23, vic_elec 110, bike 42.3, ETTh1 0.131
 """
 
 from __future__ import annotations
