@@ -408,8 +408,9 @@ def _calibrated(
 ) -> Model:
     """Add a calibration: simple forecasts, and errors on windows held out of training."""
     spec, store = model.spec, dataset.store.to("cpu")
-    low, _, high = training_cutoffs(store.length.numpy(), spec, 0.0)
-    every = WindowDataset(store, spec, low, high)
+    lengths = store.length.numpy()
+    low, _, _ = training_cutoffs(lengths, spec, 0.0)
+    every = WindowDataset(store, spec, low, lengths)  # the last horizons are observed in part
     places = every.place(_spread(len(every), SIMPLE_WINDOWS))
     arcsinh = model.encoder.scaler == "robust_arcsinh"
     mean = model.head.point_statistic == "mean"

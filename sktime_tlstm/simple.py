@@ -152,7 +152,7 @@ def learn_simple(
     arcsinh: bool,
     mean: bool = False,
 ) -> SimpleForecast:
-    """Weigh simple forecasts by their errors at windows whose horizon is observed.
+    """Weigh simple forecasts by their errors at every observed step of windows.
 
     Parameters
     ----------

@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 from skorch.callbacks import Callback
 
+from sktime_tlstm import fitting
 from sktime_tlstm.fitting import FINETUNE_LR
+from sktime_tlstm.simple import learn_simple
 from tests.setups import tiny
 
 
@@ -195,3 +197,15 @@ def test_x_that_nothing_can_weigh_is_not_left_unread_in_silence():
     for data, settings in (((y[:12], None), {}), ((y[:12], X[:12]), {"calibration": "none"})):
         tiny(**settings).fit(data[0], X=data[1], fh=range(1, 7))
     tiny().fit(y, X=X, fh=[1, 2])
+
+
+def test_simple_forecasts_learn_from_horizons_that_are_observed_in_part(monkeypatch):
+    found = {}
+
+    def learn(store, spec, series, cutoff, *arguments):
+        found.update(cutoff=cutoff)
+        return learn_simple(store, spec, series, cutoff, *arguments)
+
+    monkeypatch.setattr(fitting, "learn_simple", learn)
+    tiny().fit(series(40), fh=range(1, 7))
+    assert found["cutoff"].max() == 39  # one row behind it
