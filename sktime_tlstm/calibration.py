@@ -182,7 +182,8 @@ class Calibration:
             Of the first steps of the horizon.
         level : Tensor broadcastable with (window, step, num_targets, alpha)
         """
-        table = self.table[: bands.center.shape[1]]
+        steps = torch.arange(bands.center.shape[1])  # of a simulation more than were held out
+        table = self.table[steps.clamp(max=len(self.table) - 1)]
         # (step, num_targets, 1, level) beside (window, step, num_targets, alpha)
         scores = QuantileHead(self.levels).quantile_at(table[..., None, :], level)
         width = torch.where(scores < 0, bands.below[..., None], bands.above[..., None])

@@ -30,7 +30,7 @@ __all__ = [
 WIDTHS = ("num_past_features", "num_future_features", "output_dim")
 
 #: Those of the networks that take them.
-FURTHER_WIDTHS = ("num_static_features", "num_targets", "point")
+FURTHER_WIDTHS = ("num_static_features", "num_targets", "point", "attention_window")
 
 
 def widths(module: Callable[..., nn.Module], spec: WindowSpec, head: Head) -> dict[str, Any]:
@@ -40,7 +40,8 @@ def widths(module: Callable[..., nn.Module], spec: WindowSpec, head: Head) -> di
         spec.num_future_features,
         spec.num_targets * head.num_parameters,
     )
-    further = (spec.num_static_features, spec.num_targets, functools.partial(_point, head))
+    window = spec.context_length if spec.simulation else None
+    further = (spec.num_static_features, spec.num_targets, functools.partial(_point, head), window)
     given: dict[str, Any] = dict(zip(WIDTHS, numbers, strict=True))
     for name, value in zip(FURTHER_WIDTHS, further, strict=True):
         if takes(module, name):
@@ -51,6 +52,13 @@ def widths(module: Callable[..., nn.Module], spec: WindowSpec, head: Head) -> di
             "num_static_features. Pass a network that takes static covariates, such as "
             "sktime_tlstm.nn.TransformerLSTM, or leave the columns out of static_covariates: "
             "they are then known covariates like any other."
+        )
+    if spec.simulation and "attention_window" not in given:
+        raise ValueError(
+            f"Got mode='simulation' with the module {_name(module)}, which has no parameter "
+            "attention_window, so is not known to take futures of any length. Pass "
+            "sktime_tlstm.nn.TransformerLSTM, or give the module that parameter: the number of "
+            "steps that its attention may see, None for all."
         )
     return given
 

@@ -112,6 +112,24 @@ class Fitted:
         index = self.index(series, self.history.first[series] + within)
         return pd.DataFrame(np.concatenate(targets), index, self.model.encoder.targets)
 
+    def with_past(self, y: pd.DataFrame, X: pd.DataFrame | None) -> Fitted:
+        """Return what would be known if y was all that was ever seen after training.
+
+        Raises
+        ------
+        ValueError
+            If y has gaps or other columns than in training, X lacks a row of y, and as
+            `check_covariates` does.
+        """
+        self.check_covariates(X)
+        if X is None and self.model.encoder.columns:
+            raise ValueError(
+                f"Got y without X, but the forecaster reads the columns "
+                f"{self.model.encoder.columns} of X. Pass X with the rows of y and of fh."
+            )
+        history = self.model.encoder.encode(y, X, self.model.spec.horizon)
+        return replace(self, history=history, seen=history.lengths, index_names=list(y.index.names))
+
     def updated(
         self, y: pd.DataFrame, X: pd.DataFrame | None, adapt: bool, learn: Learn | None
     ) -> Fitted:

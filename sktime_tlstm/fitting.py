@@ -27,7 +27,7 @@ from sktime_tlstm.model import Model
 from sktime_tlstm.net import ForecastNet, build_net, isolated_random_state, renew_callbacks, train
 from sktime_tlstm.nn import Head, make_head
 from sktime_tlstm.options import Options, plain, resolve_device
-from sktime_tlstm.simple import learn_simple
+from sktime_tlstm.simple import learn_simple, unconditional
 
 __all__ = ["finetune_model", "fit_model", "update_model"]
 
@@ -35,12 +35,16 @@ __all__ = ["finetune_model", "fit_model", "update_model"]
 PLAIN_CONTEXT, MAX_CONTEXT, CONTEXT_SEASONS = 64, 384, 4
 #: Horizon without fh: that without a season, and the largest.
 PLAIN_HORIZON, MAX_HORIZON = 12, 96
+#: Steps that a simulation is trained on at once, at most.
+SIMULATED_STEPS = 256
 #: Largest seasonal lag that is used by rule.
 MAX_LAG = 1024
 #: Seasons over which the target is normalised within a window.
 NORM_SEASONS = 7
 #: An epoch has at least this many steps, a batch at least this many windows, on tiny data.
 MIN_STEPS_PER_EPOCH, MIN_BATCH = 20, 8
+#: Of a simulation more steps: a window has hundreds of targets, but begins only once.
+SIMULATION_STEPS_PER_EPOCH = 100
 #: Times that an epoch sees a row as a target, at most, where that allows so many steps.
 MAX_PASSES_PER_EPOCH = 5
 #: Windows of an epoch, at most; of more rows than these in proportion more, up to so many times.
@@ -88,15 +92,21 @@ def fit_model(
     head = make_head(options.loss, options.quantiles)
     timeline = find_timeline(y.index, None if X is None else X.index)
     longest = int(np.diff(split_index(y.index)[1]).max())
-    seasons = timeline.seasons() or find_seasons(y)
-    features = timeline.default_time_features(longest)
+    seasons: tuple[int, ...]
+    features: tuple[str, ...]
+    if options.mode == "simulation":  # the input tells all, and the trained horizon ends nothing
+        seasons, features, horizon = (), (), options.prediction_length
+        horizon = horizon or max(1, min(SIMULATED_STEPS, longest // 3))
+    else:
+        seasons = timeline.seasons() or find_seasons(y)
+        features = timeline.default_time_features(longest)
+        horizon = largest_step(timeline) or options.prediction_length
+        horizon = horizon or _horizon_rule(seasons, longest)
     encoder = _make_encoder(options, head, features).fit(y, X)
-    horizon = largest_step(timeline) or options.prediction_length
-    horizon = horizon or _horizon_rule(seasons, longest)
     history = encoder.encode(y, X, horizon)
     spec = _make_spec(options, encoder, history, horizon, longest, seasons)
     errors = _needs_errors(options, head)
-    if not errors:
+    if not errors or spec.simulation:
         spec = replace(spec, simple_length=1)
     seeds = _member_seeds(seed, options.num_members)
     batch_size = _batch_size(options, history, spec)
@@ -199,7 +209,11 @@ def _needs_errors(options: Options, head: Head) -> bool:
 
 def _make_encoder(options: Options, head: Head, default_features: tuple[str, ...]) -> FrameEncoder:
     scaler = covariate_scaler = options.scaler
-    if scaler == "auto":
+    simulation = options.mode == "simulation"
+    if scaler == "auto" and simulation:
+        covariate_scaler = "standard"
+        scaler = "standard" if head.support == "real" else "mean"
+    elif scaler == "auto":
         covariate_scaler = "robust_arcsinh"
         scaler = "robust_arcsinh" if head.point_statistic == "median" else "robust"
         scaler = scaler if head.support == "real" else "mean"
@@ -218,6 +232,7 @@ def _make_encoder(options: Options, head: Head, default_features: tuple[str, ...
         tuple(options.past_covariates or ()),
         tuple(options.static_covariates or ()),
         tuple(features),
+        absolute=simulation,
     )
 
 
@@ -237,7 +252,9 @@ def _make_spec(
     context = options.context_length
     if context is None:
         usual = CONTEXT_SEASONS * seasons[0] if seasons else PLAIN_CONTEXT
-        context = min(max(usual, 2 * horizon), MAX_CONTEXT, max(1, longest - horizon))
+        if options.mode == "forecast":
+            usual = max(usual, 2 * horizon)
+        context = min(usual, MAX_CONTEXT, max(1, longest - horizon))
     lags = options.target_lags
     if isinstance(lags, str):
         lags = tuple(lag for lag in seasons if lag <= min(longest // 3, MAX_LAG))
@@ -258,7 +275,7 @@ def _make_spec(
         cardinalities=tuple(len(values) for values in encoder.categories.values()),
         known_categories=tuple(np.flatnonzero(in_future[numeric:]).tolist()),
         lags=tuple(lags),
-        window_norm=options.window_norm,
+        window_norm=None if options.mode == "simulation" else options.window_norm,
         norm_length=norm,
         support=encoder.support,
         num_static=len(encoder.static_scaling),
@@ -266,13 +283,19 @@ def _make_spec(
         num_identities=len(history.first) if options.series_embedding else 0,
         simple_length=simple,
         seasons=seasons,
+        simulation=options.mode == "simulation",
     )
 
 
 def _batch_size(options: Options, history: History, spec: WindowSpec) -> int:
     low, _, high = training_cutoffs(history.lengths, spec, 0.0)
     windows = int((high - low).sum())
-    return min(options.batch_size, max(MIN_BATCH, windows // MIN_STEPS_PER_EPOCH))
+    return min(options.batch_size, max(MIN_BATCH, windows // _least_steps(spec)))
+
+
+def _least_steps(spec: WindowSpec) -> int:
+    """Return how many steps an epoch has at least."""
+    return SIMULATION_STEPS_PER_EPOCH if spec.simulation else MIN_STEPS_PER_EPOCH
 
 
 def _dataset(
@@ -284,7 +307,7 @@ def _dataset(
     batch_size: int,
 ) -> WindowDataset:
     passes = int(MAX_PASSES_PER_EPOCH * history.lengths.sum() / spec.horizon)
-    windows = max(min(int((high - low).sum()), passes), MIN_STEPS_PER_EPOCH * batch_size)
+    windows = max(min(int((high - low).sum()), passes), _least_steps(spec) * batch_size)
     return WindowDataset(
         history.store,
         spec,
@@ -407,6 +430,8 @@ def _calibrated(
     gain: float,
 ) -> Model:
     """Add a calibration: simple forecasts, and errors on windows held out of training."""
+    if model.spec.simulation:
+        return _simulation_calibrated(options, model, held_out)
     spec, store = model.spec, dataset.store.to("cpu")
     lengths = store.length.numpy()
     low, _, _ = training_cutoffs(lengths, spec, 0.0)
@@ -448,6 +473,22 @@ def _calibrated(
             stacklevel=2,
         )
     return replace(model, calibration=calibration)
+
+
+def _simulation_calibrated(options: Options, model: Model, held_out: WindowDataset | None) -> Model:
+    """Add a calibration of the network alone by free-running simulations that were held out."""
+    spec = model.spec
+    blank = np.zeros((0, spec.horizon, spec.num_targets), np.float32)
+    capacity = max(CALIBRATION_WINDOWS, 0 if held_out is None else len(held_out.used))
+    calibration = Calibration(
+        unconditional(spec), 1.0, 1.0, blank, np.zeros(0, np.float32), capacity
+    )
+    model = replace(model, calibration=calibration)
+    if held_out is None:
+        return model
+    series, cutoff, shares = _spaced(held_out, capacity, spec.horizon)
+    scores = model.scores(held_out.store.to("cpu"), series, cutoff)
+    return replace(model, calibration=calibration.extended(scores, shares))
 
 
 def _recalibrated(model: Model, dataset: WindowDataset) -> Model:

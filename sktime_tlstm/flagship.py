@@ -74,6 +74,7 @@ class TransformerLSTMForecaster(SkorchForecaster):
         self,
         context_length=None,
         prediction_length=None,
+        mode="forecast",
         d_model=64,
         num_layers=1,
         num_transformer_blocks=1,

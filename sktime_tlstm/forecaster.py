@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import threading
@@ -68,6 +69,35 @@ def _restoring(
             raise
 
     return restoring
+
+
+def _from_any_past(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a method that forecasts take ``y``, a past in the place of that of fit and updates."""
+    signature = inspect.signature(method)
+    own = inspect.Parameter("y", inspect.Parameter.KEYWORD_ONLY, default=None)
+
+    @functools.wraps(method)
+    def forecasting(self: SkorchForecaster, *args: Any, y: Any = None, **kwargs: Any) -> Any:
+        if y is not None:
+            self = self._with_past(y, signature.bind(self, *args, **kwargs).arguments.get("X"))
+        return method(self, *args, **kwargs)
+
+    forecasting.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), own]
+    )
+    if forecasting.__doc__:
+        forecasting.__doc__ = forecasting.__doc__.rstrip() + PAST_TEXT
+    return forecasting
+
+
+#: What ``y`` means to every method that forecasts.
+PAST_TEXT = """
+
+        With ``y``, forecasts start from its end instead of from the rows of ``fit`` and
+        ``update``: any series, also new ones, with the columns and the frequency of training. X
+        then holds the rows of ``y`` and those to forecast. The series' scale is learnt from ``y``,
+        and the forecaster stays as it is.
+        """
 
 
 @documented
@@ -143,6 +173,7 @@ class SkorchForecaster(BaseForecaster):
         module_params=None,
         context_length=None,
         prediction_length=None,
+        mode="forecast",
         past_covariates=None,
         static_covariates=None,
         series_embedding=False,
@@ -224,11 +255,11 @@ class SkorchForecaster(BaseForecaster):
 
     # The public methods, undone if they fail.
 
-    predict = _answering(BaseForecaster.predict)
-    predict_quantiles = _answering(BaseForecaster.predict_quantiles)
-    predict_interval = _answering(BaseForecaster.predict_interval)
-    predict_var = _answering(BaseForecaster.predict_var)
-    predict_proba = _answering(BaseForecaster.predict_proba)
+    predict = _from_any_past(_answering(BaseForecaster.predict))
+    predict_quantiles = _from_any_past(_answering(BaseForecaster.predict_quantiles))
+    predict_interval = _from_any_past(_answering(BaseForecaster.predict_interval))
+    predict_var = _from_any_past(_answering(BaseForecaster.predict_var))
+    predict_proba = _from_any_past(_answering(BaseForecaster.predict_proba))
     update = _restoring(BaseForecaster.update)
     update_predict = _restoring(BaseForecaster.update_predict)
     update_predict_single = _restoring(BaseForecaster.update_predict_single)
@@ -320,6 +351,19 @@ class SkorchForecaster(BaseForecaster):
 
     # Forecasting.
 
+    def _with_past(self, y: Any, X: Any) -> SkorchForecaster:
+        """Return the forecaster as if it had seen ``y``, and nothing else since training."""
+        self.check_is_fitted()
+        check_levels(y, X)
+        other = copy.copy(self)
+        other._converter_store_y = {}
+        with usual_torch():
+            X, y = other._check_X_y(portable(X, True), portable(y, True))
+            other._update_y_X(y, X)
+            y, X = grouped(y), None if X is None else grouped(X)
+            other._fitted = self._fitted.with_past(y, X)
+        return other
+
     def _predict(self, fh: ForecastingHorizon, X: pd.DataFrame | None) -> pd.DataFrame:
         asked, index = self._fitted.asked(fh, X)
         values = forecast(self._fitted.model, asked)
@@ -356,6 +400,7 @@ class SkorchForecaster(BaseForecaster):
         values = forecast(self._fitted.model, asked, _distribution_levels())
         return families.empirical(values, index, columns)
 
+    @_from_any_past
     @_answering
     def predict_samples(
         self, fh: Any = None, X: Any = None, num_samples: int | None = None

@@ -131,22 +131,26 @@ class Model:
         store : SeriesStore
         series, cutoff : numpy.ndarray of int64, shape (window,)
         num_steps : int or None, default=None
-            Number of steps to keep; None for the whole horizon.
+            Number of steps to keep; None for the whole horizon. Of a simulation also more.
         """
         store = store.to(self.members[0].device)
         passes: list[list[Tensor]] = []
         number = WINDOWS_PER_PASS["cpu" if store.values.device.type == "cpu" else "else"]
+        spec = self.spec
+        if num_steps is not None and num_steps > spec.horizon:  # a simulation
+            number = max(1, number * spec.horizon // num_steps)
+            spec = replace(spec, horizon=num_steps)
         for begin in range(0, len(series), number):
             chunk = slice(begin, begin + number)
             places = torch.from_numpy(series[chunk]), torch.from_numpy(cutoff[chunk])
-            batch = cut_windows(store, self.spec, *places)
+            batch = cut_windows(store, spec, *places)
             outputs = [  # of every member: (window, num_steps, num_targets, parameter)
                 net.criterion_.unpack(net.outputs(batch.inputs)[:, :num_steps])
                 for net in self.members
             ]
             parts = [torch.stack(outputs), batch.loc, batch.scale, batch.unit]
             if self.calibration is not None:
-                bands = self.calibration.simple(store, self.spec, *places)[:, :, :num_steps]
+                bands = self.calibration.simple(store, spec, *places)[:, :, :num_steps]
                 parts.append((bands - batch.loc[:, None]) / batch.scale[:, None])
             passes.append(parts)
         parameters, loc, scale, unit, *simple = (list(part) for part in zip(*passes, strict=True))
@@ -297,14 +301,14 @@ class Model:
 
     def points(self, windows: Windows) -> np.ndarray:
         """Return the points (window, num_future, target), beyond the horizon by recursion."""
-        if windows.num_future <= self.spec.horizon:
+        if self._is_direct(windows):
             return self.read(self.first_horizon(windows), None)
         return self._roll(windows.store, windows.cutoff, windows.num_future, None)
 
     def quantiles(self, windows: Windows, alphas: list[float]) -> np.ndarray:
         """Return quantiles (window, num_future, target, alpha), beyond the horizon of paths."""
         direct, horizon = self.read(self.first_horizon(windows), alphas), self.spec.horizon
-        if windows.num_future <= horizon:
+        if self._is_direct(windows):
             return direct
         groups = self._path_groups(windows, self.num_samples)
         beyond = [np.quantile(paths[:, :, horizon:], alphas, axis=0) for paths in groups]
@@ -328,8 +332,14 @@ class Model:
 
     def first_horizon(self, windows: Windows) -> Forecast:
         """Forecast the steps of windows that lie within the horizon."""
-        num_steps = min(windows.num_future, self.spec.horizon)
+        num_steps = windows.num_future
+        if not self._is_direct(windows):
+            num_steps = self.spec.horizon
         return self.ahead(windows.store, windows.series, windows.cutoff, num_steps)
+
+    def _is_direct(self, windows: Windows) -> bool:
+        """Whether one pass says all: within the horizon, or by a state that is carried on."""
+        return self.spec.simulation or windows.num_future <= self.spec.horizon
 
     def _path_groups(self, windows: Windows, num_samples: int) -> Iterator[np.ndarray]:
         """Yield paths (sample, series, num_future, target), those of a few series at a time.
@@ -346,12 +356,27 @@ class Model:
             series = np.arange(begin, min(begin + at_once, len(store)))
             seeds = [np.random.default_rng([self.seed, first + one]) for one in series.tolist()]
             drawn = np.stack([self._levels(rng, num_samples, blocks) for rng in seeds], axis=1)
+            if self.spec.simulation:
+                yield self._simulated(replace(windows, series=series), drawn)
+                continue
             # (sample, series, block, ...) -> (sample * series, ...), beside copies of the series
             levels = torch.from_numpy(drawn).flatten(0, 1)
             cutoff = np.tile(windows.cutoff[series], num_samples)
             copies = store.copies(series, num_samples)
             paths = self._roll(copies, cutoff, windows.num_future, levels)
             yield paths.reshape(num_samples, len(series), windows.num_future, -1)
+
+    def _simulated(self, windows: Windows, levels: np.ndarray) -> np.ndarray:
+        """Return paths (sample, series, num_future, target) at ``levels``, as `_roll` takes them.
+
+        A simulation does not read its own outputs: all steps of a path are known at once.
+        """
+        forecast = self.first_horizon(replace(windows, cutoff=windows.cutoff[windows.series]))
+        shape = *levels.shape[:3], self.spec.horizon, self.spec.num_targets
+        # (sample, series, block, horizon, target) -> (series, step, target, sample)
+        level = np.broadcast_to(levels, shape).copy().reshape(*shape[:2], -1, shape[-1])
+        level = np.moveaxis(level, 0, -1)[:, : windows.num_future]
+        return np.moveaxis(self.quantile(forecast, torch.from_numpy(level)).numpy(), -1, 0)
 
     def _levels(self, rng: np.random.Generator, number: int, blocks: int) -> np.ndarray:
         """Draw the levels (path, block, horizon or 1, num_targets or 1) of a series' paths."""

@@ -44,6 +44,7 @@ class Options:
     signatures. Built by `Options.checked`.
     """
 
+    mode: str
     context_length: int | None
     prediction_length: int | None
     window_sampling: str
@@ -216,6 +217,7 @@ def _levels(value: Any) -> bool:
 
 #: The constraints of every parameter of the forecasters.
 CONSTRAINTS: Mapping[str, Constraint] = {
+    "mode": _one_of(["forecast", "simulation"]),
     "context_length": _optional(_rows()),
     "prediction_length": _optional(_rows()),
     "window_sampling": _one_of(["by_series", "uniform"]),
@@ -332,6 +334,25 @@ def _heads_divide_the_width(d_model: int, num_heads: int) -> str | None:
     )
 
 
+def _simulation_is_local(mode: str, attention: str, encoder_attention: bool) -> str | None:
+    if mode == "forecast" or (attention != "frequency" and not encoder_attention):
+        return None
+    return (
+        f"Got mode='simulation' with attention={attention!r} and encoder_attention="
+        f"{encoder_attention}, which look at whole sequences; expected neither, for a simulation "
+        "goes on. Pass attention='multi_head' or 'interpretable' and encoder_attention=False."
+    )
+
+
+def _simulation_has_no_lags(mode: str, target_lags: str | Sequence[int]) -> str | None:
+    if mode == "forecast" or isinstance(target_lags, str) or not len(target_lags):
+        return None
+    return (
+        f"Got mode='simulation' with target_lags={target_lags!r}, expected 'auto' or (): a "
+        "simulation reads no outputs after its beginning. Pass lagged inputs as columns of X."
+    )
+
+
 def _experts_are_enough(num_experts: int, experts_per_token: int) -> str | None:
     if experts_per_token <= num_experts:
         return None
@@ -373,6 +394,8 @@ def _fault(check: Callable[..., None], *values: Any) -> str | None:
 #: What must hold between parameters: functions of them that return the fault in words, if any.
 RELATIONS: tuple[Callable[..., str | None], ...] = (
     _heads_divide_the_width,
+    _simulation_is_local,
+    _simulation_has_no_lags,
     _experts_are_enough,
     _attention_can_be_causal,
     _modes_are_read,

@@ -72,13 +72,19 @@ attention_kernel : {"auto", "flash", "memory_efficient", "math"}
 """
 
 _WINDOWS = """
+mode : {"forecast", "simulation"}
+    "simulation" is for systems driven by a known input: the network runs freely over any number
+    of steps, its state carried on, and reads X but no outputs after the context. Targets of all
+    series have one scale, X is not clipped, there is no calendar, no window normalisation, no lags
+    and no simple forecast. It is trained on ``prediction_length`` steps at a time, whatever fh.
 context_length : int or None
     Rows the network sees before a cutoff. None: four seasons (of a day for hourly data; where
     the index tells of none, one that the data show), 64 without a season, at least two
-    horizons; at most 384 and than the data has.
+    horizons; at most 384 and than the data has. Of a simulation 64.
 prediction_length : int or None
     Horizon of one pass, where ``fit`` gets no ``fh``. None: one season, 12 without one; at
     most 96 and a third of the longest series. Any fh can be forecast later, by rolling forward.
+    Of a simulation 256, at most a third of the longest series.
 """
 
 _DATA = """

@@ -174,14 +174,14 @@ MUTANTS = [
     ),
     Mutant(
         "fitting.py",
-        "min(options.batch_size, max(MIN_BATCH, windows // MIN_STEPS_PER_EPOCH))",
+        "min(options.batch_size, max(MIN_BATCH, windows // _least_steps(spec)))",
         "options.batch_size",
         "fitting forecaster",
     ),
     Mutant(
         "fitting.py",
-        "max(min(int((high - low).sum()), passes), MIN_STEPS_PER_EPOCH * batch_size)",
-        "max(int((high - low).sum()), MIN_STEPS_PER_EPOCH * batch_size)",
+        "max(min(int((high - low).sum()), passes), _least_steps(spec) * batch_size)",
+        "max(int((high - low).sum()), _least_steps(spec) * batch_size)",
         "fitting forecaster",
     ),
     Mutant(

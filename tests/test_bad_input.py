@@ -109,6 +109,8 @@ def case(*values, name):
 # Parameters.
 
 PARAMETERS = [
+    ({"mode": "simulate"}, ValueError, "one of ['forecast', 'simulation']"),
+    ({"mode": None}, TypeError, "one of ['forecast', 'simulation']"),
     ({"context_length": 0}, ValueError, "an integer from 1 to 100000, or None"),
     ({"context_length": 2.5}, TypeError, "an integer from 1 to 100000, or None"),
     ({"context_length": True}, TypeError, "an integer from 1 to 100000, or None"),

@@ -142,6 +142,7 @@ def test_horizon_comes_from_fh_then_from_prediction_length():
 
 
 ALTERNATIVES = {
+    "mode": "simulation",
     "context_length": 7,
     "prediction_length": 9,
     "d_model": 4,

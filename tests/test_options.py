@@ -18,6 +18,7 @@ NAN, INF = math.nan, math.inf
 
 # For every parameter values that are right, values out of range, and values of a wrong type.
 CASES = {
+    "mode": (["forecast", "simulation"], ["simulate"], [None, True]),
     "context_length": ([None, 1, np.int64(7), 100_000], [0, -3, 100_001], [1.0, "7", True]),
     "prediction_length": ([None, 1, 24], [0, 10**9, np.int64(10**12)], [2.5, [3]]),
     "window_sampling": (["by_series", "uniform"], ["by_window"], [None, 3]),

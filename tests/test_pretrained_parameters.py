@@ -37,6 +37,7 @@ class Kicker(Callback):
 
 # A value unlike the one of pretraining for every parameter of the flagship.
 BUILT_IN = {
+    "mode": "simulation",
     "context_length": 7,
     "prediction_length": 4,
     "past_covariates": ["a"],

@@ -35,6 +35,8 @@ Codes = tuple[pd.Index, Integers]
 
 #: Values that a warning shows.
 MAX_SHOWN = 3
+#: How far beyond the range of training numbers may go without a warning, as a share of it.
+BEYOND = 0.1
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Covariates:
         scaler: str | None,
         X: pd.DataFrame,
         index: pd.Index,
+        clip: bool = True,
     ) -> Covariates:
         """Learn from training data, as `FrameEncoder.fit` says; ``index`` is that of y."""
         _check_names(list(X.columns), past_covariates=past, static_covariates=static)
@@ -83,7 +86,7 @@ class Covariates:
             if categorical:
                 learnt.static_categories[name] = find_categories(values)
             else:
-                learnt.static_scaling[name] = _scaling(values, scaler)
+                learnt.static_scaling[name] = _scaling(values, scaler, clip)
         if len(X) > len(index):  # rows beyond y are no training data
             X = X[X.index.isin(index)]
         for name in X.columns:
@@ -92,7 +95,7 @@ class Covariates:
             if is_categorical(X[name]):
                 learnt.categories[name] = find_categories(X[name])
             else:
-                learnt.numeric[name] = _scaling(X[name], scaler)
+                learnt.numeric[name] = _scaling(X[name], scaler, clip)
         return learnt
 
     @property
@@ -213,7 +216,28 @@ class Covariates:
         # Rows of the store, one for every row of X that is inside.
         position = tail.store.start.numpy()[series] + kept[series] + step
         columns = [name for name in self.known if name in X.columns]
+        self._warn_of_extrapolation(X[inside], columns)
         self._write_columns(tail, position, X, inside, columns, self._tables(X, columns))
+
+    def _warn_of_extrapolation(self, X: pd.DataFrame, columns: Sequence[Hashable]) -> None:
+        """Warn where numbers that are not clipped go beyond those of training."""
+        for name in columns:
+            scaling = self.numeric.get(name)
+            if scaling is None or scaling.clip:
+                continue
+            values = numeric_values(X[name])
+            low, high = (
+                np.fmin.reduce(values, initial=np.inf),
+                np.fmax.reduce(values, initial=-np.inf),
+            )
+            beyond = max(scaling.low - low, high - scaling.high)
+            if beyond > BEYOND * (scaling.high - scaling.low):
+                warnings.warn(
+                    f"Got X with the column {name!r} from {low:g} to {high:g} where training had "
+                    f"{scaling.low:g} to {scaling.high:g}: the network extrapolates. Train on "
+                    "records that reach as far.",
+                    stacklevel=2,
+                )
 
     def _tables(self, X: pd.DataFrame, columns: Sequence[Hashable]) -> dict[Hashable, Codes]:
         """Return the codes of all values of those of the columns that are categorical."""
@@ -316,14 +340,15 @@ def _owners(index: pd.Index) -> tuple[pd.Index | None, Integers]:
     return distinct, np.repeat(distinct.get_indexer(keys), np.diff(bounds))
 
 
-def _scaling(column: pd.Series, scaler: str | None) -> CovariateScaling:
+def _scaling(column: pd.Series, scaler: str | None, clip: bool) -> CovariateScaling:
     """Learn the scaling of a column, from a sample where it is long, and from its extremes."""
     low, high = np.inf, -np.inf
     for part in blocks(len(column)):
         values = numeric_values(column.iloc[part])
         refuse_marks(column.iloc[part], values)
         low, high = np.fmin.reduce(values, initial=low), np.fmax.reduce(values, initial=high)
-    scaling = CovariateScaling.fit(sampled_values(column), scaler, (float(low), float(high)))
+    values = sampled_values(column)
+    scaling = CovariateScaling.fit(values, scaler, (float(low), float(high)), clip)
     if scaling.low == scaling.high and low < high:
         warnings.warn(
             f"Got the column {column.name!r} of X, which is {scaling.low:g} but in a few rows, too "

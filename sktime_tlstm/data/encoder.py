@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from sktime_tlstm.data.columns import sampled_values
 from sktime_tlstm.data.covariates import Covariates
 from sktime_tlstm.data.history import History, Layout, Widths, initial_room
 from sktime_tlstm.data.rows import (
@@ -24,7 +25,7 @@ from sktime_tlstm.data.rows import (
     ranges,
     split_index,
 )
-from sktime_tlstm.data.scaling import CovariateScaling
+from sktime_tlstm.data.scaling import CovariateScaling, location_scale
 from sktime_tlstm.data.targets import Targets
 from sktime_tlstm.data.timeline import Timeline
 
@@ -50,6 +51,9 @@ class FrameEncoder:
         Columns of X that are constant within each series.
     time_features : tuple of str
         Names of calendar features.
+    absolute : bool, default=False
+        Whether the size of targets and covariates means the same everywhere: all series have one
+        scale, and covariates are not clipped.
     """
 
     def __init__(
@@ -60,11 +64,12 @@ class FrameEncoder:
         past_covariates: tuple[Hashable, ...],
         static_covariates: tuple[Hashable, ...],
         time_features: tuple[str, ...],
+        absolute: bool = False,
     ):
         self.support = support
         self.scaler, self.covariate_scaler = scaler, covariate_scaler
         self.past_covariates, self.static_covariates = past_covariates, static_covariates
-        self.time_features = time_features
+        self.time_features, self.absolute = time_features, absolute
         self.identities: pd.Index | None = None
         self.timeline: Timeline | None = None
         self._targets = Targets([], [], support, scaler)
@@ -84,12 +89,24 @@ class FrameEncoder:
         names: list[Hashable] = list(y.columns)
         if not names:
             raise ValueError("Got y without columns, expected at least one. Pass what to forecast.")
-        self._targets = Targets(names, names, self.support, self.scaler)
+        shared = None
+        if self.absolute:
+            columns = [sampled_values(y.iloc[:, k]) for k in range(len(names))]
+            for name, values in zip(names, columns, strict=True):
+                if np.isnan(values).all():
+                    raise ValueError(
+                        f"Got y without any observed value in column {name!r}, expected some to "
+                        "learn from. Pass a y that has some, or leave the column out."
+                    )
+            shared = tuple(location_scale(values, self.scaler) for values in columns)
+        self._targets = Targets(names, names, self.support, self.scaler, shared)
         self.identities, _ = split_index(y.index)
         self.timeline = find_timeline(y.index, None if X is None else X.index)
         past, static = self.past_covariates, self.static_covariates
         covariates = pd.DataFrame(index=y.index) if X is None else X
-        self._covariates = Covariates.fit(past, static, self.covariate_scaler, covariates, y.index)
+        self._covariates = Covariates.fit(
+            past, static, self.covariate_scaler, covariates, y.index, clip=not self.absolute
+        )
         return self
 
     def renamed(self, targets: Sequence[Hashable]) -> FrameEncoder:

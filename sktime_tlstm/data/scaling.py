@@ -87,11 +87,13 @@ class CovariateScaling:
     location, scale : float
         The scale may be negative, of a column of 0 and -1.
     low, high : float
-        Bounds of the values.
+        Bounds of the values, or the extremes of training where nothing is clipped.
     arcsinh : bool
         Whether the arcsinh is taken after scaling.
     mean : float
         Mean of the scaled training values.
+    clip : bool, default=True
+        Whether values are clipped.
     """
 
     location: float
@@ -100,10 +102,15 @@ class CovariateScaling:
     high: float
     arcsinh: bool
     mean: float = 0.0
+    clip: bool = True
 
     @classmethod
     def fit(
-        cls, values: Floats, scaler: str | None, extremes: tuple[float, float] | None = None
+        cls,
+        values: Floats,
+        scaler: str | None,
+        extremes: tuple[float, float] | None = None,
+        clip: bool = True,
     ) -> CovariateScaling:
         """Learn the scaling from training values, which may be NaN.
 
@@ -113,6 +120,8 @@ class CovariateScaling:
         scaler : key of SCALERS
         extremes : (float, float) or None, default=None
             Smallest and largest value of the column, of which ``values`` may be a sample.
+        clip : bool, default=True
+            Whether numbers are clipped; flags always are.
         """
         values = values[~np.isnan(values)]
         if not len(values):
@@ -127,6 +136,8 @@ class CovariateScaling:
                 scaling = replace(scaling, location=0.0, scale=1.0)
         else:
             scaling = cls._of_numbers(values, scaler, levels, counts)
+            if not clip:
+                scaling = replace(scaling, low=extremes[0], high=extremes[1], clip=False)
         return replace(scaling, mean=float(scaling(values).mean()))
 
     @classmethod
@@ -170,5 +181,7 @@ class CovariateScaling:
 
     def __call__(self, values: Floats) -> Floats:
         """Return scaled values."""
-        scaled: Floats = (np.clip(values, self.low, self.high) - self.location) / self.scale
+        if self.clip:
+            values = np.clip(values, self.low, self.high)
+        scaled: Floats = (values - self.location) / self.scale
         return np.arcsinh(scaled) if self.arcsinh else scaled

@@ -61,12 +61,15 @@ class Targets:
         The same names in the order of a history's channels, which is that of the training data.
     support : key of SUPPORTS
     scaler : key of SCALERS
+    shared : tuple of (location, scale), one for each channel, or None, default=None
+        Scaling that all series have; None where each learns its own.
     """
 
     names: list[Hashable]
     channels: list[Hashable]
     support: str
     scaler: str | None
+    shared: tuple[tuple[float, float], ...] | None = None
 
     def renamed(self, names: list[Hashable]) -> Targets:
         """Return the targets of data with other columns, or with these in another order.
@@ -154,6 +157,8 @@ class Targets:
                     when = rows.ordinals(which + rows.bounds[series])
                     young[int(series), channel] = when, values[which + bounds[series]]
         for channel, name in enumerate(self.channels):
+            if self.shared is not None:
+                continue  # the past of a simulation may hold inputs alone
             if not observed[:, channel].any():
                 raise ValueError(
                     f"Got y without any observed value in column {name!r}, expected at least one. "
@@ -177,7 +182,10 @@ class Targets:
             self._pool_level(history, observed[:, channel], channel)
 
     def _set_scaling(self, history: History, series: int, channel: int, values: Floats) -> None:
-        location, scale = location_scale(values, self.scaler)
+        if self.shared is None:
+            location, scale = location_scale(values, self.scaler)
+        else:
+            location, scale = self.shared[channel]
         history.loc[series, channel] = location
         history.scale[series, channel] = scale
         history.store.traits.unit[series, channel] = scale
@@ -208,7 +216,7 @@ class Targets:
 
     @staticmethod
     def _pool_level(history: History, observed: Flags, channel: int) -> None:
-        if not observed.all():
+        if observed.any() and not observed.all():
             for kept in (history.store.traits.level.numpy(), history.store.traits.spread.numpy()):
                 kept[~observed, channel] = np.median(kept[observed, channel])
 

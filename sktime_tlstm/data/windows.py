@@ -50,6 +50,8 @@ class WindowSpec:
         Number of rows before the cutoff that simple forecasts are made from.
     seasons : tuple of int, default=()
         Numbers of rows after which a cycle of the timeline comes round.
+    simulation : bool, default=False
+        Whether a step is to be treated alike however far it is: it is not told how far.
     """
 
     context_length: int
@@ -69,6 +71,7 @@ class WindowSpec:
     num_identities: int = 0
     simple_length: int = 1
     seasons: tuple[int, ...] = ()
+    simulation: bool = False
 
     @property
     def reach(self) -> int:
@@ -288,6 +291,8 @@ def _future(
     known = [targets + channel for channel in spec.known]  # channels of the store
     # What is the same for all windows or all steps is repeated: (batch, horizon, ...).
     step = torch.arange(1, horizon + 1, device=values.device, dtype=values.dtype) / horizon
+    if spec.simulation:
+        step = torch.zeros_like(step)
     parts = [
         values[:, reach:, known],
         observed[:, reach:, known],

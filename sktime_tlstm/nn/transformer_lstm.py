@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from sktime_tlstm.nn.blocks import (
@@ -26,10 +27,14 @@ from sktime_tlstm.nn.inputs import (
     prepare_step,
 )
 from sktime_tlstm.nn.inspection import in_evaluation
+from sktime_tlstm.nn.local import LocalWindow
 from sktime_tlstm.nn.masks import decoder_mask, encoder_mask, extend_mask, real_steps
 from sktime_tlstm.nn.normalization import make_norm
 from sktime_tlstm.nn.recurrent import LSTMEncoderDecoder, State
 from sktime_tlstm.nn.transformertf import load_transformertf_state_dict
+
+#: Future steps of all rows that a network with a window decodes at once.
+STEPS_AT_ONCE = 2**15
 
 
 class TransformerLSTMState(NamedTuple):
@@ -133,13 +138,18 @@ class TransformerLSTM(BlockNetwork):
         of both input networks.
     expert : {"relu", "gelu", "silu", "swiglu"}, default="gelu"
         Kind of each expert of a mixture.
+    attention_window : int or None, default=None
+        Number of steps just before it that each future step attends to, past or future, whatever
+        ``causal_attention`` says; None for all. With a window the network takes futures of any
+        length, at a cost that is linear in it: the LSTM's state and the window are carried on. It
+        needs ``encoder_attention=False``.
 
     Raises
     ------
     ValueError
         If ``num_heads`` does not divide ``d_model``, a name is unknown, a number is out of its
-        range, the attention cannot be causal and is to be, or an option is not its default and
-        nothing reads it.
+        range, the attention cannot be causal or local and is to be, or an option is not its default
+        and nothing reads it.
 
     Examples
     --------
@@ -189,11 +199,14 @@ class TransformerLSTM(BlockNetwork):
         attention_kernel: str = "auto",
         num_static_features: int = 0,
         expert: str = "gelu",
+        attention_window: int | None = None,
     ) -> None:
         given = locals()
         super().__init__()
         _check_numbers(num_transformer_blocks, num_static_features)
+        _check_window(attention_window, attention, encoder_attention)
         check_causality(attention, causal_attention)
+        self.attention_window = attention_window
         self.widths = (num_past_features, num_future_features)
         self.num_heads, self.causal_attention = num_heads, causal_attention
         self.num_static_features = num_static_features
@@ -240,6 +253,8 @@ class TransformerLSTM(BlockNetwork):
         Tensor of shape (batch, future_time, output_dim)
         """
         forget_auxiliary_loss(self)
+        if self.attention_window is not None:
+            return self._carried_on(past, future, past_lengths, future_lengths, static)
         masks = self._masks(past, future, past_lengths, future_lengths)
         encoded, decoded, condition = self._recur(
             past, future, past_lengths, future_lengths, static
@@ -270,8 +285,9 @@ class TransformerLSTM(BlockNetwork):
         Raises
         ------
         ValueError
-            If the network is not causal.
+            If the network is not causal, or has an ``attention_window``.
         """
+        self._refuse_window("init_state")
         check_stepwise(self.causal_attention)
         forget_auxiliary_loss(self)
         past = prepare_past(past, past_lengths, self.widths[0])
@@ -342,8 +358,10 @@ class TransformerLSTM(BlockNetwork):
         Raises
         ------
         ValueError
-            If there is no such block, or its attention has no weights.
+            If there is no such block, its attention has no weights, or there is an
+            ``attention_window``.
         """
+        self._refuse_window("attention_weights")
         *earlier, chosen = self.blocks.up_to(block, "num_transformer_blocks")
         masks = self._masks(past, future, past_lengths, future_lengths)
         encoded, decoded, condition = self._recur(
@@ -369,6 +387,14 @@ class TransformerLSTM(BlockNetwork):
         """
         load_transformertf_state_dict(self, state_dict, self.num_heads)
 
+    def _refuse_window(self, method: str) -> None:
+        if self.attention_window is not None:
+            raise ValueError(
+                f"Got a call of {method} of a network with attention_window="
+                f"{self.attention_window}; expected one without. Call forward, which takes futures "
+                "of any length, or build the network with attention_window=None."
+            )
+
     def _build_lstm_pair(
         self, d_model: int, num_layers: int, dropout: float, share_weights: bool
     ) -> None:
@@ -379,6 +405,33 @@ class TransformerLSTM(BlockNetwork):
         )
         widths = (d_model,) * 4
         self.recurrent = LSTMEncoderDecoder(*widths, num_layers, dropout, share_weights)
+
+    def _carried_on(
+        self,
+        past: Tensor,
+        future: Tensor,
+        past_lengths: Tensor | None,
+        future_lengths: Tensor | None,
+        static: Tensor | None,
+    ) -> Tensor:
+        """Do what `forward` does, piece by piece of the future: what lies between is forgotten."""
+        assert self.attention_window is not None
+        past, future = prepare_inputs(past, future, past_lengths, future_lengths, self.widths)
+        static = prepare_static(static, past.shape[0], self.num_static_features)
+        context = _as_context(static)
+        past = self.encoder_input(past, context)
+        encoded, recurrent = self.recurrent.encode(past, past_lengths)
+        condition = self._describe(past, past_lengths, static)
+        window = LocalWindow.after(
+            encoded + past, past_lengths, self.attention_window, len(self.blocks.passed())
+        )
+        outputs = []
+        for piece in future.split(max(1, STEPS_AT_ONCE // len(past)), dim=1):
+            piece = self.decoder_input(piece, context)
+            decoded, recurrent = self.recurrent.decode(piece, recurrent)
+            decoded, window = window.refine(self.blocks, decoded + piece, condition)
+            outputs.append(self.output(self.final_norm(decoded, condition)))
+        return torch.cat(outputs, dim=1)
 
     def _masks(
         self,
@@ -414,6 +467,22 @@ class TransformerLSTM(BlockNetwork):
         self, past: Tensor, lengths: Tensor | None, static: Tensor | None
     ) -> Tensor | None:
         return describe_rows(past, lengths, static) if self.condition_features else None
+
+
+def _check_window(window: int | None, attention: str, encoder_attention: bool) -> None:
+    if window is None:
+        return
+    if window < 1:
+        raise ValueError(
+            f"Got attention_window={window}; expected 1 or more, or None for attention to all "
+            "steps. Pass a number of steps."
+        )
+    if attention == "frequency" or encoder_attention:
+        raise ValueError(
+            f"Got attention_window={window} with attention={attention!r} and "
+            f"encoder_attention={encoder_attention}, which look at whole sequences; expected "
+            "neither. Pass attention='multi_head' or 'interpretable' and encoder_attention=False."
+        )
 
 
 def _check_numbers(num_transformer_blocks: int, num_static_features: int) -> None:

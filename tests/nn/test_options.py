@@ -115,6 +115,7 @@ ELSEWHERE = {
     "num_static_features": "test_networks",
     "max_positions": "test_positions",
     "attention_kernel": "test_attention",
+    "attention_window": "test_local",
     "gradient_checkpointing": "test_blocks",
 }
 SMALL = {"d_model": 8, "num_heads": 2, "dropout": 0.0, "output_dim": 6}

@@ -1,0 +1,130 @@
+"""Simulate driven systems: the whole output of another record from its input alone.
+
+    python examples/benchmarks/simulation.py --data DIR
+    python examples/benchmarks/simulation.py tanks --data DIR --seeds 0 1 2 --set max_epochs=40
+    python examples/benchmarks/simulation.py --data DIR --validate
+
+DIR holds silverbox.csv.gz, boucwen.csv.gz and cascaded_tanks.csv, of the benchmarks for nonlinear
+system identification (nonlinearbenchmark.org). One forecaster, with the same settings for all three
+but ``prediction_length``, is fitted to the training record; then it sees the first 64 rows of the
+test record and its whole input, and simulates the rest in one ``predict``.
+
+Errors are root mean squares over all steps after the first 64, in V, m and V; "by time" are those
+of ten equal parts, which must not grow. ``--validate`` leaves the test record alone: the last fifth
+of the training record is simulated, by a forecaster that was fitted to the rest.
+
+Expected, seed 0: (see docs/benchmarks.md)
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from _common import CpuTimer
+from skill import setting
+
+from sktime_tlstm import TransformerLSTMForecaster
+
+CONTEXT = 64
+#: Rows of silverbox before its training multisines.
+ARROW = 40_400
+#: Settings of all tasks, and the steps that each is trained on at once.
+SETTINGS = {"d_model": 32, "batch_size": 32, "lr": 6e-3, "max_epochs": 20}
+LENGTHS = {"silverbox": 128, "boucwen": 256, "tanks": 256}
+#: Errors of a linear model: of the input's last rows, by least squares (tanks: as published).
+LINEAR = {"silverbox": 14.3e-3, "boucwen": 1.50e-4, "tanks": 0.757}
+
+Record = tuple[pd.Series, pd.DataFrame]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help=", ".join(LENGTHS))
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data files")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--validate", action="store_true", help="keep off the test records")
+    parser.add_argument(
+        "--set", action="append", default=[], type=setting, metavar="NAME=VALUE", dest="settings"
+    )
+    options = parser.parse_args(arguments)
+    tasks = options.tasks or list(LENGTHS)
+    if not set(tasks) <= set(LENGTHS):
+        parser.error(f"name some of the tasks {', '.join(LENGTHS)}")
+    torch.set_num_threads(1)
+    settings = SETTINGS | dict(options.settings)
+    print("task seed | RMSE, deviation, linear | 50 % holds, 90 % holds | fit, simulate in CPU-s")
+    for task in tasks:
+        errors = []
+        for seed in options.seeds:
+            train, test = read(task, options.data)
+            if options.validate:
+                train, test = split(train)
+            arguments = {"prediction_length": LENGTHS[task], "random_state": seed, **settings}
+            forecaster = TransformerLSTMForecaster(CONTEXT, mode="simulation", **arguments)
+            errors.append(evaluate(f"{task} {seed}", LINEAR[task], forecaster, train, test))
+        if len(errors) > 1:
+            spread = max(errors) - min(errors)
+            print(f"{task}: mean {np.mean(errors):.4g}, spread {spread:.2g}", flush=True)
+
+
+def read(task: str, folder: Path) -> tuple[Record, Record]:
+    """Return the training and the test record."""
+    if task == "tanks":
+        table = pd.read_csv(folder / "cascaded_tanks.csv")
+        return tuple(record(table[f"y_{part}"], table[f"u_{part}"]) for part in ("train", "test"))
+    table = pd.read_csv(folder / f"{task}.csv.gz")
+    test = table.index < ARROW if task == "silverbox" else table["set"] == "test_multisine"
+    return tuple(record(part["y"], part["u"]) for part in (table[~test], table[test]))
+
+
+def record(y: pd.Series, u: pd.Series) -> Record:
+    y = y.rename("y").reset_index(drop=True)
+    return y, u.rename("u").reset_index(drop=True).to_frame()
+
+
+def split(whole: Record) -> tuple[Record, Record]:
+    """Return all but the last fifth of a record, and that."""
+    y, u = whole
+    first = int(0.8 * len(y))
+    return (y[:first], u[:first]), record(y[first:], u["u"][first:])
+
+
+def evaluate(
+    name: str, linear: float, forecaster: TransformerLSTMForecaster, train: Record, test: Record
+) -> float:
+    """Fit to one record, simulate the other, print what came of it, and return the error."""
+    y, u = test
+    seen, truth = y[:CONTEXT], y[CONTEXT:]
+    fh = range(1, len(truth) + 1)
+    with CpuTimer() as fit:
+        forecaster.fit(train[0], X=train[1])
+    with CpuTimer() as simulate:
+        simulated = forecaster.predict(fh, u, y=seen)
+    interval = forecaster.predict_interval(fh, u, coverage=[0.5, 0.9], y=seen)["y"]
+    held = [
+        ((interval[level]["lower"] <= truth) & (truth <= interval[level]["upper"])).mean()
+        for level in (0.5, 0.9)
+    ]
+    error = (simulated - truth).to_numpy()
+    parts = [rms(part) for part in np.array_split(error, 10)]
+    print(
+        f"{name} | {rms(error):.4g}, {truth.std():.4g}, {linear:.4g} | "
+        f"{held[0]:.1%}, {held[1]:.1%} | {fit.seconds:.0f}, {simulate.seconds:.2f}\n"
+        f"    by time: {', '.join(f'{part:.3g}' for part in parts)}",
+        flush=True,
+    )
+    return rms(error)
+
+
+def rms(error: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(error**2)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""``mode="simulation"``: free-running simulations of systems driven by a known input."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sktime.split import ExpandingWindowSplitter
+
+from sktime_tlstm import SkorchForecaster
+from sktime_tlstm.nn import AttentionLSTM, Seq2SeqLSTM
+from tests.setups import tiny
+
+CONTEXT, STEPS = 8, 24
+
+
+def simulator(**parameters):
+    settings = {"mode": "simulation", "context_length": CONTEXT, "prediction_length": STEPS}
+    return tiny(**{**settings, **parameters})
+
+
+def record(rows=300, seed=0, size=1.0):
+    """Return the output of a first-order system with a saturation, and its input."""
+    rng = np.random.default_rng(seed)
+    u = size * np.repeat(rng.uniform(-2, 2, size=-(-rows // 5)), 5)[:rows]
+    y = np.zeros(rows)
+    for row in range(1, rows):
+        y[row] = 0.8 * y[row - 1] + 0.2 * np.tanh(u[row])
+    return pd.Series(y, name="y"), pd.DataFrame({"u": u})
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Return a simulator that has learnt the system."""
+    y, X = record(1500)
+    settings = {"d_model": 16, "max_epochs": 6, "batch_size": 16, "max_windows_per_epoch": None}
+    return simulator(**settings, lr=0.01).fit(y, X=X)
+
+
+def test_another_record_is_simulated_from_its_input_far_beyond_the_trained_steps(trained):
+    y, X = record(1000, seed=1)
+    simulated = trained.predict(range(1, 1000 - CONTEXT + 1), X, y=y[:CONTEXT])
+    assert simulated.index.equals(y.index[CONTEXT:])
+    error = (simulated - y[CONTEXT:]).to_numpy()
+    first, last = (np.sqrt(np.mean(part**2)) for part in np.array_split(error, 2))
+    assert max(first, last) < 0.15 * y.std()
+    assert last < 1.5 * first  # it does not drift
+
+
+def test_it_reads_no_outputs_but_those_of_the_context(trained):
+    y, X = record(200, seed=2)
+    long = trained.predict(range(1, 101), X, y=y[:CONTEXT])
+    pd.testing.assert_series_equal(trained.predict(range(1, 31), X, y=y[:CONTEXT]), long[:30])
+    pd.testing.assert_series_equal(trained.predict([90, 100], X, y=y[:CONTEXT]), long[[97, 107]])
+    earlier = pd.concat([y[:CONTEXT] + 9, y[:CONTEXT]], ignore_index=True)
+    inputs = pd.concat([X[:CONTEXT] - 9, X], ignore_index=True)
+    again = trained.predict(range(1, 101), inputs, y=earlier)
+    np.testing.assert_allclose(again, long, rtol=1e-5, atol=1e-6)
+
+
+def test_a_periodic_input_comes_to_a_periodic_output(trained):
+    period, rows = 13, 13 * 40  # no divisor of the chunks
+    X = pd.DataFrame({"u": np.resize(np.sin(2 * np.pi * np.arange(period) / period), rows)})
+    y = pd.Series(0.0, X.index[:CONTEXT], name="y")
+    simulated = trained.predict(range(1, rows - CONTEXT + 1), X, y=y).to_numpy()
+    np.testing.assert_allclose(simulated[-period:], simulated[-6 * period : -5 * period], atol=1e-5)
+    assert simulated[-period:].std() > 0.05
+    assert np.abs(simulated).max() < 2
+
+
+def test_it_forgets_where_it_began(trained):
+    _, X = record(400, seed=3)
+    ends = [
+        trained.predict(range(300, 393), X, y=pd.Series(start, X.index[:CONTEXT], name="y"))
+        for start in (-1.0, 1.0)
+    ]
+    np.testing.assert_allclose(*ends, atol=1e-3)
+
+
+def test_without_any_output_the_state_comes_from_the_input(trained):
+    y, X = record(400, seed=4)
+    nothing = pd.Series(np.nan, y.index[:CONTEXT], name="y")
+    simulated = trained.predict(range(1, 393), X, y=nothing)
+    error = (simulated - y[CONTEXT:])[100:]
+    assert np.sqrt((error**2).mean()) < 0.15 * y.std()
+
+
+def test_intervals_samples_and_variances_reach_as_far_and_hang_on_the_held_out_errors(trained):
+    y, X = record(300, seed=5)
+    fh, past = range(1, 300 - CONTEXT + 1), {"y": y[:CONTEXT]}
+    interval = trained.predict_interval(fh, X, coverage=0.9, **past)["y"][0.9]
+    held = (interval["lower"] <= y[CONTEXT:]) & (y[CONTEXT:] <= interval["upper"])
+    assert 0.7 < held.mean() <= 1.0
+    width = (interval["upper"] - interval["lower"]).to_numpy()
+    assert width[-50:].mean() < 3 * width[:50].mean()
+    quantiles = trained.predict_quantiles(fh, X, alpha=[0.05, 0.95], **past)
+    np.testing.assert_allclose(quantiles, interval, rtol=1e-6)
+    assert (trained.predict_var(fh, X, **past).to_numpy() > 0).all()
+    samples = trained.predict_samples(fh, X, num_samples=400, **past)["y"].unstack("sample")
+    assert samples.shape == (len(fh), 400)
+    inside = samples.gt(interval["lower"], axis=0) & samples.lt(interval["upper"], axis=0)
+    assert abs(inside.to_numpy().mean() - 0.9) < 0.03
+
+
+def test_an_unseen_past_leaves_the_forecaster_as_it_was(trained):
+    y, X = record(60, seed=6)
+    before = copy.copy(trained.__dict__)
+    own = trained.predict([1, 2], record(1502)[1][1500:])
+    trained.predict([1], X, y=y[:CONTEXT])
+    with pytest.raises(ValueError, match="X without the row"):
+        trained.predict([1], X[:CONTEXT], y=y[:CONTEXT])
+    after = trained.__dict__
+    assert before.keys() == after.keys()
+    assert all(before[name] is after[name] for name in before.keys() - {"_fh"})
+    pd.testing.assert_series_equal(trained.predict([1, 2], record(1502)[1][1500:]), own)
+
+
+def test_updates_and_backtests_simulate_from_where_they_stand(trained):
+    y, X = record(1560)
+    forecaster = copy.deepcopy(trained)
+    forecaster.update(y[1500:1510], X=X[1500:1510], update_params=False)
+    fh = range(1, 41)
+    moved = forecaster.predict(fh, X[1510:])
+    stood = trained.predict(fh, X[1400:], y=y[1400:1510])
+    np.testing.assert_allclose(moved, stood, rtol=1e-5, atol=1e-6)
+    cv = ExpandingWindowSplitter(fh, initial_window=1510)
+    table = trained.backtest(y, X, cv, return_data=True)
+    np.testing.assert_allclose(table["y_pred"].iloc[0], moved, rtol=1e-5, atol=1e-6)
+
+
+def records(*sizes):
+    """Return a panel of records."""
+    parts = [record(120, seed, size) for seed, size in enumerate(sizes)]
+    names = {"keys": [f"r{seed}" for seed in range(len(sizes))], "names": ["record", "time"]}
+    return pd.concat([y for y, _ in parts], **names).to_frame(), pd.concat(
+        [X for _, X in parts], **names
+    )
+
+
+def test_records_have_one_scale_whatever_their_size():
+    y, X = records(1.0, 0.1)
+    forecaster = simulator().fit(y, X=X)
+    history = forecaster._fitted.history
+    assert np.ptp(history.loc) == 0 == np.ptp(history.scale)
+    assert history.scale[0, 0] == pytest.approx(y["y"].std(ddof=0))
+    other = forecaster._fitted.with_past(5 + y.loc[["r1"]], X).history
+    assert other.scale == history.scale[:1]
+
+
+def test_a_new_record_of_a_panel_is_simulated_as_after_an_update():
+    y, X = records(2.0, 0.5, 1.0)
+    forecaster = simulator().fit(y.loc[["r0", "r1"]], X=X.loc[["r0", "r1"]])
+    past = y.loc[["r2"]].iloc[:30]
+    found = forecaster.predict(range(1, 91), X.loc[["r2"]], y=past)
+    updated = copy.deepcopy(forecaster)
+    updated.update(past, X=X.loc[["r2"]].iloc[:30], update_params=False)
+    ahead = pd.DataFrame(
+        0.0, pd.MultiIndex.from_product([["r0", "r1"], range(120, 210)], names=X.index.names), ["u"]
+    )
+    expected = updated.predict(range(1, 91), pd.concat([ahead, X.loc[["r2"]].iloc[30:]]))
+    pd.testing.assert_frame_equal(found, expected.loc[["r2"]], rtol=1e-5)
+
+
+def test_inputs_are_not_clipped_and_those_far_beyond_training_are_warned_of():
+    y, X = record()
+    forecaster = simulator().fit(y, X=X)
+    one, two, three = (
+        X[:60].where(X.index[:60].to_series() < 20, factor * X["u"].max())
+        for factor in (1.0, 1.05, 3.0)
+    )
+    outputs = [forecaster.predict(range(1, 41), part, y=y[:20]) for part in (one, two)]
+    assert not np.allclose(*outputs)
+    with pytest.warns(UserWarning, match=r"'u' from .* the network extrapolates"):
+        forecaster.predict(range(1, 41), three, y=y[:20])
+
+
+def test_several_inputs_and_outputs():
+    y, X = record()
+    y2 = pd.DataFrame({"a": y, "b": -2 * y + 1})
+    X2 = X.assign(v=X["u"] ** 2)
+    forecaster = simulator().fit(y2, X=X2)
+    assert forecaster.predict(range(1, 101), X2, y=y2[:20]).shape == (100, 2)
+
+
+@pytest.mark.parametrize("calibration", ["none", "conformal"])
+@pytest.mark.parametrize("loss", ["quantile", "mse", "normal"])
+def test_losses_and_calibrations(loss, calibration):
+    y, X = record(150)
+    forecaster = simulator(loss=loss, calibration=calibration).fit(y, X=X)
+    interval = forecaster.predict_interval(range(1, 101), X, coverage=0.8, y=y[:20])
+    assert np.isfinite(interval.to_numpy()).all()
+    assert (interval.iloc[:, 0] < interval.iloc[:, 1]).all()
+    samples = forecaster.predict_samples(range(1, 101), X, num_samples=3, y=y[:20])
+    assert samples.shape == (300, 1)
+
+
+def test_what_a_simulation_cannot_have_is_refused_before_training():
+    y, X = record(60)
+    with pytest.raises(ValueError, match=r"target_lags=\(2,\), expected 'auto' or \(\)"):
+        simulator(target_lags=(2,)).fit(y, X=X)
+    with pytest.raises(ValueError, match="encoder_attention=True, which look at whole"):
+        simulator(encoder_attention=True).fit(y, X=X)
+    for module in (AttentionLSTM, Seq2SeqLSTM):
+        with pytest.raises(ValueError, match=f"module {module.__name__}, which has no parameter"):
+            SkorchForecaster(module, mode="simulation").fit(y, X=X)
+    with pytest.raises(ValueError, match="without any observed value in column 'y'"):
+        simulator().fit(y * np.nan, X=X)
+    with pytest.raises(ValueError, match="Got y without X, but the forecaster reads"):
+        simulator().fit(y, X=X).predict([1], y=y)
+
+
+def test_a_module_of_ones_own_simulates_if_it_takes_a_window():
+    class Free(torch.nn.Module):
+        def __init__(self, num_past_features, num_future_features, output_dim, attention_window):
+            super().__init__()
+            assert attention_window == CONTEXT
+            self.lstm = torch.nn.LSTM(num_future_features, output_dim, batch_first=True)
+
+        def forward(self, past, future, past_lengths=None):
+            return self.lstm(future)[0]
+
+    y, X = record(100)
+    settings = {"context_length": CONTEXT, "prediction_length": 10, "max_epochs": 1}
+    forecaster = SkorchForecaster(Free, mode="simulation", random_state=0, **settings)
+    assert len(forecaster.fit(y, X=X).predict(range(1, 81), X, y=y[:20])) == 80
