@@ -103,6 +103,12 @@ def fit_model(
         horizon = largest_step(timeline) or options.prediction_length
         horizon = horizon or _horizon_rule(seasons, longest)
     encoder = _make_encoder(options, head, features).fit(y, X)
+    if options.mode == "simulation" and not encoder.known_columns:
+        raise ValueError(
+            "Got mode='simulation' without a column of X that is known in the future, expected the "
+            "input that drives the system: nothing else is read after the context. Pass it as X "
+            "and leave it out of past_covariates, or pass mode='forecast'."
+        )
     history = encoder.encode(y, X, horizon)
     spec = _make_spec(options, encoder, history, horizon, longest, seasons)
     errors = _needs_errors(options, head)

@@ -353,6 +353,15 @@ def _simulation_has_no_lags(mode: str, target_lags: str | Sequence[int]) -> str 
     )
 
 
+def _simulation_is_absolute(mode: str, window_norm: str | None) -> str | None:
+    if mode == "forecast" or window_norm != "mean":
+        return None
+    return (
+        "Got mode='simulation' with window_norm='mean', expected None, or the default, which "
+        "stands for None there: the sizes of outputs mean the same everywhere. Leave it out."
+    )
+
+
 def _experts_are_enough(num_experts: int, experts_per_token: int) -> str | None:
     if experts_per_token <= num_experts:
         return None
@@ -396,6 +405,7 @@ RELATIONS: tuple[Callable[..., str | None], ...] = (
     _heads_divide_the_width,
     _simulation_is_local,
     _simulation_has_no_lags,
+    _simulation_is_absolute,
     _experts_are_enough,
     _attention_can_be_causal,
     _modes_are_read,

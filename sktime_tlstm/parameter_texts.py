@@ -110,7 +110,7 @@ scaler : str or None
     losses whose forecast is a mean "robust", for positive targets and counts "mean".
 window_norm : {"meanstd", "mean"} or None
     Normalisation of the target in each window, by its context or its last seven seasons: by
-    mean and deviation, by the mean alone, or none.
+    mean and deviation, by the mean alone, or none. Of a simulation none.
 """
 
 _LOSS = """

@@ -5,8 +5,11 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
+import sktime_tlstm
 from sktime_tlstm import datasets, nn
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +49,31 @@ def test_the_quickstart_prints_its_scores_and_draws(run_example, short_traffic, 
     for line in ("repeat last week", "TransformerLSTM", "intervals hold", "7 forecasts"):
         assert line in printed
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_hysteresis_example_draws(run_example, monkeypatch, tmp_path):
+    flagship = sktime_tlstm.TransformerLSTMForecaster
+    short = {"max_epochs": 1, "max_windows_per_epoch": 100}
+    monkeypatch.setattr(
+        sktime_tlstm, "TransformerLSTMForecaster", lambda **given: flagship(**{**given, **short})
+    )
+    monkeypatch.chdir(tmp_path)
+    assert "the 90 % interval holds" in run_example("plot_hysteresis.py")
+    assert Path("hysteresis.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_simulation_prints_its_table(run_example, tmp_path):
+    rows = np.arange(600.0)
+    columns = {name: np.sin(rows / 9) for name in ("y_train", "u_train", "y_test", "u_test")}
+    pd.DataFrame(columns).to_csv(tmp_path / "cascaded_tanks.csv", index=False)
+    tiny = ["--set", "max_epochs=1", "--set", "d_model=4", "--set", "max_windows_per_epoch=8"]
+    for further in ([], ["--validate", "--seeds", "0", "1"]):
+        printed = run_example(
+            "benchmarks/simulation.py", "tanks", "--data", str(tmp_path), *tiny, *further
+        )
+        assert "tanks 0 | " in printed and "by time: " in printed
+    assert "tanks: mean" in printed
 
 
 def test_speed_prints_its_figures(run_example):

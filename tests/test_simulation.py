@@ -199,6 +199,11 @@ def test_what_a_simulation_cannot_have_is_refused_before_training():
     y, X = record(60)
     with pytest.raises(ValueError, match=r"target_lags=\(2,\), expected 'auto' or \(\)"):
         simulator(target_lags=(2,)).fit(y, X=X)
+    with pytest.raises(ValueError, match="window_norm='mean', expected None, or the default"):
+        simulator(window_norm="mean").fit(y, X=X)
+    for lacking, past in ((None, None), (X, ["u"])):
+        with pytest.raises(ValueError, match="without a column of X that is known in the future"):
+            simulator(past_covariates=past).fit(y, X=lacking)
     with pytest.raises(ValueError, match="encoder_attention=True, which look at whole"):
         simulator(encoder_attention=True).fit(y, X=X)
     for module in (AttentionLSTM, Seq2SeqLSTM):
