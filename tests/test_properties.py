@@ -133,6 +133,7 @@ def check_forecasts(forecaster, y, case):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Got X and a longest series of:UserWarning")
 @settings(
     max_examples=40,
     derandomize=True,
