@@ -17,6 +17,7 @@ __all__ = [
     "WIDTHS",
     "construct",
     "embedded",
+    "embedding_of",
     "looks_ahead",
     "one_tensor",
     "prepare",
@@ -206,6 +207,11 @@ def unwrapped(module: nn.Module) -> nn.Module:
     """Return the network itself, without embedding and compilation."""
     module = getattr(module, "_orig_mod", module)
     return module.network if isinstance(module, EmbeddedNetwork) else module
+
+
+def embedding_of(module: nn.Module) -> InputEmbedding | None:
+    """Return the embedding in front of a network, if there is one."""
+    return module.embedding if isinstance(module, EmbeddedNetwork) else None
 
 
 def _point(head: Head, output: Tensor) -> Tensor:

@@ -126,7 +126,7 @@ def fit_model(
     again = errors and options.validation_fraction is None and held_out is not None
     first = max(1, round(FIRST_EPOCHS * options.max_epochs)) if again else options.max_epochs
     for net, member in zip(members, seeds, strict=True):
-        _train(options, net, dataset, validation, first, member)
+        _train(options, net, dataset, validation, first, member, "fit")
     ahead = looks_ahead(members[0].outputs, batch, spec)
     model = Model(members, encoder, spec, None, options.num_samples, seed, ahead)
     if errors:
@@ -135,7 +135,7 @@ def fit_model(
             whole, _ = _datasets(options, False, placed, spec, batch_size)
             epochs = max(1, round(WHOLE_EPOCHS * options.max_epochs))
             for net, member in zip(members, seeds, strict=True):
-                _train(options, net, whole, None, epochs, member + 1)
+                _train(options, net, whole, None, epochs, member + 1, "fit on all rows")
     return model, history
 
 
@@ -165,7 +165,7 @@ def finetune_model(
         for net, member in zip(members, _member_seeds(seed, len(members)), strict=True):
             net.set_params(batch_size=batch_size)
             renew_callbacks(net, options.callbacks, options.gradient_clip, options.verbose)
-            _train(options, net, dataset, None, options.finetune_epochs, member, FINETUNE_LR)
+            _train(options, net, dataset, None, options.finetune_epochs, member, "fine-tuning")
     return model, history
 
 
@@ -193,7 +193,7 @@ def update_model(options: Options, model: Model, history: History, new_rows: np.
     )
     members = copy.deepcopy(model.members)
     for net, member in zip(members, _member_seeds(model.seed, len(members)), strict=True):
-        _train(options, net, dataset, None, options.update_epochs, member, FINETUNE_LR)
+        _train(options, net, dataset, None, options.update_epochs, member, "update")
     return replace(model, members=members)
 
 
@@ -290,6 +290,7 @@ def _make_spec(
         simple_length=simple,
         seasons=seasons,
         simulation=options.mode == "simulation",
+        arcsinh=encoder.scaler == "robust_arcsinh",
     )
 
 
@@ -421,11 +422,14 @@ def _train(
     validation: Dataset[Any] | None,
     epochs: int,
     seed: int,
-    lr_factor: float = 1.0,
+    stage: str,
 ) -> None:
-    schedule = options.lr_schedule if lr_factor == 1.0 else None
-    lr = options.lr * lr_factor
-    train(net, dataset, validation, epochs=epochs, lr=lr, lr_schedule=schedule, seed=seed)
+    afresh = stage in ("fit", "fit on all rows")
+    schedule = options.lr_schedule if afresh else None
+    lr = options.lr if afresh else options.lr * FINETUNE_LR
+    train(
+        net, dataset, validation, epochs=epochs, lr=lr, lr_schedule=schedule, seed=seed, stage=stage
+    )
 
 
 def _calibrated(
@@ -443,9 +447,8 @@ def _calibrated(
     low, _, _ = training_cutoffs(lengths, spec, 0.0)
     every = WindowDataset(store, spec, low, lengths)  # the last horizons are observed in part
     places = every.place(_spread(len(every), SIMPLE_WINDOWS))
-    arcsinh = model.encoder.scaler == "robust_arcsinh"
     mean = model.head.point_statistic == "mean"
-    simple = learn_simple(store, spec, *places, spec.seasons, arcsinh, mean)
+    simple = learn_simple(store, spec, *places, spec.seasons, spec.arcsinh, mean)
     capacity = max(CALIBRATION_WINDOWS, len(every.used))
     blank = np.zeros((0, spec.horizon, spec.num_targets), np.float32)
     # without scores yet: it makes forecasts bring the simple one along

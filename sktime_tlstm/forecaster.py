@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import inspect
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,11 +15,13 @@ from sktime.datatypes import convert_to
 from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
 
 from sktime_tlstm import backtest, families
+from sktime_tlstm.calls import answering, converted, from_any_past, restoring
 from sktime_tlstm.data.rows import check_levels, grouped, portable
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.fitted import INNER_MTYPES, Fitted, Learn, relative_steps
 from sktime_tlstm.fitting import finetune_model, fit_model, update_model
 from sktime_tlstm.forecasting import forecast, parametric, sample
+from sktime_tlstm.inspectable import Inspectable
 from sktime_tlstm.options import Options, check_parameters, check_pretrained, remembered
 from sktime_tlstm.parameter_texts import documented
 from sktime_tlstm.surroundings import usual_torch
@@ -33,75 +34,8 @@ DISTRIBUTION_LEVELS = 200
 _ONE_FH = threading.Lock()
 
 
-def _answering(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a method that forecasts leave fh as it was if it fails; it changes nothing else."""
-    return _restoring(method, ("_fh",))
-
-
-def _restoring(
-    method: Callable[..., Any], names: tuple[str, ...] | None = None
-) -> Callable[..., Any]:
-    """Make a method of BaseForecaster leave the forecaster as it was if it fails.
-
-    sktime moves the cutoff and fh and replaces metadata before it calls the private methods; what
-    is fitted is one frozen object. So putting back the references is enough: those of ``names``,
-    or all. No other thread ever meets an empty forecaster.
-    """
-    signature = inspect.signature(method)
-
-    @functools.wraps(method)
-    def restoring(self: SkorchForecaster, *args: Any, **kwargs: Any) -> Any:
-        call = signature.bind(self, *args, **kwargs)
-        before = {**self.__dict__, "_converter_store_y": dict(self._converter_store_y)}
-        told = hasattr(self, "_fitted") or hasattr(self, "pretrained_model_")
-        data = {name: call.arguments.get(name) for name in ("y", "X")}
-        check_levels(**data)
-        given = data.keys() & call.arguments.keys()
-        call.arguments |= {name: portable(data[name], told) for name in given}
-        try:
-            with usual_torch():
-                return method(*call.args, **call.kwargs)
-        except BaseException:
-            if names is None:
-                for name in self.__dict__.keys() - before.keys():
-                    del self.__dict__[name]
-            self.__dict__.update({name: before[name] for name in names or before})
-            raise
-
-    return restoring
-
-
-def _from_any_past(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a method that forecasts take ``y``, a past in the place of that of fit and updates."""
-    signature = inspect.signature(method)
-    own = inspect.Parameter("y", inspect.Parameter.KEYWORD_ONLY, default=None)
-
-    @functools.wraps(method)
-    def forecasting(self: SkorchForecaster, *args: Any, y: Any = None, **kwargs: Any) -> Any:
-        if y is not None:
-            self = self._with_past(y, signature.bind(self, *args, **kwargs).arguments.get("X"))
-        return method(self, *args, **kwargs)
-
-    forecasting.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[*signature.parameters.values(), own]
-    )
-    if forecasting.__doc__:
-        forecasting.__doc__ = forecasting.__doc__.rstrip() + PAST_TEXT
-    return forecasting
-
-
-#: What ``y`` means to every method that forecasts.
-PAST_TEXT = """
-
-        With ``y``, forecasts start from its end instead of from the rows of ``fit`` and
-        ``update``: any series, also new ones, with the columns and the frequency of training. X
-        then holds the rows of ``y`` and those to forecast. The series' scale is learnt from ``y``,
-        and the forecaster stays as it is.
-        """
-
-
 @documented
-class SkorchForecaster(BaseForecaster):
+class SkorchForecaster(Inspectable, BaseForecaster):
     """Forecast with any torch network, trained through skorch on windows of all series.
 
     One network is trained over all series of a panel or hierarchy. It sees a context before each
@@ -122,6 +56,8 @@ class SkorchForecaster(BaseForecaster):
     net_ : skorch.NeuralNet
         The trained net (the first of ``members_``), with its ``history`` and ``module_``.
     members_ : list of skorch.NeuralNet
+    history_ : pandas.DataFrame
+        A row for every epoch of every member.
     context_length_, prediction_length_ : int
         As chosen by the rules above.
 
@@ -255,15 +191,15 @@ class SkorchForecaster(BaseForecaster):
 
     # The public methods, undone if they fail.
 
-    predict = _from_any_past(_answering(BaseForecaster.predict))
-    predict_quantiles = _from_any_past(_answering(BaseForecaster.predict_quantiles))
-    predict_interval = _from_any_past(_answering(BaseForecaster.predict_interval))
-    predict_var = _from_any_past(_answering(BaseForecaster.predict_var))
-    predict_proba = _from_any_past(_answering(BaseForecaster.predict_proba))
-    update = _restoring(BaseForecaster.update)
-    update_predict = _restoring(BaseForecaster.update_predict)
-    update_predict_single = _restoring(BaseForecaster.update_predict_single)
-    pretrain = _restoring(BaseForecaster.pretrain)
+    predict = from_any_past(answering(BaseForecaster.predict))
+    predict_quantiles = from_any_past(answering(BaseForecaster.predict_quantiles))
+    predict_interval = from_any_past(answering(BaseForecaster.predict_interval))
+    predict_var = from_any_past(answering(BaseForecaster.predict_var))
+    predict_proba = from_any_past(answering(BaseForecaster.predict_proba))
+    update = restoring(BaseForecaster.update)
+    update_predict = restoring(BaseForecaster.update_predict)
+    update_predict_single = restoring(BaseForecaster.update_predict_single)
+    pretrain = restoring(BaseForecaster.pretrain)
 
     @functools.wraps(BaseForecaster.fit)
     def fit(self, y: Any, X: Any = None, fh: Any = None) -> SkorchForecaster:  # noqa: D102
@@ -400,8 +336,8 @@ class SkorchForecaster(BaseForecaster):
         values = forecast(self._fitted.model, asked, _distribution_levels())
         return families.empirical(values, index, columns)
 
-    @_from_any_past
-    @_answering
+    @from_any_past
+    @answering
     def predict_samples(
         self, fh: Any = None, X: Any = None, num_samples: int | None = None
     ) -> pd.DataFrame:
@@ -439,7 +375,7 @@ class SkorchForecaster(BaseForecaster):
         targets = self._fitted.model.encoder.targets
         return families.stacked(np.moveaxis(values, 0, -1), index, targets)
 
-    @_restoring
+    @restoring
     def predict_residuals(self, y: Any = None, X: Any = None) -> Any:
         """Return ``y - forecast`` at the rows of y, in-sample rows one step ahead.
 
@@ -458,8 +394,8 @@ class SkorchForecaster(BaseForecaster):
         if isinstance(y, np.ndarray):
             return super().predict_residuals(y, X)
         fitted = self._fitted
-        frame = fitted.seen_targets() if y is None else _converted(y, "y")
-        X = None if X is None else _converted(X, "X")
+        frame = fitted.seen_targets() if y is None else converted(y, "y")
+        X = None if X is None else converted(X, "X")
         observed = fitted.model.encoder.target_values(frame)
         values = forecast(fitted.model, fitted.asked_at(frame, X))
         frame = fitted.model.encoder.aligned(frame)
@@ -516,7 +452,7 @@ class SkorchForecaster(BaseForecaster):
         self.__dict__.update(before)  # the loop updates with inner frames, as if these were y
         return forecasts
 
-    @_answering
+    @answering
     def backtest(
         self,
         y: Any,
@@ -573,8 +509,8 @@ class SkorchForecaster(BaseForecaster):
         self.check_is_fitted()
         check_parameters({"update_every": update_every})
         if not isinstance(y, pd.Series):
-            y = self._fitted.model.encoder.aligned(grouped(_converted(y, "y")))
-        X = None if X is None else grouped(_converted(X, "X"))
+            y = self._fitted.model.encoder.aligned(grouped(converted(y, "y")))
+        X = None if X is None else grouped(converted(X, "X"))
         self._fitted.check_covariates(X)
         return backtest.backtest(
             self._fitted,
@@ -618,20 +554,6 @@ class SkorchForecaster(BaseForecaster):
                 "window_norm": "mean",
             },
         ]
-
-
-def _converted(data: Any, name: str) -> pd.DataFrame:
-    """Return data of any of sktime's types as a frame."""
-    try:
-        if data is None:  # which sktime hands back as it is
-            raise TypeError
-        return convert_to(data, INNER_MTYPES)
-    except (TypeError, AttributeError) as error:
-        raise TypeError(
-            f"Got {name} of type {type(data).__name__}, expected data that sktime knows, such as a "
-            "pandas Series or DataFrame, for a panel with one level of the index for the series "
-            "and one for the time. Convert it."
-        ) from error
 
 
 def _distribution_levels() -> list[float]:

@@ -14,7 +14,7 @@ from sktime_tlstm.data.rows import Rows
 from sktime_tlstm.families import Parametric
 from sktime_tlstm.model import Model, Windows
 
-__all__ = ["Asked", "forecast", "parametric", "sample", "warn_of_absent"]
+__all__ = ["Asked", "forecast", "parametric", "parts", "sample", "warn_of_absent"]
 
 #: Rows of history and future that are laid out at once.
 ROWS_AT_ONCE = 2**20
@@ -43,7 +43,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """Some of the rows asked for, and the windows that forecast them.
 
     Parameters
@@ -53,12 +53,16 @@ class _Part:
     window, step : numpy.ndarray of int64, shape (row,)
         Of each row: its window, and its step within the window, from 0.
     windows : Windows
+    series, cutoff : numpy.ndarray of int64, shape (window,)
+        Of each window: its series among all, and how many rows of it lie before.
     """
 
     rows: np.ndarray
     window: np.ndarray
     step: np.ndarray
     windows: Windows
+    series: np.ndarray
+    cutoff: np.ndarray
 
 
 def forecast(model: Model, asked: Asked, alphas: list[float] | None = None) -> np.ndarray:
@@ -86,7 +90,7 @@ def forecast(model: Model, asked: Asked, alphas: list[float] | None = None) -> n
     """
     levels = () if alphas is None else (len(alphas),)
     scaled = np.zeros((len(asked.step), model.spec.num_targets, *levels))
-    for part in _parts(model, asked):
+    for part in parts(model, asked):
         if alphas is None:
             values = model.points(part.windows)
         else:
@@ -110,7 +114,7 @@ def sample(model: Model, asked: Asked, num_samples: int) -> np.ndarray:
         As `forecast` does.
     """
     scaled = np.zeros((num_samples, len(asked.step), model.spec.num_targets))
-    for part in _parts(model, asked):
+    for part in parts(model, asked):
         paths = model.paths(part.windows, num_samples)
         scaled[:, part.rows] = paths[:, part.window, part.step]
     # (sample, row, num_targets) -> (sample * row, 1, num_targets): windows of one step
@@ -126,7 +130,7 @@ def parametric(model: Model, asked: Asked) -> Parametric | None:
     head, history = model.head, asked.history
     parameters = np.zeros((len(asked.step), model.spec.num_targets, head.num_parameters))
     loc, scale = np.zeros((2, *parameters.shape[:2]))
-    for part in _parts(model, asked):
+    for part in parts(model, asked):
         ahead = model.first_horizon(part.windows)
         parameters[part.rows] = ahead.parameters[0, part.window, part.step]
         loc[part.rows], scale[part.rows] = ahead.loc[part.window], ahead.scale[part.window]
@@ -168,7 +172,7 @@ def warn_of_absent(history: History, cutoff: np.ndarray, read: np.ndarray, X_row
 # From rows to windows.
 
 
-def _parts(model: Model, asked: Asked) -> Iterator[_Part]:
+def parts(model: Model, asked: Asked) -> Iterator[Part]:
     """Yield the windows that forecast the rows, those of the past and then of the future."""
     past = np.flatnonzero(asked.step <= 0)
     if len(past):
@@ -177,7 +181,7 @@ def _parts(model: Model, asked: Asked) -> Iterator[_Part]:
         yield from _out_of_sample(model, asked)
 
 
-def _in_sample(asked: Asked, rows: np.ndarray) -> _Part:
+def _in_sample(asked: Asked, rows: np.ndarray) -> Part:
     """Return windows whose first step is the row asked for, one a row."""
     series, step = asked.series[rows], asked.step[rows]
     cutoff = asked.cutoff[series] + step - 1
@@ -190,10 +194,10 @@ def _in_sample(asked: Asked, rows: np.ndarray) -> _Part:
         )
     window = np.arange(len(rows))
     windows = Windows(asked.history.store, series, cutoff, 1, None)
-    return _Part(rows, window, np.zeros_like(window), windows)
+    return Part(rows, window, np.zeros_like(window), windows, series, cutoff)
 
 
-def _out_of_sample(model: Model, asked: Asked) -> Iterator[_Part]:
+def _out_of_sample(model: Model, asked: Asked) -> Iterator[Part]:
     """Yield windows behind each cutoff, of some of the series at a time, with X in its place."""
     future = asked.step > 0
     # Whole horizons: a step sees the same covariates and calendar whatever else is asked.
@@ -219,4 +223,4 @@ def _out_of_sample(model: Model, asked: Asked) -> Iterator[_Part]:
             warn_of_absent(asked.history, asked.cutoff, read, X_rows)
         window, step = asked.series[rows] - begin, asked.step[rows] - 1
         windows = Windows(tail.store, np.arange(len(cutoff)), cutoff, num_future, begin)
-        yield _Part(rows, window, step, windows)
+        yield Part(rows, window, step, windows, begin + windows.series, asked.cutoff[group])

@@ -144,11 +144,7 @@ class Model:
             chunk = slice(begin, begin + number)
             places = torch.from_numpy(series[chunk]), torch.from_numpy(cutoff[chunk])
             batch = cut_windows(store, spec, *places)
-            outputs = [  # of every member: (window, num_steps, num_targets, parameter)
-                net.criterion_.unpack(net.outputs(batch.inputs)[:, :num_steps])
-                for net in self.members
-            ]
-            parts = [torch.stack(outputs), batch.loc, batch.scale, batch.unit]
+            parts = [self.outputs(batch.inputs, num_steps), batch.loc, batch.scale, batch.unit]
             if self.calibration is not None:
                 bands = self.calibration.simple(store, spec, *places)[:, :, :num_steps]
                 parts.append((bands - batch.loc[:, None]) / batch.scale[:, None])
@@ -159,6 +155,13 @@ class Model:
             *(torch.cat(part).cpu() for part in (loc, scale, unit)),
             *(torch.cat(part, dim=1).cpu() for part in simple),
         )
+
+    def outputs(self, inputs: dict[str, Tensor], num_steps: int | None = None) -> Tensor:
+        """Return what each member says (member, window, num_steps, num_targets, parameter)."""
+        outputs = [
+            net.criterion_.unpack(net.outputs(inputs)[:, :num_steps]) for net in self.members
+        ]
+        return torch.stack(outputs)
 
     def network_bands(self, forecast: Forecast) -> Bands:
         """Return what the network says, in units of each series' scale."""
@@ -193,19 +196,40 @@ class Model:
 
     def _linear(self, scaled: Tensor) -> Tensor:
         """Undo the arcsinh of scaled values, if they have one."""
-        if self.encoder.scaler != "robust_arcsinh":
+        if not self.spec.arcsinh:
             return scaled
         return torch.sinh(scaled.clamp(-MAX_ARCSINH, MAX_ARCSINH))
 
     def _scaled(self, linear: Tensor) -> Tensor:
         """Undo `_linear`."""
-        return torch.arcsinh(linear) if self.encoder.scaler == "robust_arcsinh" else linear
+        return torch.arcsinh(linear) if self.spec.arcsinh else linear
+
+    def center(self, forecast: Forecast) -> Tensor:
+        """Return the point (window, horizon, num_targets) in units of each series' scale."""
+        network = self._linear(self._network_point(forecast))
+        if self.calibration is None:
+            return network
+        assert forecast.simple is not None
+        simple, trust = self._linear(forecast.undo(forecast.simple[0])), self.calibration.trust
+        return trust * network + (1 - trust) * simple
+
+    def simple_share(self, forecast: Forecast) -> Tensor:
+        """Return by how much the simple forecast moves the point away from each window's level."""
+        assert self.calibration is not None and forecast.simple is not None
+        simple, level = (
+            self._linear(forecast.undo(part))
+            for part in (forecast.simple[0], torch.zeros_like(forecast.simple[0]))
+        )
+        return (1 - self.calibration.trust) * (simple - level)
 
     def point(self, forecast: Forecast) -> Tensor:
         """Return the scaled point forecast (window, horizon, num_targets)."""
         if self.calibration is None:
-            return forecast.undo(self.head.point(forecast.parameters.double()).mean(0))
-        return self._scaled(self.bands(forecast).center)
+            return self._network_point(forecast)
+        return self._scaled(self.center(forecast))
+
+    def _network_point(self, forecast: Forecast) -> Tensor:
+        return forecast.undo(self.head.point(forecast.parameters.double()).mean(0))
 
     def quantile(self, forecast: Forecast, level: Tensor) -> Tensor:
         """Return scaled quantiles (window, horizon, num_targets, alpha), never crossing.
@@ -287,7 +311,7 @@ class Model:
 
     def is_parametric(self, step: np.ndarray) -> bool:
         """Whether forecasts of these steps are distributions of the head's family."""
-        family = self.head.distribution is not None and self.encoder.scaler != "robust_arcsinh"
+        family = self.head.distribution is not None and not self.spec.arcsinh
         exact = self.calibration is None and len(self.members) == 1
         return family and exact and bool((step <= self.spec.horizon).all())
 

@@ -27,7 +27,7 @@ from sktime_tlstm.callbacks import (
 )
 from sktime_tlstm.contract import construct, one_tensor, prepare, takes, unwrapped
 from sktime_tlstm.data.sampling import WindowDataset, WindowSampler
-from sktime_tlstm.data.windows import WindowSpec
+from sktime_tlstm.data.windows import Inputs, WindowSpec
 from sktime_tlstm.nn import Head
 from sktime_tlstm.nn.randomness import OwnRandomness, active_randomness, seeded_globally
 
@@ -85,6 +85,8 @@ class ForecastNet(NeuralNet):
         "bf16-mixed" runs the network under autocast to bfloat16; weights and loss stay float32.
     seed : int, default=0
         Seed of the initial weights, the order of windows, and dropout.
+    arcsinh : bool, default=False
+        Whether targets are scaled by an arcsinh, for the errors in the record.
     **kwargs
         Any other argument of skorch's ``NeuralNet``.
     """
@@ -96,10 +98,12 @@ class ForecastNet(NeuralNet):
         *,
         precision: str = "float32",
         seed: int = 0,
+        arcsinh: bool = False,
         **kwargs: Any,
     ) -> None:
         self.precision = precision
         self.seed = seed
+        self.arcsinh = arcsinh
         super().__init__(module, criterion, **kwargs)
 
     @property
@@ -252,11 +256,13 @@ class ForecastNet(NeuralNet):
         """
         if iterator is None:
             return
-        losses, sizes = [], []
+        losses, sizes, errors = [], [], []
         for batch in at_full_speed(iter(iterator)):
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             losses.append(step["loss"].detach())
+            if isinstance(batch[0], Inputs):
+                errors.append(self._error(step["y_pred"], *batch))
             self.steps_ += training
             sizes.append(len(batch[0]["past"]))
             self.notify("on_batch_end", batch=batch, training=training, **step)
@@ -271,6 +277,20 @@ class ForecastNet(NeuralNet):
         for record, loss, size in zip(batches, values, sizes, strict=True):
             record[prefix + "_loss"], record[prefix + "_batch_size"] = loss, size
         self.history.record(prefix + "_batch_count", len(values))
+        if errors:
+            total, number = torch.stack(errors).sum(0).tolist()
+            self.history.record(prefix + "_mae", total / number if number else math.nan)
+        if training:
+            self.history.record("stage", self.stage_)
+
+    @torch.no_grad()
+    def _error(self, output: Tensor, inputs: Inputs, target: Any) -> Tensor:
+        """Return the sum of the points' absolute errors in units of y, and their number."""
+        target = target[0] if isinstance(target, tuple) else target
+        point = self.criterion_.point(self.criterion_.unpack(one_tensor(output)))
+        errors = inputs.absolute_errors(point, target, self.arcsinh)
+        seen = ~errors.isnan()
+        return torch.stack([torch.where(seen, errors, 0.0).sum(), seen.sum()])
 
     @torch.inference_mode()
     def outputs(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -322,6 +342,7 @@ def build_net(
             *own_copies(callbacks),
         ],
         "verbose": int(verbose > 1),
+        "arcsinh": spec.arcsinh,
         "iterator_train__collate_fn": _whole_batch,
         "iterator_valid__collate_fn": _whole_batch,
         **{f"module__{name}": value for name, value in arguments.items()},
@@ -374,8 +395,11 @@ def train(
     lr: float,
     lr_schedule: str | None,
     seed: int,
+    stage: str = "fit",
 ) -> None:
     """Train an initialised net in place, under its own random state.
+
+    ``stage`` is what the record calls this training.
 
     Ctrl-C ends the training early and keeps the best weights so far, with a warning.
 
@@ -395,6 +419,7 @@ def train(
     with isolated_random_state(seed, net.compile):
         stepping = schedule(lr_schedule, lr, steps)
         net.set_params(max_epochs=epochs, lr=lr, seed=seed, callbacks__lr_schedule=stepping)
+        net.stage_ = stage
         net.partial_fit((dataset, validation))
     if net.was_interrupted_:
         if not net.steps_:

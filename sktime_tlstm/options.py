@@ -258,6 +258,8 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "update_epochs": _integer(0),
     "num_members": _integer(1),
     "update_every": _optional(_integer(1)),
+    "num_windows": _integer(2),
+    "num_repeats": _integer(1),
     "callbacks": _optional(
         Constraint(
             "a list of skorch callbacks, or of pairs (name, callback) with other names than "

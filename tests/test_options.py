@@ -59,6 +59,8 @@ CASES = {
     "update_epochs": ([0, 3], [-1], [None, 0.5]),
     "num_members": ([1, 3], [0], [None, 1.0]),
     "update_every": ([None, 1], [0], [1.5, "week"]),
+    "num_windows": ([2, 100], [1], [None, 1.5]),
+    "num_repeats": ([1, 5], [0], [None, 1.5]),
     "callbacks": (
         [None, [], [Callback()], [Callback], (("mine", Callback()),)],
         [[("progress", Callback())]],
@@ -157,8 +159,8 @@ def test_every_parameter_has_a_constraint_that_its_default_meets(forecaster):
 
 def test_every_constraint_is_of_a_parameter_and_has_its_cases_here():
     names = [set(inspect.signature(forecaster).parameters) for forecaster in FORECASTERS]
-    of_backtest = {"update_every"}
-    assert set.union(*names, of_backtest) == set(CONSTRAINTS)
+    of_methods = {"update_every", "num_windows", "num_repeats"}
+    assert set.union(*names, of_methods) == set(CONSTRAINTS)
     assert set(CASES) == set(CONSTRAINTS)
 
 

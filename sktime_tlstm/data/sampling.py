@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from sktime_tlstm.data.history import SeriesStore
-from sktime_tlstm.data.windows import Batch, WindowSpec, cut_windows
+from sktime_tlstm.data.windows import Batch, Inputs, WindowSpec, cut_windows
 
 __all__ = ["WindowDataset", "WindowSampler", "training_cutoffs"]
 
@@ -65,15 +65,15 @@ class WindowDataset(Dataset[Any]):
         single = tuple(part[0] for part in target) if isinstance(target, tuple) else target[0]
         return {name: value[0] for name, value in inputs.items()}, single
 
-    def __getitems__(self, indices: list[int]) -> tuple[dict[str, Tensor], Any]:
+    def __getitems__(self, indices: list[int]) -> tuple[Inputs, Any]:
         """Return a whole batch: the network's keyword arguments and the normalised target.
 
         Where the targets are counts, the second is a pair: the target and its unit.
         """
         batch = self.batch(indices)
         if self.spec.support == "count":
-            return batch.inputs, (batch.target, batch.unit)
-        return batch.inputs, batch.target
+            return Inputs(batch), (batch.target, batch.unit)
+        return Inputs(batch), batch.target
 
     def batch(self, indices: list[int] | np.ndarray) -> Batch:
         """Return a batch with what undoes its normalisation."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sktime_tlstm.data.history import SeriesStore
 
-__all__ = ["Batch", "WindowSpec", "cut_windows", "past_targets"]
+__all__ = ["Batch", "Inputs", "WindowSpec", "cut_windows", "past_targets"]
 
 #: The smallest window scale, as a fraction of the spread of the whole (scaled) series.
 MIN_WINDOW_SCALE = 0.05
@@ -52,6 +52,8 @@ class WindowSpec:
         Numbers of rows after which a cycle of the timeline comes round.
     simulation : bool, default=False
         Whether a step is to be treated alike however far it is: it is not told how far.
+    arcsinh : bool, default=False
+        Whether targets are scaled by an arcsinh.
     """
 
     context_length: int
@@ -72,6 +74,7 @@ class WindowSpec:
     simple_length: int = 1
     seasons: tuple[int, ...] = ()
     simulation: bool = False
+    arcsinh: bool = False
 
     @property
     def reach(self) -> int:
@@ -140,6 +143,24 @@ class Batch(NamedTuple):
     loc: Tensor
     scale: Tensor
     unit: Tensor
+
+
+class Inputs(dict[str, Tensor]):
+    """Keyword arguments of the network, which know how targets become values in units of y."""
+
+    def __init__(self, batch: Batch) -> None:
+        super().__init__(batch.inputs)
+        self.loc, self.scale, self.unit = (part[:, None] for part in batch[2:])
+
+    def absolute_errors(self, point: Tensor, target: Tensor, arcsinh: bool) -> Tensor:
+        """Return how far normalised points (batch, time, num_targets) are off, in units of y."""
+        loc, scale, unit, target = (
+            part.to(point.device) for part in (self.loc, self.scale, self.unit, target)
+        )
+        if not arcsinh:
+            return unit * (point - target).abs()
+        off = torch.sinh(loc + scale * point) - torch.sinh(loc + scale * target)
+        return unit / scale * off.abs()
 
 
 def cut_windows(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor) -> Batch:

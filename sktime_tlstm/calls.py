@@ -1,0 +1,98 @@
+"""Calls: what goes around every public method, so that it fails without a trace."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+from sktime.datatypes import convert_to
+
+from sktime_tlstm.data.rows import check_levels, portable
+from sktime_tlstm.fitted import INNER_MTYPES
+from sktime_tlstm.surroundings import usual_torch
+
+__all__ = ["answering", "converted", "from_any_past", "restoring"]
+
+
+def answering(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a method that forecasts leave fh as it was if it fails; it changes nothing else."""
+    return restoring(method, ("_fh",))
+
+
+def restoring(
+    method: Callable[..., Any], names: tuple[str, ...] | None = None
+) -> Callable[..., Any]:
+    """Make a method of BaseForecaster leave the forecaster as it was if it fails.
+
+    sktime moves the cutoff and fh and replaces metadata before it calls the private methods; what
+    is fitted is one frozen object. So putting back the references is enough: those of ``names``,
+    or all. No other thread ever meets an empty forecaster.
+    """
+    signature = inspect.signature(method)
+
+    @functools.wraps(method)
+    def restoring(self: Any, *args: Any, **kwargs: Any) -> Any:
+        call = signature.bind(self, *args, **kwargs)
+        before = {**self.__dict__, "_converter_store_y": dict(self._converter_store_y)}
+        told = hasattr(self, "_fitted") or hasattr(self, "pretrained_model_")
+        data = {name: call.arguments.get(name) for name in ("y", "X")}
+        check_levels(**data)
+        given = data.keys() & call.arguments.keys()
+        call.arguments |= {name: portable(data[name], told) for name in given}
+        try:
+            with usual_torch():
+                return method(*call.args, **call.kwargs)
+        except BaseException:
+            if names is None:
+                for name in self.__dict__.keys() - before.keys():
+                    del self.__dict__[name]
+            self.__dict__.update({name: before[name] for name in names or before})
+            raise
+
+    return restoring
+
+
+def from_any_past(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a method that forecasts take ``y``, a past in the place of that of fit and updates."""
+    signature = inspect.signature(method)
+    own = inspect.Parameter("y", inspect.Parameter.KEYWORD_ONLY, default=None)
+
+    @functools.wraps(method)
+    def forecasting(self: Any, *args: Any, y: Any = None, **kwargs: Any) -> Any:
+        if y is not None:
+            self = self._with_past(y, signature.bind(self, *args, **kwargs).arguments.get("X"))
+        return method(self, *args, **kwargs)
+
+    forecasting.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), own]
+    )
+    if forecasting.__doc__:
+        forecasting.__doc__ = forecasting.__doc__.rstrip() + PAST_TEXT
+    return forecasting
+
+
+#: What ``y`` means to every method that forecasts.
+PAST_TEXT = """
+
+        With ``y``, forecasts start from its end instead of from the rows of ``fit`` and
+        ``update``: any series, also new ones, with the columns and the frequency of training. X
+        then holds the rows of ``y`` and those to forecast. The series' scale is learnt from ``y``,
+        and the forecaster stays as it is.
+        """
+
+
+def converted(data: Any, name: str) -> pd.DataFrame:
+    """Return data of any of sktime's types as a frame."""
+    try:
+        if data is None:  # which sktime hands back as it is
+            raise TypeError
+        return convert_to(data, INNER_MTYPES)
+    except (TypeError, AttributeError) as error:
+        raise TypeError(
+            f"Got {name} of type {type(data).__name__}, expected data that sktime knows, such as a "
+            "pandas Series or DataFrame, for a panel with one level of the index for the series "
+            "and one for the time. Convert it."
+        ) from error
