@@ -20,13 +20,12 @@ import matplotlib
 
 matplotlib.use("Agg")  # draw into a file, no window
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from matplotlib.dates import DateFormatter, DayLocator, HourLocator
 
 from sktime_tlstm import TransformerLSTMForecaster
 from sktime_tlstm.datasets import load_metro_traffic
+from sktime_tlstm.plotting import plot_forecast
 
 DAY = 24  # hours
 FAN = [0.9, 0.6, 0.3]  # what share of the truth each band of the fan is to hold
@@ -56,7 +55,7 @@ def main(arguments=None):
         forecasts.append(forecaster.predict(X=X[day]))
         intervals.append(forecaster.predict_interval(X=X[day], coverage=FAN))
         forecaster.update(y[day], X=X[day], update_params=False)  # the day has passed
-    forecast, interval = pd.concat(forecasts), pd.concat(intervals)[y.name]
+    forecast, interval = pd.concat(forecasts), pd.concat(intervals)
     done = time.perf_counter()
 
     truth = y[first:]
@@ -68,50 +67,18 @@ def main(arguments=None):
     print("mean absolute error in vehicles an hour")
     for name, error in errors.items():
         print(f"    {name:20}{error.abs().mean():12.1f}")
-    held = truth.between(interval[0.9]["lower"], interval[0.9]["upper"])[truth.notna()].mean()
+    outer = interval[y.name][0.9]
+    held = truth.between(outer["lower"], outer["upper"])[truth.notna()].mean()
     print(f"the 90 % intervals hold {held:.1%} of what happened")
     print(f"{fitted - began:.0f} s to fit, {done - fitted:.0f} s for {options.days} forecasts")
 
-    draw(truth, forecast, interval, X["holiday"], options.picture)
-    print(f"drew {options.picture}")
-
-
-def draw(truth, forecast, interval, holiday, file):
-    """Draw the week of Labor Day, or the last week there is."""
-    week = forecast["2018-08-31":"2018-09-06"].index
-    if not len(week):
-        week = forecast.index[-7 * DAY :]
-    figure, axes = plt.subplots(figsize=(10, 4.2), dpi=110, layout="constrained")
-    for share, colour in zip(FAN, ["#dbe9f6", "#aed0ea", "#74afdb"], strict=True):
-        band, label = interval.loc[week, share], f"{share:.0%} interval"
-        axes.fill_between(week, band["lower"], band["upper"], color=colour, lw=0, label=label)
-    axes.plot(week, forecast[week], color="#0b4f94", linewidth=1.5, label="forecast")
-    axes.plot(week, truth[week], "o", color="#e4572e", markersize=3, label="what happened")
-
-    grey = "#666666"
-    for midnight in week[::DAY]:
-        axes.axvline(midnight, color="#c4c4c4", linewidth=0.7, zorder=0)
-        if holiday[midnight]:
-            noon = midnight + pd.Timedelta(hours=12)
-            axes.text(
-                noon, 0.96, "holiday", color=grey, ha="center", transform=axes.get_xaxis_transform()
-            )
-    axes.xaxis.set_major_locator(DayLocator())
-    axes.xaxis.set_major_formatter("")
-    axes.xaxis.set_minor_locator(HourLocator(byhour=[12]))
-    axes.xaxis.set_minor_formatter(DateFormatter("%a %d %b"))
-    axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.tick_params(which="both", length=0, labelcolor=grey)
-    axes.spines[:].set_visible(False)
-    axes.margins(x=0)
+    week = forecast["2018-08-31":"2018-09-06"]  # with Labor Day, a Monday
+    week = week if len(week) else forecast[-7 * DAY :]
+    axes = plot_forecast(week, y, intervals=interval.loc[week.index], num_history=2 * DAY)
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("vehicles an hour", color=grey)
-    title = "Traffic on Interstate 94: a forecast a day, made at midnight"
-    axes.set_title(title, loc="left", fontsize=13, pad=28)
-    axes.legend(
-        ncols=5, frameon=False, loc="lower left", bbox_to_anchor=(-0.01, 0.98), reverse=True
-    )
-    figure.savefig(file)
+    axes.set_title("Traffic on Interstate 94: a forecast a day, made at midnight", loc="left")
+    axes.figure.savefig(options.picture, dpi=110)
+    print(f"drew {options.picture}")
 
 
 if __name__ == "__main__":

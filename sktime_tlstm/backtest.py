@@ -18,7 +18,7 @@ from sktime.utils.validation.forecasting import check_alpha, check_scoring
 
 from sktime_tlstm.cutoffs import MovingCutoffs
 from sktime_tlstm.fitted import INNER_MTYPES, Fitted, Learn, plain_steps, relative_steps
-from sktime_tlstm.progress import ProgressLine
+from sktime_tlstm.progress import tracked
 
 __all__ = ["Layout", "Wanted", "backtest", "moving_cutoffs", "wanted"]
 
@@ -71,7 +71,8 @@ def moving_cutoffs(
     try:
         if not test.every_series_is_known:
             return None
-        values = np.stack([values for _, _, values in test.forecasts(step)])
+        forecasts = tracked(test.forecasts(step), len(windows), "update_predict", "windows")
+        values = np.stack([values for _, _, values in forecasts])
     finally:
         test.give_back()
     ordinals = (test.merged.first + test.cutoffs - 1)[:, :, None] + step  # (window, series, step)
@@ -177,7 +178,6 @@ def backtest(
     learn: Learn,
     update_every: int | None,
     return_data: bool,
-    verbose: bool,
 ) -> pd.DataFrame:
     """Do what `SkorchForecaster.backtest` says.
 
@@ -191,7 +191,7 @@ def backtest(
         Whether every cutoff's new rows extend the calibration.
     learn : callable
         Trains a copy of the model, every ``update_every`` cutoffs.
-    update_every, return_data, verbose
+    update_every, return_data
         As of the forecaster.
 
     Raises
@@ -215,8 +215,7 @@ def backtest(
     if not wanted.alphas and isinstance(y, pd.Series):
         name = y.name
         windows = ((pd.Series(one.iloc[:, 0], name=name), seconds) for one, seconds in frames)
-    if verbose:
-        windows = _shown(windows, len(splits))
+    windows = tracked(windows, len(splits), "backtest", "windows")
     try:
         return _scored(windows, y, splits, wanted, return_data)
     finally:
@@ -381,12 +380,3 @@ def _score(metric: Any, y_test: Frame, forecast: Frame, y_train: Frame) -> float
     if not len(actual):
         return float("nan")
     return float(metric(actual, forecast.loc[actual.index], y_train=y_train))
-
-
-def _shown(windows: Iterable[Any], number: int) -> Iterator[Any]:
-    """Yield windows, and write one line that follows them."""
-    line = ProgressLine()
-    for count, window in enumerate(windows, start=1):
-        yield window
-        line.show(f"window {count}/{number}")
-    line.end()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from skorch.callbacks import Callback, EarlyStopping, InputShapeSetter, LRScheduler
 
-from sktime_tlstm.progress import ProgressLine
+from sktime_tlstm.progress import Progress
 
 __all__ = [
     "LR_SCHEDULES",
@@ -74,23 +74,35 @@ def schedule(name: str | None, lr: float, steps: int) -> Schedule:
 
 
 class TrainingProgress(Callback):
-    """Shows epoch and losses on one line."""
+    """Shows how many windows are trained on, the epoch and its losses."""
 
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Begin the line, and note how many epochs there were before."""
-        self.line_, self.before_ = ProgressLine(), len(net.history)
+    def on_train_begin(self, net: Any, X: Any = None, **kwargs: Any) -> None:
+        """Begin anew, and note how many epochs there were before."""
+        dataset = X[0] if isinstance(X, tuple) else X
+        total = net.max_epochs * dataset.windows_per_epoch
+        self.progress_ = Progress(total, net.label_, "windows")
+        self.before_ = len(net.history)
+
+    def on_batch_end(
+        self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any
+    ) -> None:
+        """Count the windows of a batch."""
+        if training:
+            self.progress_.advance(len(batch[0]["past"]))
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Rewrite the line."""
+        """Tell the losses of an epoch."""
         last = net.history[-1]
-        losses = [
+        words = [f"epoch {len(net.history) - self.before_}/{net.max_epochs}"]
+        words += [
             f"{name} {last[name]:.4f}" for name in ("train_loss", "valid_loss") if name in last
         ]
-        self.line_.show(f"epoch {len(net.history) - self.before_}/{net.max_epochs}", *losses)
+        self.progress_.advance(0, ", ".join(words))
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """End the line."""
-        self.line_.end()
+        """End what is shown."""
+        self.progress_.close()
+        del self.progress_  # a bar cannot be pickled
 
 
 def is_callback(value: Any) -> bool:

@@ -12,6 +12,7 @@ from sktime.datatypes import convert_to
 
 from sktime_tlstm.data.rows import check_levels, portable
 from sktime_tlstm.fitted import INNER_MTYPES
+from sktime_tlstm.progress import shown
 from sktime_tlstm.surroundings import usual_torch
 
 __all__ = ["answering", "converted", "from_any_past", "restoring"]
@@ -43,7 +44,7 @@ def restoring(
         given = data.keys() & call.arguments.keys()
         call.arguments |= {name: portable(data[name], told) for name in given}
         try:
-            with usual_torch():
+            with usual_torch(), shown(self.verbose in (1, 2)):
                 return method(*call.args, **call.kwargs)
         except BaseException:
             if names is None:

@@ -125,8 +125,7 @@ def fit_model(
     validation = _validation(held_out)
     again = errors and options.validation_fraction is None and held_out is not None
     first = max(1, round(FIRST_EPOCHS * options.max_epochs)) if again else options.max_epochs
-    for net, member in zip(members, seeds, strict=True):
-        _train(options, net, dataset, validation, first, member, "fit")
+    _train(options, members, dataset, validation, first, seeds, "fit")
     ahead = looks_ahead(members[0].outputs, batch, spec)
     model = Model(members, encoder, spec, None, options.num_samples, seed, ahead)
     if errors:
@@ -134,8 +133,8 @@ def fit_model(
         if again and not any(net.was_interrupted_ for net in members):
             whole, _ = _datasets(options, False, placed, spec, batch_size)
             epochs = max(1, round(WHOLE_EPOCHS * options.max_epochs))
-            for net, member in zip(members, seeds, strict=True):
-                _train(options, net, whole, None, epochs, member + 1, "fit on all rows")
+            others = [member + 1 for member in seeds]
+            _train(options, members, whole, None, epochs, others, "fit on all rows")
     return model, history
 
 
@@ -162,10 +161,11 @@ def finetune_model(
     if options.finetune_epochs:
         batch_size = _batch_size(options, history, model.spec)
         dataset = _dataset(options, placed, model.spec, low, high, batch_size)
-        for net, member in zip(members, _member_seeds(seed, len(members)), strict=True):
+        for net in members:
             net.set_params(batch_size=batch_size)
             renew_callbacks(net, options.callbacks, options.gradient_clip, options.verbose)
-            _train(options, net, dataset, None, options.finetune_epochs, member, "fine-tuning")
+        seeds = _member_seeds(seed, len(members))
+        _train(options, members, dataset, None, options.finetune_epochs, seeds, "fine-tuning")
     return model, history
 
 
@@ -192,8 +192,8 @@ def update_model(options: Options, model: Model, history: History, new_rows: np.
         windows_per_epoch=number,
     )
     members = copy.deepcopy(model.members)
-    for net, member in zip(members, _member_seeds(model.seed, len(members)), strict=True):
-        _train(options, net, dataset, None, options.update_epochs, member, "update")
+    seeds = _member_seeds(model.seed, len(members))
+    _train(options, members, dataset, None, options.update_epochs, seeds, "update")
     return replace(model, members=members)
 
 
@@ -417,19 +417,27 @@ def _probe(
 
 def _train(
     options: Options,
-    net: ForecastNet,
+    members: list[ForecastNet],
     dataset: WindowDataset,
     validation: Dataset[Any] | None,
     epochs: int,
-    seed: int,
+    seeds: list[int],
     stage: str,
 ) -> None:
+    """Train all members, one after the other."""
     afresh = stage in ("fit", "fit on all rows")
-    schedule = options.lr_schedule if afresh else None
-    lr = options.lr if afresh else options.lr * FINETUNE_LR
-    train(
-        net, dataset, validation, epochs=epochs, lr=lr, lr_schedule=schedule, seed=seed, stage=stage
-    )
+    for number, (net, seed) in enumerate(zip(members, seeds, strict=True), start=1):
+        train(
+            net,
+            dataset,
+            validation,
+            epochs=epochs,
+            lr=options.lr if afresh else options.lr * FINETUNE_LR,
+            lr_schedule=options.lr_schedule if afresh else None,
+            seed=seed,
+            stage=stage,
+            label=f"{stage}, member {number}/{len(members)}" if len(members) > 1 else stage,
+        )
 
 
 def _calibrated(

@@ -522,7 +522,6 @@ class SkorchForecaster(Inspectable, BaseForecaster):
             self._learn(),
             update_every,
             return_data,
-            bool(self.verbose),
         )
 
     @classmethod

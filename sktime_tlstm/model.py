@@ -17,6 +17,7 @@ from sktime_tlstm.data.targets import MAX_ARCSINH
 from sktime_tlstm.data.windows import WindowSpec, cut_windows
 from sktime_tlstm.net import ForecastNet
 from sktime_tlstm.nn import Head
+from sktime_tlstm.progress import tracked
 
 __all__ = ["Forecast", "Model", "Windows"]
 
@@ -140,7 +141,8 @@ class Model:
         if num_steps is not None and num_steps > spec.horizon:  # a simulation
             number = max(1, number * spec.horizon // num_steps)
             spec = replace(spec, horizon=num_steps)
-        for begin in range(0, len(series), number):
+        begins = range(0, len(series), number)
+        for begin in tracked(begins, len(begins), "forecast", "batches of windows"):
             chunk = slice(begin, begin + number)
             places = torch.from_numpy(series[chunk]), torch.from_numpy(cutoff[chunk])
             batch = cut_windows(store, spec, *places)
@@ -376,7 +378,8 @@ class Model:
         blocks = -(-windows.num_future // self.spec.horizon)
         floats = num_samples * int(store.length.max()) * store.values.shape[1]
         at_once = max(1, SAMPLE_BUDGET // floats)
-        for begin in range(0, len(store), at_once):
+        begins = range(0, len(store), at_once)
+        for begin in tracked(begins, len(begins), "sample paths", "groups of series"):
             series = np.arange(begin, min(begin + at_once, len(store)))
             seeds = [np.random.default_rng([self.seed, first + one]) for one in series.tolist()]
             drawn = np.stack([self._levels(rng, num_samples, blocks) for rng in seeds], axis=1)
@@ -426,7 +429,8 @@ class Model:
         values, observed = store.values.clone(), store.observed.clone()
         rolled = replace(store, values=values, observed=observed)
         series, blocks = np.arange(len(cutoff)), []
-        for number, begin in enumerate(range(0, num_future, self.spec.horizon)):
+        begins = range(0, num_future, self.spec.horizon)
+        for number, begin in enumerate(tracked(begins, len(begins), "forecast", "horizons")):
             forecast = self.ahead(rolled, series, cutoff + begin)
             if levels is None:
                 block = self.point(forecast)

@@ -396,10 +396,12 @@ def train(
     lr_schedule: str | None,
     seed: int,
     stage: str = "fit",
+    label: str | None = None,
 ) -> None:
     """Train an initialised net in place, under its own random state.
 
-    ``stage`` is what the record calls this training.
+    ``stage`` is what the record calls this training, ``label`` what its progress does; None for
+    the same.
 
     Ctrl-C ends the training early and keeps the best weights so far, with a warning.
 
@@ -419,7 +421,7 @@ def train(
     with isolated_random_state(seed, net.compile):
         stepping = schedule(lr_schedule, lr, steps)
         net.set_params(max_epochs=epochs, lr=lr, seed=seed, callbacks__lr_schedule=stepping)
-        net.stage_ = stage
+        net.stage_, net.label_ = stage, label or stage
         net.partial_fit((dataset, validation))
     if net.was_interrupted_:
         if not net.steps_:

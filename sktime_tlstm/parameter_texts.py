@@ -185,7 +185,7 @@ random_state : int, RandomState or None
     An integer makes weights and forecasts repeatable on the same machine and versions, also in
     threads. The global random states of numpy and torch are left alone.
 verbose : int
-    1 shows a progress line, 2 skorch's table.
+    1 shows the progress of trainings and of long forecasts on standard error, 2 skorch's table.
 """
 
 

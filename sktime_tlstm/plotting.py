@@ -120,9 +120,7 @@ def plot_forecast(
         one.set_title(", ".join(title), loc="left", fontsize=10)
         if len(frame.columns) == 1:
             one.set_ylabel("" if target == 0 or target is None else str(target), color=PAST)
-    axes[0].legend(
-        frameon=False, ncols=6, loc="lower left", bbox_to_anchor=(-0.01, 1.0), fontsize=9
-    )
+    _legend(axes[0], ax)
     return _result(axes)
 
 
@@ -303,7 +301,7 @@ def plot_backtest(table: pd.DataFrame, ax: Any = None) -> np.ndarray:
     bottom.set_ylim(bottom=0)
     bottom.set_ylabel("mean absolute\nerror", color=PAST)
     _date_axis(bottom)
-    top.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(-0.01, 1.0))
+    _legend(top, ax)
     return np.array([top, bottom])
 
 
@@ -562,6 +560,17 @@ def _axes(
         one.grid(True, color="#eeeeee", lw=0.8)
         one.set_axisbelow(True)
     return axes[:number]
+
+
+def _legend(one: Axes, given: Any) -> None:
+    """Put the legend above all pictures of a new figure, or into axes of the caller's."""
+    handles, names = one.get_legend_handles_labels()
+    if given is not None:
+        one.legend(handles, names, frameon=False, fontsize=8)
+    elif one.figure is not None:
+        figure: Any = one.figure
+        place = "outside upper left"
+        figure.legend(handles, names, loc=place, ncols=len(names), frameon=False, fontsize=9)
 
 
 def _result(axes: list[Axes]) -> Any:

@@ -301,17 +301,6 @@ def test_rows_without_an_observation_are_not_scored():
     assert table["test_MeanAbsoluteError"][0] == pytest.approx(error)
 
 
-def test_progress_is_shown_where_asked(capsys):
-    y, X = make_data()
-    cv = ExpandingWindowSplitter(fh=FH, initial_window=SEEN + 2, step_length=7)
-    forecaster = fitted(y["a"], X)
-    forecaster.backtest(y["a"], X, cv)
-    assert capsys.readouterr().out == ""
-    forecaster.verbose = 1
-    forecaster.backtest(y["a"], X, cv)
-    assert "window 5/5" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -59,6 +59,7 @@ LIBRARIES = {
     "skpro": {"families"},
     "sktime": {"backtest", "calls", "datasets", "fitted", "flagship", "forecaster"},
     "torch": set(ARROWS) - {"datasets", "plotting"},
+    "tqdm": {"progress"},
 }
 MAX_CODE_LINES_OF_A_FILE = 450
 MAX_CODE_LINES_OF_A_CLASS = 350
@@ -78,7 +79,7 @@ def test_importing_the_datasets_loads_pandas_alone():
 
 
 def test_importing_nn_loads_torch_alone():
-    assert _loaded_by("import sktime_tlstm.nn") <= {"numpy", "torch"}
+    assert _loaded_by("import sktime_tlstm.nn") <= {"numpy", "torch", "tqdm"}  # torch loads it
 
 
 @pytest.mark.parametrize("name", sktime_tlstm.__all__)
