@@ -14,7 +14,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constrain
 PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint format test check test-contract clean
+.PHONY: help setup demo docs lint format test check test-contract clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -33,6 +33,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED) ## run examples/quickstart.py
 	$(BIN)/python examples/quickstart.py
+
+DOCS := $(VENV)/.docs
+
+$(DOCS): $(INSTALLED)
+	$(INSTALL) -e '.[docs]' --no-build-isolation
+	@touch $@
+
+docs: $(DOCS) ## build the pages and the gallery into docs/_build, from what lies here alone
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -d docs/_build/trees docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
 
 lint: $(INSTALLED) ## style, format and types
 	$(BIN)/ruff check .
@@ -53,5 +63,5 @@ test-contract: $(INSTALLED) ## sktime's suite on the further parameter sets
 	$(PYTEST) -m contract_extra
 
 clean: ## remove .venv, caches and build results
-	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf docs/_build docs/generated docs/gallery $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
