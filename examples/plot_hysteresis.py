@@ -4,12 +4,8 @@ Simulate a magnet: hysteresis
 
 The field of a magnet follows the current in its coils, but not the same way up and down: it has
 a memory. What current will be applied is known, so the field can be simulated ahead, for any number
-of steps. Run as a script, this draws into hysteresis.png, in about a minute of one core.
+of steps.
 """
-
-import matplotlib
-
-matplotlib.use("Agg")  # draw into a file, no window
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -100,4 +96,3 @@ time.plot(error, color="#0072B2", lw=0.8, label="simulation minus truth")
 time.set(xlabel="step", ylabel="error", title="The error over all 1,936 steps")
 time.legend(frameon=False)
 figure.tight_layout()
-figure.savefig("hysteresis.png", dpi=100)

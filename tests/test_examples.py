@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import sktime_tlstm
-from sktime_tlstm import datasets, nn
+from sktime_tlstm import datasets, nn, plotting
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -52,15 +52,28 @@ def test_the_quickstart_prints_its_scores_and_draws(run_example, short_traffic, 
 
 
 @pytest.mark.slow
-def test_the_hysteresis_example_draws(run_example, monkeypatch, tmp_path):
+@pytest.mark.parametrize("script", sorted(path.name for path in EXAMPLES.glob("plot_*.py")))
+def test_every_example_of_the_gallery_draws(script, run_example, monkeypatch, tmp_path):
     flagship = sktime_tlstm.TransformerLSTMForecaster
-    short = {"max_epochs": 1, "max_windows_per_epoch": 100}
+    short = {"max_epochs": 1, "max_windows_per_epoch": 64, "d_model": 4, "num_heads": 2}
     monkeypatch.setattr(
         sktime_tlstm, "TransformerLSTMForecaster", lambda **given: flagship(**{**given, **short})
     )
     monkeypatch.chdir(tmp_path)
-    assert "the 90 % interval holds" in run_example("plot_hysteresis.py")
-    assert Path("hysteresis.png").read_bytes().startswith(b"\x89PNG")
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("Agg")
+    try:
+        run_example(script)
+        assert pyplot.get_fignums()
+    finally:
+        pyplot.close("all")
+
+
+def test_every_public_name_is_on_the_page_of_the_api():
+    page = (ROOT / "docs" / "api.md").read_text("utf-8")
+    found = re.findall(r"^   (\w+)$", page, re.MULTILINE)
+    modules = (sktime_tlstm, nn, plotting, datasets)
+    assert sorted(found) == sorted(["TensorWindows", *(n for m in modules for n in m.__all__)])
 
 
 def test_simulation_prints_its_table(run_example, tmp_path):
