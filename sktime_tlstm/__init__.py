@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sktime_tlstm.flagship import TransformerLSTMForecaster
     from sktime_tlstm.forecaster import SkorchForecaster
+    from sktime_tlstm.notices import ForecastWarning
 
 __version__ = "0.1.0"
 
-__all__ = ["SkorchForecaster", "TransformerLSTMForecaster"]
+__all__ = ["ForecastWarning", "SkorchForecaster", "TransformerLSTMForecaster"]
 
 _HOME_OF = {
+    "ForecastWarning": "sktime_tlstm.notices",
     "SkorchForecaster": "sktime_tlstm.forecaster",
     "TransformerLSTMForecaster": "sktime_tlstm.flagship",
 }

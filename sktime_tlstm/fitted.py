@@ -11,10 +11,11 @@ import pandas as pd
 from sktime.forecasting.base import ForecastingHorizon
 
 from sktime_tlstm.data.history import History
-from sktime_tlstm.data.rows import Rows
+from sktime_tlstm.data.rows import Rows, ranges
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.forecasting import Asked
 from sktime_tlstm.model import Model
+from sktime_tlstm.notices import notify
 
 __all__ = ["INNER_MTYPES", "Fitted", "Learn", "plain_steps", "relative_steps"]
 
@@ -22,6 +23,9 @@ __all__ = ["INNER_MTYPES", "Fitted", "Learn", "plain_steps", "relative_steps"]
 INNER_MTYPES = ["pd.DataFrame", "pd-multiindex", "pd_multiindex_hier"]
 #: The largest step that can be forecast.
 MAX_STEP = 100_000
+
+#: How many times as far as training data new observations may be without a warning.
+BEYOND_BELIEF = 100.0
 
 #: Trains a copy of a model on a history, given the number of new rows of each series.
 Learn: TypeAlias = Callable[[Model, History, np.ndarray], Model]
@@ -150,6 +154,7 @@ class Fitted:
         end[: len(before.first)] = before.first + before.lengths
         new_rows = np.maximum(history.first + history.lengths - end, 0)
         try:
+            self._warn_of_far_rows(history, new_rows)
             if adapt:
                 # one update: (1, num_series)
                 (model,) = model.adapted(history.store, history.lengths[None], new_rows[None])
@@ -159,6 +164,35 @@ class Fitted:
             before.give_back(history)
             raise
         return replace(self, model=model, history=history, seen=seen)
+
+    def _warn_of_far_rows(self, history: History, new_rows: np.ndarray) -> None:
+        """Warn of new observations that are beyond belief beside those before."""
+        spec, store = self.model.spec, history.store
+        known = np.flatnonzero((new_rows > 0) & (history.lengths > new_rows))
+        rows = ranges(
+            store.start.numpy()[known] + history.lengths[known] - new_rows[known], new_rows[known]
+        )
+        if not len(rows):
+            return
+        owner = np.repeat(known, new_rows[known])
+        usual = store.traits.level[owner].abs() + 4 * store.traits.spread[owner]
+        values, seen = (part[rows, : spec.num_targets] for part in (store.values, store.observed))
+        sign, values = values.sign(), values.abs()
+        if spec.arcsinh:
+            usual, values = usual.sinh(), values.sinh()
+        times = values / usual.clamp(min=1.0)
+        far = (times > BEYOND_BELIEF) & seen
+        if not far.any():
+            return
+        row, channel = (int(part) for part in far.nonzero()[0])
+        series = owner[row]
+        scaled = float(sign[row, channel] * values[row, channel])
+        size = history.loc[series, channel] + history.scale[series, channel] * scaled
+        notify(
+            f"Got y with {size:g} in an update{history.name(series)}, {times[row, channel]:,.0f} "
+            "times as far from the usual as training data reach: forecasts follow it. Pass it in "
+            "the unit of training; if all has changed, fit again."
+        )
 
 
 def relative_steps(fh: ForecastingHorizon, timeline: Timeline, last: np.ndarray) -> np.ndarray:

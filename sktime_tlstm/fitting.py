@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -26,6 +25,7 @@ from sktime_tlstm.data.windows import WindowSpec, cut_windows
 from sktime_tlstm.model import Model
 from sktime_tlstm.net import ForecastNet, build_net, isolated_random_state, renew_callbacks, train
 from sktime_tlstm.nn import Head, make_head
+from sktime_tlstm.notices import notify
 from sktime_tlstm.options import Options, plain, resolve_device
 from sktime_tlstm.simple import learn_simple, unconditional
 
@@ -64,6 +64,8 @@ SIMPLE_WINDOWS = 512
 MAX_VALIDATION_WINDOWS = 512
 #: Windows whose errors calibrate intervals; one of every series where there are more of these.
 CALIBRATION_WINDOWS = 100
+#: The default of ``patience``, which is no wish.
+USUAL_PATIENCE = 3
 #: Learning rate of fine-tuning and updates, as a share of lr.
 FINETUNE_LR = 0.15
 
@@ -122,6 +124,7 @@ def fit_model(
         _probe(net, network[0], batch, spec)
     placed = history.to(_data_device(members[0]))
     dataset, held_out = _datasets(options, errors, placed, spec, batch_size)
+    _warn_of_idle_settings(options, longest, held_out)
     validation = _validation(held_out)
     again = errors and options.validation_fraction is None and held_out is not None
     first = max(1, round(FIRST_EPOCHS * options.max_epochs)) if again else options.max_epochs
@@ -355,6 +358,29 @@ def _held_out_fraction(history: History, spec: WindowSpec) -> float:
     return max(HELD_OUT_FRACTION, wanted / cutoffs)
 
 
+def _warn_of_idle_settings(options: Options, longest: int, held_out: WindowDataset | None) -> None:
+    """Warn of parameters that do nothing on these data."""
+    if options.context_length is not None and options.context_length > longest:
+        notify(
+            f"Got context_length={options.context_length} and a longest series of {longest} rows: "
+            "no window has a whole context, and the network learns from what there is. Pass a "
+            "smaller context_length, or None."
+        )
+    if held_out is not None:
+        return
+    if options.validation_fraction:
+        notify(
+            f"Got validation_fraction={options.validation_fraction} and a longest series of "
+            f"{longest} rows, too few to hold some of them out: nothing is validated. Pass more "
+            "rows or a shorter fh."
+        )
+    elif options.patience not in (None, USUAL_PATIENCE):
+        notify(
+            f"Got patience={options.patience} without validation, which alone stops a training "
+            "early: it does nothing. Pass validation_fraction=0.1 too."
+        )
+
+
 def _validation(held_out: WindowDataset | None) -> Subset[Any] | None:
     if held_out is None:
         return None
@@ -482,12 +508,11 @@ def _calibrated(
     elif options.calibration == "none":
         calibration = replace(calibration, trust=1.0)
     elif model.encoder.columns or model.encoder.static_covariates:
-        warnings.warn(
+        notify(
             f"Got X and a longest series of {int(store.length.max())} rows, too few to hold some "
             f"of them out at a horizon of {spec.horizon}: nothing tells whether the network can be "
             "trusted, so forecasts are made from past values alone and X is not read. Pass more "
             "rows or a shorter fh, or calibration='none' for the network's own forecasts.",
-            stacklevel=2,
         )
     return replace(model, calibration=calibration)
 

@@ -136,6 +136,33 @@ class TransformerLSTMForecaster(SkorchForecaster):
     def _network(self) -> tuple[Callable[..., Any], dict[str, Any]]:
         return TransformerLSTM, {name: getattr(self, name) for name in NETWORK_PARAMETERS}
 
+    @staticmethod
+    def search_space() -> dict[str, list[Any]]:
+        """Return values of parameters that are worth trying, for grid and random searches.
+
+        Returns
+        -------
+        dict of str to list
+            Names of parameters to values, the default among them: the ``param_distributions`` of
+            sktime's ``ForecastingRandomizedSearchCV``. All combinations are allowed.
+
+        Examples
+        --------
+        >>> from sktime_tlstm import TransformerLSTMForecaster
+        >>> TransformerLSTMForecaster.search_space()["d_model"]
+        [32, 64, 128]
+        """
+        return {
+            "d_model": [32, 64, 128],
+            "num_transformer_blocks": [0, 1, 2],
+            "dropout": [0.0, 0.1, 0.3],
+            "window_norm": ["meanstd", "mean", None],
+            "lr": [5e-4, 1e-3, 2e-3, 4e-3],
+            "weight_decay": [0.01, 0.1, 0.3],
+            "max_epochs": [5, 10, 20],
+            "num_members": [1, 3],
+        }
+
     @classmethod
     def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
         """Return small settings that train in milliseconds, for sktime's test suite."""

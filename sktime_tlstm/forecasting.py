@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import Rows
 from sktime_tlstm.families import Parametric
 from sktime_tlstm.model import Model, Windows
+from sktime_tlstm.notices import notify
 
 __all__ = ["Asked", "forecast", "parametric", "parts", "sample", "warn_of_absent"]
 
@@ -160,12 +160,11 @@ def warn_of_absent(history: History, cutoff: np.ndarray, read: np.ndarray, X_row
     owners, steps = np.nonzero(absent)
     owner, lacking = owners[0], int((owners == owners[0]).sum())
     when = history.timeline.times(history.first[[owner]] + cutoff[[owner]] + steps[:1])[0]
-    warnings.warn(
+    notify(
         f"Got X without {lacking} of the {read.shape[1]} steps up to the end of the horizon"
         f"{history.name(owner)}, the first {when}. The network reads the covariates of all these "
         "steps for each of its forecasts; the last known ones stand in. Pass X for every step up "
         "to the end of the horizon, or fit with the fh that you forecast.",
-        stacklevel=2,
     )
 
 

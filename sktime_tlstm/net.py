@@ -6,7 +6,6 @@ import copy
 import logging
 import math
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, cast
@@ -30,6 +29,7 @@ from sktime_tlstm.data.sampling import WindowDataset, WindowSampler
 from sktime_tlstm.data.windows import Inputs, WindowSpec
 from sktime_tlstm.nn import Head
 from sktime_tlstm.nn.randomness import OwnRandomness, active_randomness, seeded_globally
+from sktime_tlstm.notices import notify
 
 __all__ = [
     "OPTIMIZERS",
@@ -170,12 +170,11 @@ class ForecastNet(NeuralNet):
                 if score is None or self.validates_:
                     raise
                 self.idle_.add(name)
-                warnings.warn(
+                notify(
                     f"Got the callback {type(callback).__name__}, which reads {score!r}, and a "
                     "training without validation: it does nothing there. Pass "
                     "validation_fraction=0.1 to have some in fit; fine-tuning and updates have "
                     "none.",
-                    stacklevel=2,
                 )
 
     def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
@@ -426,11 +425,10 @@ def train(
     if net.was_interrupted_:
         if not net.steps_:
             raise KeyboardInterrupt
-        warnings.warn(
+        notify(
             f"Got an interrupt (Ctrl-C) after {net.steps_} of {steps} training steps; the weights "
             "are as they were then, or the best so far where there is validation. Fit again to "
             "train to the end.",
-            stacklevel=2,
         )
 
 

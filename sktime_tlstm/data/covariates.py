@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +24,7 @@ from sktime_tlstm.data.columns import (
 from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import Rows, blocks, ranges, split_index
 from sktime_tlstm.data.scaling import CovariateScaling
+from sktime_tlstm.notices import notify
 
 __all__ = ["Covariates"]
 
@@ -232,11 +232,10 @@ class Covariates:
             )
             beyond = max(scaling.low - low, high - scaling.high)
             if beyond > BEYOND * (scaling.high - scaling.low):
-                warnings.warn(
+                notify(
                     f"Got X with the column {name!r} from {low:g} to {high:g} where training had "
                     f"{scaling.low:g} to {scaling.high:g}: the network extrapolates. Train on "
                     "records that reach as far.",
-                    stacklevel=2,
                 )
 
     def _tables(self, X: pd.DataFrame, columns: Sequence[Hashable]) -> dict[Hashable, Codes]:
@@ -350,12 +349,10 @@ def _scaling(column: pd.Series, scaler: str | None, clip: bool) -> CovariateScal
     values = sampled_values(column)
     scaling = CovariateScaling.fit(values, scaler, (float(low), float(high)), clip)
     if scaling.low == scaling.high and low < high:
-        warnings.warn(
+        notify(
             f"Got the column {column.name!r} of X, which is {scaling.low:g} but in a few rows, too "
             f"few to learn from amounts of {low:g} .. {high:g}: it will count as constant. Code it "
             "as 0 and 1 if they are events, or leave it out.",
-            UserWarning,
-            stacklevel=2,
         )
     return scaling
 
@@ -379,12 +376,10 @@ def _warn_of_unknown(column: pd.Series, codes: Integers, known: pd.Index) -> Non
     if codes.any() or column.isna().all():
         return
     got = column.dropna().drop_duplicates().tolist()[:MAX_SHOWN]
-    warnings.warn(
+    notify(
         f"Got X with the column {column.name!r}, no value of which is known from training: it has "
         f"values such as {got}, training had values such as {known.tolist()[:MAX_SHOWN]}. All "
         "count as unknown. Write them as in training, or fit again.",
-        UserWarning,
-        stacklevel=2,
     )
 
 
