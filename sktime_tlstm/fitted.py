@@ -168,7 +168,9 @@ class Fitted:
     def _warn_of_far_rows(self, history: History, new_rows: np.ndarray) -> None:
         """Warn of new observations that are beyond belief beside those before."""
         spec, store = self.model.spec, history.store
-        known = np.flatnonzero((new_rows > 0) & (history.lengths > new_rows))
+        old = (new_rows > 0) & (history.lengths > new_rows)
+        old[[series for series, _ in history.young]] = False  # which still learn their scale
+        known = np.flatnonzero(old)
         rows = ranges(
             store.start.numpy()[known] + history.lengths[known] - new_rows[known], new_rows[known]
         )

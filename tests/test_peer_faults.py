@@ -298,6 +298,7 @@ def test_the_callers_dictionaries_stay_as_they_were():
 # "filters should not remove all entries", on a series shorter than the window
 
 
+@pytest.mark.filterwarnings("ignore:Got context_length=30 and:UserWarning")
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 8])
 def test_a_series_shorter_than_the_window_trains_and_forecasts(rows):
     forecaster = tiny(context_length=30).fit(series(rows), fh=range(1, 13))

@@ -319,6 +319,7 @@ DEGENERATE = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Got context_length=:UserWarning")
 @pytest.mark.parametrize("loss", ["quantile", "mse", "mae"])
 @pytest.mark.parametrize("name", DEGENERATE)
 def test_degenerate_series_have_finite_forecasts_and_intervals(name, loss):
