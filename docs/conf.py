@@ -2,6 +2,8 @@
 
 import warnings
 
+from sphinx_gallery.sorting import ExplicitOrder
+
 import sktime_tlstm
 
 project = "sktime-tlstm"
@@ -30,6 +32,18 @@ autodoc_typehints = "none"  # numpydoc's sections say what parameters are
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
+STORIES = [
+    "first_forecast",
+    "own_csv",
+    "short_monthly",
+    "panel",
+    "scenarios",
+    "backtest",
+    "explain_forecast",
+    "missing_values",
+    "pretrained",
+    "hysteresis",
+]
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
@@ -41,7 +55,7 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "matplotlib_animations": False,
     "remove_config_comments": True,
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": ExplicitOrder([f"plot_{name}.py" for name in STORIES]),
 }
 warnings.filterwarnings("ignore", message="The default of config ``remember_data``")
 

@@ -117,8 +117,9 @@ _LOSS = """
 loss : str or Head
     "quantile"; "mse", "mae" or "huber", whose intervals come from errors on held-out windows;
     a distribution, trained by its likelihood: "normal", "student_t", "laplace"; for positive
-    targets "log_normal", "gamma"; for counts "negative_binomial", "poisson"; or a head of
-    one's own. Point forecasts are medians, for "mse" and distributions means.
+    targets "log_normal", "gamma"; for counts "negative_binomial", "poisson"; or a head, such as
+    ``sktime_tlstm.nn.PointHead(torch.nn.SmoothL1Loss())`` for a loss of one's own. Point
+    forecasts are medians, for "mse" and distributions means.
 quantiles : tuple of float or None
     Levels that "quantile" trains; None for 0.1, 0.2, ..., 0.9. Any level can be forecast.
 calibration : {"adaptive", "conformal", "none"}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import inspect
 import itertools
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -165,13 +168,14 @@ class PointHead(Head):
 
     Parameters
     ----------
-    loss : {"mse", "mae", "huber"}, default="mse"
-        Name of the loss.
+    loss : {"mse", "mae", "huber"} or callable, default="mse"
+        Name of the loss; or any loss of torch, or function of (prediction, target) to one loss for
+        each element. Its best forecast counts as a median, but that of torch's squared error.
 
     Raises
     ------
     ValueError
-        If ``loss`` is none of these.
+        If ``loss`` is none of these, or returns another shape than that of the target.
 
     Examples
     --------
@@ -185,17 +189,36 @@ class PointHead(Head):
 
     num_parameters = 1
 
-    def __init__(self, loss: str = "mse") -> None:
+    def __init__(self, loss: str | Callable[[Tensor, Tensor], Tensor] = "mse") -> None:
         super().__init__()
-        if loss not in _POINT_LOSSES:
-            raise ValueError(f"Got loss={loss!r}; expected one of {list(_POINT_LOSSES)}.")
-        self.loss = loss
-        self.point_statistic = _POINT_LOSSES[loss][1]
+        if isinstance(loss, str):
+            if loss not in _POINT_LOSSES:
+                raise ValueError(
+                    f"Got loss={loss!r}; expected one of {list(_POINT_LOSSES)}, or a function."
+                )
+            function, self.point_statistic = _POINT_LOSSES[loss]
+        else:
+            function = loss
+            squares = isinstance(loss, nn.MSELoss) or loss is functional.mse_loss
+            self.point_statistic = "mean" if squares else "median"
+            if hasattr(function, "reduction"):  # a module of torch
+                function = copy.copy(function)
+                function.reduction = "none"
+        self.loss, self._function = loss, function
 
     def losses(self, parameters: Tensor, target: Tensor, *unit: Tensor) -> Tensor:
         """Return the loss (batch, time, target) of every target."""
+        function, each = self._function, {}
+        if not hasattr(function, "reduction") and _reduces(function):
+            each = {"reduction": "none"}
         # (batch, time, target, 1) -> (batch, time, target)
-        return _POINT_LOSSES[self.loss][0](parameters.squeeze(-1), target, reduction="none")
+        losses = function(parameters.squeeze(-1), target, **each)
+        if losses.shape != target.shape:
+            raise ValueError(
+                f"Got losses of shape {tuple(losses.shape)} from {self.loss!r}; expected those of "
+                f"the target, {tuple(target.shape)}. Return one loss for each element, no mean."
+            )
+        return losses
 
     def point(self, parameters: Tensor) -> Tensor:
         """Return the point forecast (batch, time, target)."""
@@ -392,6 +415,15 @@ class DistributionHead(Head):
     def point(self, parameters: Tensor) -> Tensor:
         """Return the mean (batch, time, target)."""
         return self.family.mean(parameters)
+
+
+@functools.cache
+def _reduces(function: Callable[..., Tensor]) -> bool:
+    """Whether a function of torch takes the mean unless it is told not to."""
+    try:
+        return "reduction" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # built in
+        return False
 
 
 def _take(values: Tensor, index: Tensor) -> Tensor:

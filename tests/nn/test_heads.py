@@ -1,3 +1,4 @@
+import functools
 import itertools
 import math
 import pickle
@@ -346,3 +347,36 @@ def test_a_head_says_itself_whether_it_has_quantiles_and_a_family():
 def test_quantiles_of_a_head_without_any_are_an_error_that_says_what_to_do(head):
     with pytest.raises(NotImplementedError, match=f"{type(head).__name__}.*define quantile_at"):
         head.quantile_at(torch.ones(2, 2), torch.tensor(0.3))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        torch.nn.SmoothL1Loss(beta=0.5),
+        functools.partial(torch.nn.functional.smooth_l1_loss, beta=0.5),
+        lambda point, target: torch.nn.functional.smooth_l1_loss(
+            point, target, reduction="none", beta=0.5
+        ),
+    ],
+    ids=["module", "function of torch", "own function"],
+)
+def test_a_loss_of_ones_own_is_the_mean_over_what_was_observed(loss):
+    output, target = torch.tensor([[[3.0], [0.25]]]), torch.tensor([[[1.0], [0.0]]])
+    head = PointHead(loss)
+    assert head.point_statistic == "median"
+    expected = ((2.0 - 0.25) + 0.25**2 / 2 / 0.5) / 2
+    assert head(output, target).item() == pytest.approx(expected)
+    missing = torch.tensor([[[1.0], [float("nan")]]])
+    assert head(output, missing).item() == pytest.approx(2.0 - 0.25)
+    assert getattr(loss, "reduction", "mean") == "mean"  # the caller's own stays as it is
+
+
+@pytest.mark.parametrize("loss", [torch.nn.MSELoss(), torch.nn.functional.mse_loss])
+def test_the_best_forecast_of_torchs_squared_error_is_the_mean(loss):
+    assert PointHead(loss).point_statistic == "mean"
+
+
+def test_a_loss_that_returns_its_mean_is_refused():
+    head = PointHead(lambda point, target: (point - target).abs().mean())
+    with pytest.raises(ValueError, match=r"Got losses of shape \(\) from .* one loss for each el"):
+        head(torch.ones(2, 3, 1), torch.ones(2, 3, 1))
