@@ -293,5 +293,6 @@ def _permuted(model: Model, windows: Windows, num_repeats: int) -> pd.DataFrame:
         for repeat, order in enumerate(orders):
             changed = inputs[part].clone()
             changed[..., places] = inputs[part][order][..., places]
-            values[group, repeat] = error({**inputs, part: changed}) / usual - 1
-    return pd.DataFrame(values, index)
+            values[group, repeat] = error({**inputs, part: changed}) - usual
+    # where there is no error, a share of it is all or nothing
+    return pd.DataFrame(values, index) / max(usual, np.finfo(float).tiny)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
 from sktime_tlstm.contract import unwrapped
 from sktime_tlstm.fitted import Fitted
-from sktime_tlstm.inspection import batch_of, past_windows
+from sktime_tlstm.inspection import batch_of
+from sktime_tlstm.model import Windows
 from sktime_tlstm.net import ForecastNet
 
 __all__ = ["history", "summary"]
@@ -97,7 +99,10 @@ def _layers(fitted: Fitted) -> list[tuple[str, str, str, str]]:
         layer.register_forward_hook(_recorder(shapes, name)) for name, layer in _outer(network)
     ]
     try:
-        inputs = batch_of(fitted.model, past_windows(fitted, 1)).inputs
+        longest = np.argmax(fitted.seen, keepdims=True)
+        cutoff, horizon = fitted.seen[longest], fitted.model.spec.horizon
+        windows = Windows(fitted.history.store, longest, cutoff, horizon, None)
+        inputs = batch_of(fitted.model, windows).inputs
         net.outputs({part: value.to(net.device) for part, value in inputs.items()})
     finally:
         for hook in hooks:

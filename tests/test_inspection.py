@@ -454,6 +454,21 @@ def test_the_summary_names_what_is_read_and_every_layer(many):
     assert all(len(line) <= 100 for line in page.splitlines())
 
 
+@pytest.mark.parametrize("rows", [1, 3, HORIZON])
+def test_a_series_that_is_shorter_than_the_horizon_has_a_summary(rows):
+    y, _ = data(rows)
+    assert "TransformerLSTM" in tiny().fit(y, fh=FH).summary()
+
+
+def test_nothing_matters_where_there_is_no_error():
+    y = pd.Series(5.0, data()[0].index, name="load")
+    forecaster = tiny(context_length=CONTEXT).fit(y, fh=FH)
+    forecaster._fitted.model.members[0].module_.output.weight.data.zero_()
+    forecaster._fitted.model.members[0].module_.output.bias.data.zero_()
+    table = forecaster.variable_importance(num_windows=5, num_repeats=1)
+    assert (table["importance"] == 0).all()
+
+
 # Whatever is looked at.
 
 

@@ -89,10 +89,15 @@ def _type_error(column: pd.Series, value: object = None) -> TypeError:
     if value is None and column.notna().any():
         value = column[column.notna()].iloc[0]
     found = "" if value is None else f" with the value {value!r} ({type(value).__name__})"
+    advice = "Convert it, for instance by `astype(float)` or `astype(str)`."
+    if isinstance(value, (pd.Timestamp, pd.Period)):
+        advice = (
+            f"If these are the times of the rows, make them the index: `frame.set_index("
+            f"{column.name!r})`; else leave the column out, the calendar is read from the index."
+        )
     return TypeError(
         f"Got the column {column.name!r} of type {column.dtype}{found}, expected numbers, booleans "
-        "or categories (strings), and one kind in a column. Convert it, for instance by "
-        "`astype(float)` or `astype(str)`."
+        f"or categories (strings), and one kind in a column. {advice}"
     )
 
 

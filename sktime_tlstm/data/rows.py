@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import filterfalse
 from typing import Any, cast
 
 import numpy as np
@@ -201,7 +202,19 @@ def grouped(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_levels(y: Any, X: Any) -> None:
-    """Raise a TypeError where X is indexed by series and y is not, or the other way round."""
+    """Raise an error for what sktime refuses in words that do not help.
+
+    Raises
+    ------
+    TypeError
+        If X is indexed by series and y is not, or the other way round, if times or values of y
+        are text.
+    ValueError
+        If times are not in order.
+    """
+    for name, data in (("y", y), ("X", X)):
+        _check_times(name, data)
+    _check_numbers(y)
     indices = getattr(y, "index", None), getattr(X, "index", None)
     if not all(isinstance(index, pd.Index) for index in indices):
         return
@@ -217,6 +230,50 @@ def check_levels(y: Any, X: Any) -> None:
             f"Got X with {levels} index levels in front of the time, expected {expected} as y has. "
             f"{advice}."
         )
+
+
+def _check_times(name: str, data: Any) -> None:
+    index = getattr(data, "index", None)
+    if not isinstance(index, pd.Index) or not len(index):
+        return
+    times = index.levels[-1] if isinstance(index, pd.MultiIndex) else index
+    if len(times) and isinstance(times[0], str):
+        raise TypeError(
+            f"Got {name} with times that are text, such as {times[0]!r}, expected dates, periods "
+            f"or integers. Convert them: `{name}.index = pd.to_datetime({name}.index)`, with "
+            "`dayfirst=True` for dates such as 31.12.2024."
+        )
+    plain = isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex, pd.RangeIndex))
+    if plain and not index.is_monotonic_increasing:
+        place = int(np.argmax(index[1:] < index[:-1]))
+        raise ValueError(
+            f"Got {name} with times that are not in order: after {index[place]} comes "
+            f"{index[place + 1]}. Sort them: `{name}.sort_index()`."
+        )
+
+
+def _check_numbers(y: Any) -> None:
+    if not isinstance(y, (pd.Series, pd.DataFrame)):
+        return
+    for column, values in y.items() if isinstance(y, pd.DataFrame) else [(y.name, y)]:
+        if pd.api.types.is_numeric_dtype(values.dtype):
+            continue
+        texts = [value for value in values if isinstance(value, str)]
+        if texts:
+            text = next(filterfalse(_is_number, texts), texts[0])
+            raise TypeError(
+                f"Got y with the text {text!r} in column {column!r}, expected numbers or NaN. "
+                "Convert it: `pd.to_numeric(column, errors='coerce')` makes marks for missing "
+                "values NaN; `pd.read_csv(..., decimal=',')` reads decimal commas."
+            )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def portable(data: Any, told: bool) -> Any:
