@@ -68,6 +68,8 @@ CALIBRATION_WINDOWS = 100
 USUAL_PATIENCE = 3
 #: Learning rate of fine-tuning and updates, as a share of lr.
 FINETUNE_LR = 0.15
+#: Names of the trainings that go on from others.
+FINETUNING, UPDATE = "fine-tuning", "update"
 
 
 def fit_model(
@@ -77,6 +79,7 @@ def fit_model(
     X: pd.DataFrame | None,
     largest_step: Callable[[Timeline], int | None],
     seed: int,
+    stage: str = "fit",
 ) -> tuple[Model, History]:
     """Train a model from nothing.
 
@@ -90,6 +93,8 @@ def fit_model(
     largest_step : callable
         Returns the largest step of fh on a timeline; None if there is no fh.
     seed : int
+    stage : str, default="fit"
+        What the record and the progress call this training.
     """
     head = make_head(options.loss, options.quantiles)
     timeline = find_timeline(y.index, None if X is None else X.index)
@@ -128,7 +133,7 @@ def fit_model(
     validation = _validation(held_out)
     again = errors and options.validation_fraction is None and held_out is not None
     first = max(1, round(FIRST_EPOCHS * options.max_epochs)) if again else options.max_epochs
-    _train(options, members, dataset, validation, first, seeds, "fit")
+    _train(options, members, dataset, validation, first, seeds, stage)
     ahead = looks_ahead(members[0].outputs, batch, spec)
     model = Model(members, encoder, spec, None, options.num_samples, seed, ahead)
     if errors:
@@ -137,7 +142,7 @@ def fit_model(
             whole, _ = _datasets(options, False, placed, spec, batch_size)
             epochs = max(1, round(WHOLE_EPOCHS * options.max_epochs))
             others = [member + 1 for member in seeds]
-            _train(options, members, whole, None, epochs, others, "fit on all rows")
+            _train(options, members, whole, None, epochs, others, f"{stage} on all rows")
     return model, history
 
 
@@ -168,7 +173,7 @@ def finetune_model(
             net.set_params(batch_size=batch_size)
             renew_callbacks(net, options.callbacks, options.gradient_clip, options.verbose)
         seeds = _member_seeds(seed, len(members))
-        _train(options, members, dataset, None, options.finetune_epochs, seeds, "fine-tuning")
+        _train(options, members, dataset, None, options.finetune_epochs, seeds, FINETUNING)
     return model, history
 
 
@@ -196,7 +201,7 @@ def update_model(options: Options, model: Model, history: History, new_rows: np.
     )
     members = copy.deepcopy(model.members)
     seeds = _member_seeds(model.seed, len(members))
-    _train(options, members, dataset, None, options.update_epochs, seeds, "update")
+    _train(options, members, dataset, None, options.update_epochs, seeds, UPDATE)
     return replace(model, members=members)
 
 
@@ -451,7 +456,7 @@ def _train(
     stage: str,
 ) -> None:
     """Train all members, one after the other."""
-    afresh = stage in ("fit", "fit on all rows")
+    afresh = stage not in (FINETUNING, UPDATE)
     for number, (net, seed) in enumerate(zip(members, seeds, strict=True), start=1):
         train(
             net,

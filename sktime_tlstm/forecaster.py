@@ -270,7 +270,8 @@ class SkorchForecaster(Inspectable, BaseForecaster):
         largest_step = functools.partial(self._largest_step, fh)
         y, X = grouped(y), None if X is None else grouped(X)
         seed = self._draw_seed()
-        model, _ = fit_model(options, self._network(), y, X, largest_step, seed)
+        network = self._network()
+        model, _ = fit_model(options, network, y, X, largest_step, seed, "pretraining")
         self.pretrained_model_ = model
         self.pretrained_parameters_ = remembered(self._parameters())
         return self

@@ -24,7 +24,7 @@ class Inspectable:
     def history_(self) -> pd.DataFrame:
         """The training, a row for every epoch of every member.
 
-        Columns: ``member``; ``stage`` ("fit", "fit on all rows", "fine-tuning" or "update");
+        Columns: ``member``; ``stage`` ("fit", "fit on all rows", "pretraining", "update", ...);
         ``epoch``, from 1; ``train_loss`` and, with validation, ``valid_loss``, as scaled for the
         network; ``train_mae`` and ``valid_mae``, mean absolute errors of the network's point
         forecasts in units of y; ``lr`` at the end; ``seconds``; ``windows_per_second``.

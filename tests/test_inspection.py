@@ -413,6 +413,14 @@ def test_the_history_has_a_row_for_every_epoch_of_every_member():
     assert forecaster.history_["stage"].tolist()[6] == "update"
 
 
+def test_the_history_tells_pretraining_and_fine_tuning_apart():
+    y, _ = data()
+    panel = pd.concat({"a": y, "b": y}, names=["key"]).to_frame()
+    forecaster = tiny(finetune_epochs=2).pretrain(panel, fh=FH).fit(y, fh=FH)
+    stages = forecaster.history_["stage"].unique().tolist()
+    assert stages == ["pretraining", "pretraining on all rows", "fine-tuning"]
+
+
 @pytest.mark.parametrize("loss", ["quantile", "mse", "normal", "poisson", "gamma"])
 @pytest.mark.parametrize("scaler", ["auto", None])
 def test_errors_of_the_history_are_in_units_of_y(loss, scaler):
