@@ -44,8 +44,9 @@ weights = forecaster.attention_weights(X=day)
 plotting.plot_attention(weights)
 
 # %%
-# Attention tells where a network looks, not what the answer depends on. Permutation does: the past
-# hours, over which much of the attention is spread, hardly matter once the week before is known.
+# Attention tells where a network looks, not what the answer depends on. Permutation does: the hours
+# of the past that stand out in the map hardly matter. What counts are the same hours of the week
+# and of the day before, which the network reads at each step, without any attention.
 
 importance = forecaster.variable_importance(y[start - 168 :], X[start - 168 :], num_repeats=2)
 importance.head(8)

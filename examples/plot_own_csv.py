@@ -51,8 +51,8 @@ forecaster.fit(y[:-8], X=X[:-8], fh=range(1, 9))
 plotting.plot_forecast(forecaster, y, num_history=40)
 
 # %%
-# On 195 rows the network is hardly trusted: the forecast is mostly a simple one that carries on
-# level and trend. So the covariates hardly count.
+# On 195 rows four fifths of the forecast are a simple one that carries on level and trend. So no
+# variable of the network changes the error by much.
 
 print(next(line for line in forecaster.summary().splitlines() if "blend" in line))
 plotting.plot_importance(forecaster, num_variables=6)

@@ -32,7 +32,8 @@ seen = others.groupby(level="series").head(len(growth) - 8)
 forecaster = TransformerLSTMForecaster(**settings).fit(seen, fh=range(1, 9))
 
 # %%
-# Forecasts of all series come in one call; the pictures show a chosen few.
+# Forecasts of all series come in one call; the pictures show a chosen few. The two years are those
+# of the crisis of 2008, which no past tells of: most points lie below the middle, some below all.
 
 plotting.plot_forecast(forecaster, others, series=["realgdp", "realinv", "cpi"], num_history=24)
 

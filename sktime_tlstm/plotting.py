@@ -223,7 +223,8 @@ def plot_contributions(
     for place, (_, value) in enumerate(bars):
         one.barh(place, value, left=level, color=FORECAST if value > 0 else TRUTH)
         level += value
-        one.plot([level, level], [place - 0.4, place + 1.4], color=FAINT, lw=0.7, zorder=0)
+        end = place + (1.4 if place + 1 < len(bars) else 0.4)
+        one.plot([level, level], [place - 0.4, end], color=FAINT, lw=0.7, zorder=0)
     one.set_yticks(range(len(bars)), [f"{name}  {value:+,.4g}" for name, value in bars])
     one.invert_yaxis()
     one.axvline(begin, color=PAST, lw=0.8, ls=":")
