@@ -268,14 +268,15 @@ def plot_attention(weights: Any, series: Hashable = None, ax: Axes | None = None
     return one
 
 
-def plot_backtest(table: pd.DataFrame, ax: Any = None) -> np.ndarray:
+def plot_backtest(table: pd.DataFrame, series: Hashable = None, ax: Any = None) -> np.ndarray:
     """Draw the forecasts of all windows of a backtest over what happened, and the error of each.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        What ``backtest(..., return_data=True)``, or sktime's ``evaluate`` with that, returned; of
-        a panel the first series is drawn.
+        What ``backtest(..., return_data=True)``, or sktime's ``evaluate`` with that, returned.
+    series : hashable, optional
+        Key of the series of a panel to draw; by default the first.
     ax : pair of matplotlib.axes.Axes, optional
 
     Returns
@@ -284,7 +285,8 @@ def plot_backtest(table: pd.DataFrame, ax: Any = None) -> np.ndarray:
     """
     top, bottom = _axes(ax, 2, sharex=True, ratios=(3, 1))
     errors = []
-    for number, window in enumerate(_scored(table)):
+    chosen = None if series is None else [series]
+    for number, window in enumerate(_scored(table, chosen, 1)):
         label = "" if number else "forecast"
         top.plot(_times(window.point.index), window.point, color=FORECAST, lw=1.2, label=label)
         if window.outer is not None:
@@ -306,13 +308,17 @@ def plot_backtest(table: pd.DataFrame, ax: Any = None) -> np.ndarray:
     return np.array([top, bottom])
 
 
-def plot_error_by_step(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def plot_error_by_step(
+    table: pd.DataFrame, series: Sequence[Hashable] | None = None, ax: Axes | None = None
+) -> Axes:
     """Draw the mean absolute error of a backtest by the step that is forecast.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        As in `plot_backtest`; the mean is over all series.
+        As in `plot_backtest`.
+    series : sequence, optional
+        Keys of the series of a panel that the mean is over; by default all.
     ax : matplotlib.axes.Axes, optional
 
     Returns
@@ -320,7 +326,7 @@ def plot_error_by_step(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     matplotlib.axes.Axes
     """
     rows = []
-    for window in _scored(table, every_series=True):
+    for window in _scored(table, series):
         step = np.arange(1, len(window.point) + 1)
         rows.append(pd.Series((window.truth - window.point).abs().to_numpy(), index=step))
     errors = pd.concat(rows).groupby(level=0)
@@ -335,7 +341,12 @@ def plot_error_by_step(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return one
 
 
-def plot_calibration(source: Any, y: Frame | None = None, ax: Any = None) -> np.ndarray:
+def plot_calibration(
+    source: Any,
+    y: Frame | None = None,
+    series: Sequence[Hashable] | None = None,
+    ax: Any = None,
+) -> np.ndarray:
     """Draw whether quantiles hold what they promise: the calibration curve and the PIT.
 
     The second picture is the histogram of the probability integral transform between the
@@ -350,6 +361,8 @@ def plot_calibration(source: Any, y: Frame | None = None, ax: Any = None) -> np.
         ``backtest(..., method="predict_quantiles", return_data=True)``.
     y : pandas.Series or pandas.DataFrame, optional
         What happened, if ``source`` is not a backtest.
+    series : sequence, optional
+        Keys of the series of a panel to count; by default all.
     ax : pair of matplotlib.axes.Axes, optional
 
     Returns
@@ -361,7 +374,7 @@ def plot_calibration(source: Any, y: Frame | None = None, ax: Any = None) -> np.
     ValueError
         If ``source`` are quantiles and there is no ``y``, or no forecast row was observed.
     """
-    levels, below = _below(source, y)
+    levels, below = _below(source, y, series)
     share = below.mean(axis=0)  # (level,)
     left, right = _axes(ax, 2, columns=2)
     left.plot([0, 1], [0, 1], color=FAINT, lw=1)
@@ -392,8 +405,10 @@ class _Window:
     outer: pd.DataFrame | None
 
 
-def _scored(table: pd.DataFrame, every_series: bool = False) -> Iterator[_Window]:
-    """Yield the series of every window of a backtest's table."""
+def _scored(
+    table: pd.DataFrame, series: Sequence[Hashable] | None, most: int | None = None
+) -> Iterator[_Window]:
+    """Yield the chosen series of every window of a backtest's table, else the first or all."""
     names = [name for name in ("y_pred", "y_pred_interval", "y_pred_quantiles") if name in table]
     if not names or "y_test" not in table:
         raise ValueError(
@@ -402,8 +417,7 @@ def _scored(table: pd.DataFrame, every_series: bool = False) -> Iterator[_Window
         )
     for truth, forecast in zip(table["y_test"], table[names[0]], strict=True):
         truth, forecast = _frame(truth), _frame(forecast)
-        keys = _keys(forecast, None, None if every_series else 1)
-        for key in keys:
+        for key in _keys(forecast, series, most):
             own, known = _of_series(forecast, key), _of_series(truth, key).iloc[:, 0]
             outer = own if own.shape[1] > 1 and own.columns.nlevels > 1 else None
             if outer is None:
@@ -414,7 +428,9 @@ def _scored(table: pd.DataFrame, every_series: bool = False) -> Iterator[_Window
             yield _Window(known.reindex(point.index), point, outer)
 
 
-def _below(source: pd.DataFrame, y: Frame | None) -> tuple[np.ndarray, np.ndarray]:
+def _below(
+    source: pd.DataFrame, y: Frame | None, series: Sequence[Hashable] | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return levels (level,) and whether each truth lies below its quantiles (row, level)."""
     if "y_pred_quantiles" in source:
         pairs = list(zip(source["y_test"], source["y_pred_quantiles"], strict=True))
@@ -427,6 +443,9 @@ def _below(source: pd.DataFrame, y: Frame | None) -> tuple[np.ndarray, np.ndarra
         pairs = [(y, source)]
     rows, levels = [], np.zeros(0)
     for truth, quantiles in pairs:
+        if series is not None:
+            keys = _keys(quantiles, series)
+            quantiles = quantiles[quantiles.index.droplevel(-1).isin(keys)]
         truth = _frame(truth).reindex(quantiles.index)
         levels = quantiles.columns.get_level_values(1).unique().to_numpy(dtype=float)
         targets = quantiles.columns.get_level_values(0).unique()

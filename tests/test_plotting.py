@@ -274,6 +274,25 @@ def test_calibration_of_a_backtest_counts_all_its_rows(tables):
     assert left.get_title(loc="left") == f"{3 * HORIZON} forecasts"
 
 
+def test_backtests_of_panels_are_drawn_for_chosen_series():
+    y = panel()[["sales"]]
+    seen = y.groupby(level=[0, 1]).head(SEEN)
+    forecaster = tiny(context_length=7).fit(seen, fh=FH)
+    cv = ExpandingWindowSplitter(fh=list(FH), initial_window=SEEN, step_length=HORIZON)
+    table = forecaster.backtest(y, None, cv, method="predict_quantiles", return_data=True)
+    chosen = [("north", "c"), ("north", "e")]
+    happened = y.loc[("north", "e"), "sales"].iloc[SEEN:]
+    top, _ = plotting.plot_backtest(table, ("north", "e"))
+    drawn = np.concatenate([one.get_ydata() for one in top.get_lines()[1::2]])
+    np.testing.assert_allclose(drawn, happened)
+    left, _ = plotting.plot_calibration(table, series=chosen)
+    assert left.get_title(loc="left") == f"{2 * 3 * HORIZON} forecasts"
+    every, some = plotting.plot_error_by_step(table), plotting.plot_error_by_step(table, chosen)
+    assert not np.allclose(*(line(ax, "mean absolute error")[1] for ax in (every, some)))
+    with pytest.raises(KeyError, match="Got the series 'x'"):
+        plotting.plot_calibration(table, series=["x"])
+
+
 def test_sktimes_own_plot_runs_with_the_extra_for_plots(fitted):
     forecaster, y, X = fitted
     forecast = forecaster.predict(X=X[SEEN : SEEN + HORIZON])
