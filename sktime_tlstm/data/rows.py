@@ -264,7 +264,8 @@ def _check_numbers(y: Any) -> None:
             raise TypeError(
                 f"Got y with the text {text!r} in column {column!r}, expected numbers or NaN: no "
                 "categorical targets are forecast. Convert it: `pd.to_numeric(column, "
-                "errors='coerce')` makes marks for missing values NaN; `pd.read_csv(..., decimal=',')` reads decimal commas."
+                "errors='coerce')` makes marks for missing values NaN; `pd.read_csv(..., "
+                "decimal=',')` reads decimal commas."
             )
 
 
