@@ -57,6 +57,10 @@ class Bands:
         least = torch.finfo(torch.float32).eps * (1 + self.center.abs())
         return Bands(self.center, self.below.maximum(least), self.above.maximum(least))
 
+    def capped(self, widest: Tensor) -> Bands:
+        """Return the same with widths of at most ``widest`` (num_targets,)."""
+        return Bands(self.center, self.below.minimum(widest), self.above.minimum(widest))
+
     def scores(self, target: Tensor) -> Tensor:
         """Return by how many widths a target is off; NaN where it is NaN."""
         off = target - self.center
@@ -114,6 +118,9 @@ class Calibration:
         Part of each window's horizon that is no part of that before.
     capacity : float
         Number of whole horizons that are remembered.
+    widest : Tensor of shape (num_targets,), or None
+        Largest width of the network's, in units of each series' scale; None for no bound. Beyond
+        the range of training the arcsinh lets a little doubt grow to a thousand times that range.
     """
 
     simple: SimpleForecast
@@ -122,6 +129,7 @@ class Calibration:
     scores: np.ndarray
     shares: np.ndarray
     capacity: float
+    widest: Tensor | None = None
 
     #: Levels at which quantiles are corrected; read in between and beyond as a `QuantileHead` is.
     levels: ClassVar[tuple[float, ...]] = (

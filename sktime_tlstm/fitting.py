@@ -492,6 +492,8 @@ def _calibrated(
     blank = np.zeros((0, spec.horizon, spec.num_targets), np.float32)
     # without scores yet: it makes forecasts bring the simple one along
     calibration = Calibration(simple, 0.0, 0.0, blank, np.zeros(0, np.float32), capacity)
+    widest = model.observed_range(store).clamp(min=1.0)  # at least one scale
+    calibration = replace(calibration, widest=widest)
     model = replace(model, calibration=calibration)
     series, cutoff, shares = _spaced(dataset, capacity, spec.horizon)
     forecast = model.ahead(store, series, cutoff)

@@ -168,7 +168,17 @@ class Model:
     def network_bands(self, forecast: Forecast) -> Bands:
         """Return what the network says, in units of each series' scale."""
         three = network_bands(self.head, forecast.parameters, forecast.unit)
-        return Bands.between(self._linear(self._undo_each(forecast, three)))
+        bands = Bands.between(self._linear(self._undo_each(forecast, three)))
+        widest = None if self.calibration is None else self.calibration.widest
+        return bands if widest is None else bands.capped(widest)
+
+    def observed_range(self, store: SeriesStore) -> Tensor:
+        """Return how far apart a store's targets lie (num_targets,), in units of the scale."""
+        targets = slice(self.spec.num_targets)
+        values, seen = store.values[:, targets], store.observed[:, targets]
+        most = torch.where(seen, values, -torch.inf).amax(0)
+        least = torch.where(seen, values, torch.inf).amin(0)
+        return (self._linear(most.double()) - self._linear(least.double())).cpu()
 
     def simple_bands(self, forecast: Forecast) -> Bands:
         """Return what the simple forecast says; its widths never vanish."""

@@ -740,3 +740,23 @@ def test_smaller_errors_on_other_series_are_passed_over():
     known = replace(model.calibration, scores=model.calibration.scores + 9)
     forecaster.pretrained_model_ = replace(model, calibration=known)
     assert forecaster.fit(series(80, seed=7))._fitted.model.calibration is known
+
+
+def test_the_networks_widths_are_at_most_the_range_of_training():
+    """A spike beyond training: in arcsinh units a little doubt is a thousand times the range."""
+    rows = np.arange(200)
+    y = pd.Series(np.where(rows % 10 == 0, 60.0, np.sin(rows)), name="y")
+    forecaster = tiny(context_length=10).fit(y, fh=[1, 2, 3])
+    model, store = forecaster._fitted.model, forecaster._fitted.history.store
+    assert model.observed_range(store).item() == pytest.approx(
+        np.ptp(y) / forecaster._fitted.history.scale[0, 0], rel=1e-5
+    )
+    forecast = model.ahead(store, np.array([0]), np.array([150]))
+    wild = replace(forecast, parameters=forecast.parameters + 3 * (torch.arange(9.0) - 4))
+    bands = model.network_bands(wild)
+    uncapped = replace(model, calibration=replace(model.calibration, widest=None))
+    assert (uncapped.network_bands(wild).above > 10 * model.calibration.widest).all()
+    assert (bands.above <= model.calibration.widest).all()
+    torch.testing.assert_close(bands.center, uncapped.network_bands(wild).center)
+    usual = model.network_bands(forecast)
+    torch.testing.assert_close(usual.above, uncapped.network_bands(forecast).above)
