@@ -16,6 +16,7 @@ from sktime_tlstm.inspection import (
     batch_of,
     check_within_horizon,
     grouped_by_variable,
+    on_device,
     past_windows,
 )
 from sktime_tlstm.model import Forecast, Model, Windows
@@ -61,8 +62,9 @@ def explain(fitted: Fitted, asked: Asked) -> tuple[np.ndarray, pd.MultiIndex]:
     for part in parts(model, asked):
         for window in np.unique(part.window):
             rows = np.flatnonzero(part.window == window)
-            of_window = _explained(model, part, int(window), part.step[rows], baseline, groups)
-            values[part.rows[rows]] = of_window[..., : values.shape[-1]]
+            chosen = values[part.rows[rows]]
+            _explain(model, part, int(window), part.step[rows], baseline, groups, chosen)
+            values[part.rows[rows]] = chosen
     loc, scale = history.loc[asked.series], history.scale[asked.series]  # (row, target)
     values = values * scale[..., None]
     values[..., 0] += loc
@@ -70,15 +72,16 @@ def explain(fitted: Fitted, asked: Asked) -> tuple[np.ndarray, pd.MultiIndex]:
     return values[:, model.encoder.order], named
 
 
-def _explained(
+def _explain(
     model: Model,
     part: Part,
     window: int,
     steps: np.ndarray,
     baseline: list[Inputs],
     groups: dict[str, np.ndarray],
-) -> np.ndarray:
-    """Return contributions (step, target, contribution) in units of the series' scale."""
+    values: np.ndarray,
+) -> None:
+    """Write contributions (step, target, contribution) in units of the series' scale."""
     chosen = slice(window, window + 1)
     windows = replace(
         part.windows,
@@ -92,9 +95,7 @@ def _explained(
     along = torch.tensor(np.r_[0.0, (nodes + 1) / 2, 1.0], dtype=torch.float32)
     weight = torch.tensor(np.r_[0.0, weights / 2, 0.0])
     center, leaves = _along(model, windows, forecast, baseline, along)
-    names = sum(len(np.unique(own)) for own in groups.values())
-    extra = 1 if model.calibration is None else 2
-    values = np.zeros((len(steps), model.spec.num_targets, extra + names))
+    extra = 1 if model.calibration is None else 2  # contributions that are no variables
     for row, step in enumerate(steps):
         for target in range(model.spec.num_targets):
             total = (weight * center[:, step, target]).sum()
@@ -115,7 +116,6 @@ def _explained(
         simply = model.simple_share(forecast)[0].numpy()[steps]
         values[..., 1] = simply
         values[..., 0] -= simply
-    return values
 
 
 def _along(
@@ -156,8 +156,7 @@ def _along(
 
 def _embedded(net: ForecastNet, inputs: Inputs) -> Inputs:
     """Return the inputs behind the embedding of categories, on the net's device."""
-    embedding = embedding_of(getattr(net.module_, "_orig_mod", net.module_))
-    inputs = {name: value.to(net.device) for name, value in inputs.items()}
+    embedding, inputs = embedding_of(net.module_), on_device(net, inputs)
     if embedding is None:
         return inputs
     with torch.no_grad():
@@ -168,10 +167,5 @@ def _embedded(net: ForecastNet, inputs: Inputs) -> Inputs:
 
 
 def _mean(inputs: Inputs) -> Inputs:
-    """Return the mean over windows of every input, of their real rows."""
-    means = {}
-    for name, value in inputs.items():
-        if name == "past_lengths":
-            continue
-        means[name] = value.mean(0)
-    return means
+    """Return the mean over windows of every input that a network reads numbers of."""
+    return {name: value.mean(0) for name, value in inputs.items() if name != "past_lengths"}

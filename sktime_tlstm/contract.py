@@ -23,6 +23,7 @@ __all__ = [
     "prepare",
     "probe",
     "takes",
+    "uncompiled",
     "unwrapped",
     "widths",
 ]
@@ -205,12 +206,18 @@ def takes(function: Callable[..., Any], name: str) -> bool:
 
 def unwrapped(module: nn.Module) -> nn.Module:
     """Return the network itself, without embedding and compilation."""
-    module = getattr(module, "_orig_mod", module)
+    module = uncompiled(module)
     return module.network if isinstance(module, EmbeddedNetwork) else module
+
+
+def uncompiled(module: nn.Module) -> Any:
+    """Return the network with its embedding, but not compiled."""
+    return getattr(module, "_orig_mod", module)
 
 
 def embedding_of(module: nn.Module) -> InputEmbedding | None:
     """Return the embedding in front of a network, if there is one."""
+    module = uncompiled(module)
     return module.embedding if isinstance(module, EmbeddedNetwork) else None
 
 

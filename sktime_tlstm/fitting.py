@@ -68,8 +68,6 @@ CALIBRATION_WINDOWS = 100
 USUAL_PATIENCE = 3
 #: Learning rate of fine-tuning and updates, as a share of lr.
 FINETUNE_LR = 0.15
-#: Names of the trainings that go on from others.
-FINETUNING, UPDATE = "fine-tuning", "update"
 
 
 def fit_model(
@@ -173,7 +171,9 @@ def finetune_model(
             net.set_params(batch_size=batch_size)
             renew_callbacks(net, options.callbacks, options.gradient_clip, options.verbose)
         seeds = _member_seeds(seed, len(members))
-        _train(options, members, dataset, None, options.finetune_epochs, seeds, FINETUNING)
+        _train(
+            options, members, dataset, None, options.finetune_epochs, seeds, "fine-tuning", False
+        )
     return model, history
 
 
@@ -201,7 +201,7 @@ def update_model(options: Options, model: Model, history: History, new_rows: np.
     )
     members = copy.deepcopy(model.members)
     seeds = _member_seeds(model.seed, len(members))
-    _train(options, members, dataset, None, options.update_epochs, seeds, UPDATE)
+    _train(options, members, dataset, None, options.update_epochs, seeds, "update", False)
     return replace(model, members=members)
 
 
@@ -454,9 +454,9 @@ def _train(
     epochs: int,
     seeds: list[int],
     stage: str,
+    afresh: bool = True,
 ) -> None:
-    """Train all members, one after the other."""
-    afresh = stage not in (FINETUNING, UPDATE)
+    """Train all members, one after the other; those that go on at a small, constant rate."""
     for number, (net, seed) in enumerate(zip(members, seeds, strict=True), start=1):
         train(
             net,
@@ -491,9 +491,9 @@ def _calibrated(
     capacity = max(CALIBRATION_WINDOWS, len(every.used))
     blank = np.zeros((0, spec.horizon, spec.num_targets), np.float32)
     # without scores yet: it makes forecasts bring the simple one along
-    calibration = Calibration(simple, 0.0, 0.0, blank, np.zeros(0, np.float32), capacity)
     widest = model.observed_range(store).clamp(min=1.0)  # at least one scale
-    calibration = replace(calibration, widest=widest)
+    shares = np.zeros(0, np.float32)
+    calibration = Calibration(simple, 0.0, 0.0, blank, shares, capacity, widest)
     model = replace(model, calibration=calibration)
     series, cutoff, shares = _spaced(dataset, capacity, spec.horizon)
     forecast = model.ahead(store, series, cutoff)

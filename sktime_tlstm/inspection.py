@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from sktime_tlstm.contract import embedding_of
+from sktime_tlstm.contract import embedding_of, uncompiled
 from sktime_tlstm.data.channels import channels, embedded_channels
 from sktime_tlstm.data.sampling import training_cutoffs
 from sktime_tlstm.data.windows import Batch, cut_windows
@@ -26,6 +25,7 @@ __all__ = [
     "batch_of",
     "check_within_horizon",
     "grouped_by_variable",
+    "on_device",
     "past_windows",
     "tensor_windows",
     "variable_importance",
@@ -115,7 +115,9 @@ def variable_importance(
     fitted: Fitted, method: str, num_windows: int, num_repeats: int
 ) -> pd.DataFrame:
     """Do what `SkorchForecaster.variable_importance` says."""
-    selects = all(hasattr(_module(net), "selection_weights") for net in fitted.model.members)
+    selects = all(
+        hasattr(uncompiled(net.module_), "selection_weights") for net in fitted.model.members
+    )
     if method == "selection" and not selects:
         raise ValueError(
             "Got method='selection' with a network that has no selection_weights. Pass "
@@ -179,7 +181,7 @@ def grouped_by_variable(model: Model) -> tuple[pd.DataFrame, pd.MultiIndex]:
     A group is one variable of one input: its value, its flag and its vector are one.
     """
     table = channels(model.spec, model.encoder)
-    return _with_groups(embedded_channels(table, embedding_of(_module(model.members[0]))))
+    return _with_groups(embedded_channels(table, embedding_of(model.members[0].module_)))
 
 
 def _with_groups(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.MultiIndex]:
@@ -193,9 +195,9 @@ def _with_groups(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.MultiIndex]:
     return table.assign(group=[places[key] for key in keys]), index
 
 
-def _module(net: ForecastNet) -> Any:
-    """Return a net's network, with its embedding, but not compiled."""
-    return getattr(net.module_, "_orig_mod", net.module_)
+def on_device(net: ForecastNet, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return inputs on a net's device."""
+    return {name: value.to(net.device) for name, value in inputs.items()}
 
 
 def _joined(batches: list[Batch], context: int) -> Batch:
@@ -214,21 +216,18 @@ def _joined(batches: list[Batch], context: int) -> Batch:
     )
 
 
-def _on(device: str | torch.device, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.to(device) for name, value in inputs.items()}
-
-
 def _attention(model: Model, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
     """Return weights (window, head, horizon, time) of all members, and lengths of the past."""
     batch, weights = batch_of(model, windows), []
     for net in model.members:
-        if not hasattr(_module(net), "attention_weights"):
+        module = uncompiled(net.module_)
+        if not hasattr(module, "attention_weights"):
             raise ValueError(
-                f"Got a network {type(_module(net)).__name__} without attention_weights. Fit a "
+                f"Got a network {type(module).__name__} without attention_weights. Fit a "
                 "network that attends, such as sktime_tlstm.nn.TransformerLSTM, or give yours that "
                 "method: (past, future, past_lengths) -> (batch, head, future_time, time)."
             )
-        own = _module(net).attention_weights(**_on(net.device, batch.inputs))
+        own = module.attention_weights(**on_device(net, batch.inputs))
         weights.append(own.cpu())
     full = torch.full((len(batch.target),), model.spec.context_length)
     lengths = batch.inputs.get("past_lengths", full)
@@ -248,7 +247,7 @@ def _selected(model: Model, windows: Windows) -> pd.DataFrame:
     table, index = grouped_by_variable(model)
     inputs, by_member = batch_of(model, windows).inputs, []
     for net in model.members:
-        selected = _module(net).selection_weights(**_on(net.device, inputs))
+        selected = uncompiled(net.module_).selection_weights(**on_device(net, inputs))
         values = np.zeros((len(index), len(windows.series)))
         for part in ("past", "future", "static"):
             weights = getattr(selected, part)

@@ -17,16 +17,8 @@ from sktime_tlstm.net import ForecastNet
 
 __all__ = ["history", "summary"]
 
-#: Names of a net's record, and of the columns that they become.
-_COLUMNS = {
-    "stage": "stage",
-    "epoch": "epoch",
-    "train_loss": "train_loss",
-    "valid_loss": "valid_loss",
-    "train_mae": "train_mae",
-    "valid_mae": "valid_mae",
-    "dur": "seconds",
-}
+#: What of a net's record is a column as it is.
+_RECORDED = ("stage", "epoch", "train_loss", "valid_loss", "train_mae", "valid_mae")
 
 
 def history(members: Iterable[ForecastNet]) -> pd.DataFrame:
@@ -35,14 +27,14 @@ def history(members: Iterable[ForecastNet]) -> pd.DataFrame:
     for number, net in enumerate(members):
         for record in net.history:
             row: dict[str, Any] = {"member": number}
-            row |= {column: record.get(name) for name, column in _COLUMNS.items()}
+            row |= {name: record.get(name) for name in _RECORDED}
+            row["seconds"] = record["dur"]
             rates = [batch["event_lr"] for batch in record["batches"] if "event_lr" in batch]
             row["lr"] = rates[-1] if rates else None
             windows = sum(batch.get("train_batch_size", 0) for batch in record["batches"])
             row["windows_per_second"] = windows / record["dur"]
             rows.append(row)
-    columns = ["member", *_COLUMNS.values(), "lr", "windows_per_second"]
-    return pd.DataFrame(rows, columns=columns).dropna(axis=1, how="all")
+    return pd.DataFrame(rows).dropna(axis=1, how="all")
 
 
 def summary(name: str, fitted: Fitted) -> str:
@@ -102,8 +94,7 @@ def _layers(fitted: Fitted) -> list[tuple[str, str, str, str]]:
         longest = np.argmax(fitted.seen, keepdims=True)
         cutoff, horizon = fitted.seen[longest], fitted.model.spec.horizon
         windows = Windows(fitted.history.store, longest, cutoff, horizon, None)
-        inputs = batch_of(fitted.model, windows).inputs
-        net.outputs({part: value.to(net.device) for part, value in inputs.items()})
+        net.outputs(batch_of(fitted.model, windows).inputs)
     finally:
         for hook in hooks:
             hook.remove()
