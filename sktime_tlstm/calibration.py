@@ -14,7 +14,14 @@ from sktime_tlstm import families
 from sktime_tlstm.nn import Head, QuantileHead
 from sktime_tlstm.simple import TO_UPPER, SimpleForecast
 
-__all__ = ["Bands", "Calibration", "calibration_windows", "network_bands", "trusted"]
+__all__ = [
+    "Bands",
+    "Calibration",
+    "calibration_windows",
+    "network_bands",
+    "trusted",
+    "update_stride",
+]
 
 #: Weights of the network beside the simple forecast that are tried.
 TRUSTS = tuple(k / 10 for k in range(11))
@@ -294,6 +301,11 @@ def _posterior_mean(
     return float((likely * weight).sum() / likely.sum())
 
 
+def update_stride(horizon: int) -> int:
+    """Return the rows whose multiples an update must pass for its errors to count."""
+    return max(1, int(MIN_SHARE * horizon))
+
+
 def calibration_windows(
     lengths: np.ndarray, new_rows: np.ndarray, horizon: int, capacity: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -314,7 +326,7 @@ def calibration_windows(
         Number of windows of a series that are of use.
     """
     last = lengths - horizon
-    stride = max(1, int(MIN_SHARE * horizon))
+    stride = update_stride(horizon)
     passes = last // stride > (last - new_rows) // stride
     number = np.clip(np.minimum(-(-new_rows // horizon), -(-last // horizon)), 0, capacity)
     number = np.where(passes, number, 0)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+import torch
 from sktime.forecasting.base import ForecastingHorizon
 
+from sktime_tlstm.calibration import update_stride
 from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import Rows, ranges
 from sktime_tlstm.data.timeline import Timeline
@@ -115,6 +117,57 @@ class Fitted:
         within = np.concatenate([np.arange(length) for length in self.seen])
         index = self.index(series, self.history.first[series] + within)
         return pd.DataFrame(np.concatenate(targets), index, self.model.encoder.targets)
+
+    def compact(self, needed: bool) -> Fitted:
+        """Return what is known, on as little memory as holds it.
+
+        If ``needed``, without the rows of each series that lie before all that forecasts read, and
+        the latest forecasts whose errors an update will know.
+        """
+        spec, cut = self.model.spec, np.zeros_like(self.seen)
+        if needed:
+            stride = update_stride(spec.horizon)  # so that updates keep their rhythm
+            cut = np.maximum(self.seen - spec.reach - spec.horizon, 0) // stride * stride
+        return replace(self, history=self.history.compact(cut), seen=self.seen - cut)
+
+    def check(self) -> None:
+        """Raise a ValueError unless all parts fit together, as those of a file might not."""
+        spec, history = self.model.spec, self.history
+        store, traits, number = history.store, history.store.traits, len(self.seen)
+        targets, observed = spec.num_targets, spec.num_targets + spec.num_numeric
+        channels = observed + len(spec.cardinalities)
+        rows, each = len(store.values), (number, targets)
+        expected: dict[str, tuple[Any, tuple[int, ...], Any]] = {
+            "values": (store.values, (rows, channels), torch.float32),
+            "observed": (store.observed, (rows, observed), torch.bool),
+            "calendar": (store.calendar, (len(store.calendar), spec.num_calendar), torch.float32),
+            "start": (store.start, (number,), torch.int64),
+            "length": (store.length, (number,), torch.int64),
+            "calendar_start": (store.calendar_start, (number,), torch.int64),
+            "level": (traits.level, each, torch.float32),
+            "spread": (traits.spread, each, torch.float32),
+            "unit": (traits.unit, each, torch.float32),
+            "zero": (traits.zero, each, torch.float32),
+            "static": (traits.static, (number, spec.num_static_features), torch.float32),
+            "identity": (traits.identity, (number,), torch.float32),
+            "seen": (self.seen, (number,), np.int64),
+            "first": (history.first, (number,), np.int64),
+            "loc": (history.loc, each, np.float64),
+            "scale": (history.scale, each, np.float64),
+        }
+        for name, (got, shape, dtype) in expected.items():
+            if tuple(got.shape) != shape or got.dtype != dtype:
+                raise ValueError(
+                    f"{name} is {got.dtype} {tuple(got.shape)}, expected {dtype} {shape}"
+                )
+            if not np.isfinite(np.asarray(got)).all():
+                raise ValueError(f"{name} is not finite")
+        start, length = store.start.numpy(), store.length.numpy()
+        within = (start >= 0) & (length > 0) & (start + length <= rows)
+        if not (within & (self.seen >= 0) & (self.seen <= length)).all():
+            raise ValueError(f"series of {length} rows at {start}, seen {self.seen}, of {rows}")
+        if len(self.model.encoder.targets) != targets:
+            raise ValueError(f"{targets} targets with the names {self.model.encoder.targets}")
 
     def with_past(self, y: pd.DataFrame, X: pd.DataFrame | None) -> Fitted:
         """Return what would be known if y was all that was ever seen after training.

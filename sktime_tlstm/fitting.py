@@ -29,7 +29,7 @@ from sktime_tlstm.notices import notify
 from sktime_tlstm.options import Options, plain, resolve_device
 from sktime_tlstm.simple import learn_simple, unconditional
 
-__all__ = ["finetune_model", "fit_model", "update_model"]
+__all__ = ["build_member", "finetune_model", "fit_model", "update_model"]
 
 #: Context without a season, the largest context chosen by rule, and seasons in a context.
 PLAIN_CONTEXT, MAX_CONTEXT, CONTEXT_SEASONS = 64, 384, 4
@@ -121,7 +121,7 @@ def fit_model(
         spec = replace(spec, simple_length=1)
     seeds = _member_seeds(seed, options.num_members)
     batch_size = _batch_size(options, history, spec)
-    members = [_build(options, network, head, spec, batch_size, member) for member in seeds]
+    members = [build_member(options, network, head, spec, batch_size, member) for member in seeds]
     batch = _probe_batch(history.store.to(members[0].device), spec)
     for net in members:
         _probe(net, network[0], batch, spec)
@@ -397,7 +397,7 @@ def _spread(number: int, most: int) -> np.ndarray:
     return np.linspace(0, number - 1, min(number, most)).astype(np.int64)
 
 
-def _build(
+def build_member(
     options: Options,
     network: tuple[Callable[..., Any], dict[str, Any]],
     head: Head,
@@ -405,6 +405,18 @@ def _build(
     batch_size: int,
     seed: int,
 ) -> ForecastNet:
+    """Build one member of a model, untrained.
+
+    Parameters
+    ----------
+    options : Options
+    network : (callable, dict)
+        The network's class and keyword arguments.
+    head : Head
+        Copied, so that members share nothing.
+    spec : WindowSpec
+    batch_size, seed : int
+    """
     module, params = network
     return build_net(
         module,

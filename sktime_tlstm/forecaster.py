@@ -24,6 +24,7 @@ from sktime_tlstm.forecasting import forecast, parametric, sample
 from sktime_tlstm.inspectable import Inspectable
 from sktime_tlstm.options import Options, check_parameters, check_pretrained, remembered
 from sktime_tlstm.parameter_texts import documented
+from sktime_tlstm.storable import Storable
 from sktime_tlstm.surroundings import usual_torch
 
 __all__ = ["SkorchForecaster"]
@@ -35,7 +36,7 @@ _ONE_FH = threading.Lock()
 
 
 @documented
-class SkorchForecaster(Inspectable, BaseForecaster):
+class SkorchForecaster(Inspectable, Storable, BaseForecaster):
     """Forecast with any torch network, trained through skorch on windows of all series.
 
     One network is trained over all series of a panel or hierarchy. It sees a context before each

@@ -48,16 +48,27 @@ FRAMES = {
     "inspectable",
     "inspection",
     "plotting",
+    "time_records",
     "training_record",
 }
 LIBRARIES = {
     "matplotlib": {"plotting"},
     "numpy": set(ARROWS) - {"nn"},
     "pandas": FRAMES | {"data.calendar", "data.frequency", "data.timeline"},
+    "safetensors": {"archive"},
     "scipy": {"families"},
     "skorch": {"callbacks", "net"},
     "skpro": {"families"},
-    "sktime": {"backtest", "calls", "datasets", "fitted", "flagship", "forecaster"},
+    "sktime": {
+        "backtest",
+        "calls",
+        "datasets",
+        "fitted",
+        "flagship",
+        "forecaster",
+        "storable",
+        "storing",
+    },
     "torch": set(ARROWS) - {"datasets", "plotting"},
     "tqdm": {"progress"},
 }

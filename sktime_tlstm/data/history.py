@@ -14,7 +14,7 @@ from torch import Tensor
 from sktime_tlstm.data.rows import Rows, ranges
 from sktime_tlstm.data.timeline import Timeline
 
-__all__ = ["History", "Layout", "SeriesStore", "Traits", "Widths", "initial_room"]
+__all__ = ["History", "Layout", "Room", "SeriesStore", "Traits", "Widths", "initial_room"]
 
 #: Room for new rows: a share of those there are. Untouched, the system gives it no memory; a
 #: series too short for that gets none before its first update, and then at least a few rows.
@@ -360,6 +360,26 @@ class History:
     def to(self, device: str) -> History:
         """Return the history with its store on a device."""
         return replace(self, store=self.store.to(device))
+
+    def compact(self, cut: np.ndarray) -> History:
+        """Return the history without the first rows of each series (num_series,), nor any room."""
+        store, length = self.store.to("cpu"), self.lengths - cut
+        rows = torch.from_numpy(ranges(store.start.numpy() + cut, length))
+        first = self.first + cut
+        offset = int(first.min() - self.first.min())
+        mark = object()
+        lengths = torch.from_numpy(length)
+        moved = replace(
+            store,
+            values=store.values[rows],
+            observed=store.observed[rows],
+            calendar=store.calendar[offset : self.room.calendar_rows],
+            start=lengths.cumsum(0) - lengths,
+            length=lengths,
+            calendar_start=torch.from_numpy(first - first.min()),
+        )
+        room = Room(mark, len(moved.calendar))
+        return replace(self, first=first, store=moved, room=room, mark=mark)
 
     def name(self, series: int) -> str:
         """Name a series as error messages do."""

@@ -75,10 +75,13 @@ class OwnRandomness(TorchDispatchMode):
         kwargs = kwargs or {}
         if not _may_draw(func) or not _draws(func, args, kwargs):
             return func(*args, **kwargs)
+        device = _device(args, kwargs)
+        if device.type == "meta":  # where nothing is drawn
+            return func(*args, **kwargs)
         if not self._is_replaying:
             self.draws += 1
             _refuse_other_checkpoints()
-        generator = self._generator(_device(args, kwargs))
+        generator = self._generator(device)
         taking = _taking_a_generator(func)
         if taking is not None:
             return taking(*args, **{**kwargs, "generator": generator})

@@ -1,0 +1,186 @@
+"""Storable: saving a forecaster and loading it, in sktime's formats and in one without code."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from sktime.base import BaseEstimator
+
+from sktime_tlstm.archive import is_archive, pack, read_file, unpack, write_file
+from sktime_tlstm.storing import restore, stored
+from sktime_tlstm.surroundings import usual_torch
+
+__all__ = ["Storable"]
+
+#: The format without code, and sktime's own.
+SAFE, PICKLES = "safetensors", ("pickle", "cloudpickle")
+#: Which rows a file holds.
+ROWS = ("all", "needed")
+
+
+class _Pickled:
+    """What `sktime.base.load` finds as the class of a pickled forecaster, and asks for it."""
+
+    @staticmethod
+    def load_from_path(path: Path | io.BytesIO) -> Any:
+        """Unpickle the forecaster of a file, which can run any code."""
+        with zipfile.ZipFile(path) as file:
+            return pickle.loads(file.read("_obj"))
+
+
+class Storable:
+    """How a forecaster is saved and loaded."""
+
+    def save(
+        self, path: Any = None, serialization_format: str = "pickle", rows: str = "all"
+    ) -> Any:
+        """Save the forecaster, fitted or not.
+
+        With "safetensors" the file is a zip of JSON and tensors, and loading it runs no code. It
+        holds parameters, weights, scaling, calibration, the state of the optimizers and the rows
+        seen, so that what is loaded forecasts, updates and fine-tunes bit for bit as what was
+        saved. What is code (a network, loss or callback of your own) is named in it, and passed
+        again to `load_from_path`.
+
+        A file is written at once: under its name is the old one, or the new one, whole.
+
+        Parameters
+        ----------
+        path : str, Path or None, default=None
+            The file, with or without ".zip"; None to save to memory.
+        serialization_format : {"pickle", "cloudpickle", "safetensors"}, default="pickle"
+            Pickles hold code too, and can run any when they are loaded.
+        rows : {"all", "needed"}, default="all"
+            Rows of the series to keep; of "safetensors" alone. "needed" are the last of each
+            series, those that forecasts and updates read: what is loaded forecasts the same from
+            its cutoff on, but trains on these rows alone, and knows no earlier ones in-sample. A
+            series that still learns its scale (of fewer than 4 values, or new in an update) keeps
+            its values.
+
+        Returns
+        -------
+        zipfile.ZipFile or (type, bytes)
+            The file, open to be read; or what `sktime.base.load` takes from memory.
+
+        Raises
+        ------
+        ValueError
+            If ``serialization_format`` or ``rows`` is unknown.
+        TypeError
+            If the path is none, or an attribute of your own is of a type that no JSON holds.
+        OSError
+            If the file cannot be written.
+        """
+        formats = (*PICKLES, SAFE)
+        if serialization_format not in formats:
+            raise ValueError(
+                f"Got serialization_format={serialization_format!r}, expected one of {formats}."
+            )
+        if rows not in ROWS or (rows != "all" and serialization_format != SAFE):
+            raise ValueError(
+                f"Got rows={rows!r} with serialization_format={serialization_format!r}, expected "
+                f"one of {ROWS}, and of pickles 'all'. Pass serialization_format='safetensors'."
+            )
+        if path is not None and not isinstance(path, (str, Path)):
+            raise TypeError(f"Got path={path!r}, expected a str, a Path or None.")
+        if serialization_format == SAFE:
+            with usual_torch():
+                content = pack(*stored(self, rows), metadata=pickle.dumps(_base()))
+            if path is None:
+                return type(self), content
+        else:
+            kind, pickled = BaseEstimator.save(self, None, serialization_format)
+            if path is None:
+                return kind, pickled
+            content = _zipped({"_metadata": pickle.dumps(_Pickled), "_obj": pickled})
+        path = Path(path)
+        path = path if path.suffix == ".zip" else path.with_name(path.name + ".zip")
+        write_file(path, content)
+        return zipfile.ZipFile(path)
+
+    @classmethod
+    def load_from_path(
+        cls, serial: Any, serialization_format: str = SAFE, **parameters: Any
+    ) -> Any:
+        """Load a forecaster from a file.
+
+        `sktime.base.load` does so as well, and finds the format by itself; but it unpickles a part
+        of any file first, which can run any code.
+
+        Parameters
+        ----------
+        serial : str or Path
+            The file, with or without ".zip".
+        serialization_format : {"safetensors", "pickle", "cloudpickle"}, default="safetensors"
+            How it was saved. Pickles can run any code: load what you trust alone.
+        **parameters
+            Of "safetensors": the parameters that no file holds, such as ``module``, ``loss`` or
+            ``callbacks`` of your own; and the ``device``, to change it.
+
+        Returns
+        -------
+        SkorchForecaster
+            Of this class or a subclass.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is no file of the format, damaged, edited, or of a later version; or what no file
+            holds was not passed.
+        TypeError
+            If it holds a forecaster of another class.
+        """
+        path = Path(serial)
+        content = read_file(path)
+        if serialization_format in PICKLES:
+            return _Pickled.load_from_path(io.BytesIO(content))
+        if serialization_format != SAFE:
+            raise ValueError(
+                f"Got serialization_format={serialization_format!r}, expected one of "
+                f"{(SAFE, *PICKLES)}."
+            )
+        return cls._from_archive(content, f"the file {str(path)!r}", parameters)
+
+    @classmethod
+    def load_from_serial(cls, serial: bytes, **parameters: Any) -> Any:
+        """Load a forecaster from what ``save`` returned, the second of the pair.
+
+        Parameters
+        ----------
+        serial : bytes
+            Of any format. Pickles can run any code: load what you trust alone.
+        **parameters
+            As in `load_from_path`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `load_from_path`.
+        """
+        if is_archive(serial):
+            return cls._from_archive(serial, "bytes", parameters)
+        return pickle.loads(serial)
+
+    @classmethod
+    def _from_archive(cls, content: bytes, name: str, parameters: dict[str, Any]) -> Any:
+        with usual_torch():
+            return restore(cls, unpack(content, name), parameters, name)
+
+
+def _base() -> type:
+    """Return the class that finds all others, for `sktime.base.load`."""
+    return next(one for one in Storable.__subclasses__() if issubclass(one, BaseEstimator))
+
+
+def _zipped(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return buffer.getvalue()

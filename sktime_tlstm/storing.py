@@ -1,0 +1,399 @@
+"""Storing: a forecaster as an archive, and an archive as a forecaster."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from sktime.datatypes._dtypekind import DtypeKind
+from sktime.forecasting.base import ForecastingHorizon
+from torch import Tensor
+
+from sktime_tlstm import nn
+from sktime_tlstm.archive import Archive
+from sktime_tlstm.calibration import Calibration
+from sktime_tlstm.contract import construct, prepare, uncompiled
+from sktime_tlstm.data.covariates import Covariates
+from sktime_tlstm.data.encoder import FrameEncoder
+from sktime_tlstm.data.history import History, Room, SeriesStore, Traits
+from sktime_tlstm.data.scaling import CovariateScaling
+from sktime_tlstm.data.targets import Targets
+from sktime_tlstm.data.timeline import Timeline
+from sktime_tlstm.data.windows import WindowSpec
+from sktime_tlstm.fitted import Fitted
+from sktime_tlstm.fitting import build_member
+from sktime_tlstm.model import Model
+from sktime_tlstm.net import OPTIMIZERS, ForecastNet, isolated_random_state
+from sktime_tlstm.options import MAX_ROWS, Options, plain
+from sktime_tlstm.records import Kind, Reader, UnrecordableError, Writer, kind_of_dataclass
+from sktime_tlstm.simple import SimpleForecast
+from sktime_tlstm.time_records import TIME_KINDS
+
+__all__ = ["attributes_of", "restore", "stored"]
+
+#: Attributes that follow from others.
+DERIVED = ("members_", "net_", "context_length_", "prediction_length_")
+#: Parameters that the caller of a load may set, besides those that no file holds.
+FREE = ("device",)
+#: Where classes that are named in a file may come from.
+CLASSES = {"sktime_tlstm.nn": nn, "torch.nn": torch.nn, "torch.optim": torch.optim}
+#: What is kept of a net besides its tensors: its settings, and the marks of its training.
+SETTINGS = ("lr", "max_epochs", "batch_size", "seed")
+MARKS = ("stage_", "label_", "was_interrupted_", "steps_", "idle_", "validates_")
+
+
+def _parts_of_history(history: History) -> dict[str, Any]:
+    names = [field.name for field in fields(History) if field.name not in ("room", "mark")]
+    return {name: getattr(history, name) for name in names}
+
+
+def _history(store: SeriesStore, **parts: Any) -> History:
+    mark = object()
+    return History(store=store, room=Room(mark, len(store.calendar)), mark=mark, **parts)
+
+
+def _encoder(**parts: Any) -> FrameEncoder:
+    encoder = FrameEncoder("real", None, None, (), (), ())
+    if parts.keys() != vars(encoder).keys():
+        raise ValueError(f"the encoder has the parts {sorted(parts)}")
+    vars(encoder).update(parts)
+    return encoder
+
+
+def _parts_of_horizon(fh: ForecastingHorizon) -> dict[str, Any]:
+    return {"values": fh.to_pandas(), "is_relative": fh.is_relative, "freq": fh.freq}
+
+
+def _random_state(state: tuple[Any, ...]) -> np.random.RandomState:
+    draws = np.random.RandomState()
+    draws.set_state(state)
+    return draws
+
+
+def _kind_of_head(cls: type, argument: str) -> Kind:
+    return Kind(cls, lambda head: {argument: getattr(head, argument)}, cls)
+
+
+def _parts_of_class(cls: type) -> dict[str, Any]:
+    for room, module in CLASSES.items():
+        if getattr(module, cls.__name__, None) is cls:
+            return {"room": room, "name": cls.__name__}
+    raise UnrecordableError(f"the class {cls.__qualname__} is of your own")
+
+
+def _class_of(room: str, name: str) -> type:
+    cls = getattr(CLASSES[room], name)
+    if not isinstance(cls, type):
+        raise TypeError(f"{room}.{name} is no class")
+    return cls
+
+
+#: Kinds of all that a forecaster holds, but for its nets.
+KINDS: list[Kind] = [
+    *TIME_KINDS,
+    _kind_of_head(nn.PointHead, "loss"),
+    _kind_of_head(nn.QuantileHead, "quantiles"),
+    _kind_of_head(nn.DistributionHead, "distribution"),
+    *map(
+        kind_of_dataclass,
+        (
+            Calibration,
+            CovariateScaling,
+            Covariates,
+            Fitted,
+            SeriesStore,
+            SimpleForecast,
+            Targets,
+            Timeline,
+            Traits,
+            WindowSpec,
+        ),
+    ),
+    Kind(History, _parts_of_history, _history),
+    Kind(FrameEncoder, vars, _encoder),
+    Kind(ForecastingHorizon, _parts_of_horizon, ForecastingHorizon),
+    Kind(DtypeKind, lambda kind: {"value": kind.value}, lambda value: DtypeKind(value)),
+    Kind(type, _parts_of_class, _class_of, "class"),
+    Kind(
+        np.random.RandomState,
+        lambda draws: {"state": draws.get_state(legacy=True)},
+        _random_state,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a network is built from, and what for: the parts of a forecaster that no tensor holds.
+
+    Parameters
+    ----------
+    options : Options
+    network : (callable, dict)
+        The network's class and keyword arguments.
+    """
+
+    options: Options
+    network: tuple[Callable[..., Any], dict[str, Any]]
+
+    def model(self, members: list[dict[str, Any]], spec: WindowSpec, **parts: Any) -> Model:
+        """Build a model and its nets of what a file says of them."""
+        if len(members) != self.options.num_members:
+            raise ValueError(f"it has {len(members)} members, num_members says otherwise")
+        sizes = (spec.context_length, spec.horizon, spec.norm_length, *spec.lags)
+        if not all(1 <= size <= MAX_ROWS for size in (*sizes, spec.simple_length)):
+            raise ValueError(f"its windows have the sizes {sizes}")
+        nets = [self._net(spec, **member) for member in members]
+        return kind_of_dataclass(Model).whole(members=nets, spec=spec, **parts)
+
+    def _net(
+        self,
+        spec: WindowSpec,
+        settings: dict[str, Any],
+        marks: dict[str, Any],
+        weights: dict[str, Tensor],
+        head: dict[str, Tensor],
+        optimizer: dict[str, Any],
+        history: list[dict[str, Any]],
+    ) -> ForecastNet:
+        options, (module, params) = self.options, self.network
+        meaning = nn.make_head(options.loss, options.quantiles)
+        # without memory first: what is edited might ask for more than there is
+        built, arguments = prepare(module, plain(params), spec, meaning)
+        with torch.device("meta"), isolated_random_state(0):
+            _check_tensors(construct(built, **arguments).state_dict(), weights)
+        batch_size, seed = int(settings["batch_size"]), int(settings["seed"])
+        net = build_member(options, self.network, meaning, spec, batch_size, seed)
+        for inner, tensors in ((uncompiled(net.module_), weights), (net.criterion_, head)):
+            _check_tensors(inner.state_dict(), tensors)
+            _check_finite(tensors)
+            inner.load_state_dict(tensors)
+        net.lr, net.max_epochs = float(settings["lr"]), int(settings["max_epochs"])
+        _load_optimizer(net.optimizer_, optimizer)
+        net.history.extend(history)
+        for name, mark in marks.items():
+            if name not in MARKS:
+                raise ValueError(f"a net has the mark {name!r}")
+            setattr(net, name, mark)
+        return net
+
+
+def _check_tensors(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> None:
+    """Raise a ValueError unless tensors have the expected names, shapes and types."""
+    if expected.keys() != got.keys():
+        different = sorted(expected.keys() ^ got.keys())
+        raise ValueError(f"the network and its tensors differ in {different[:5]}")
+    for name, tensor in got.items():
+        wanted = expected[name]
+        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
+            raise ValueError(
+                f"the tensor {name} is {tensor.dtype} {tuple(tensor.shape)}, expected "
+                f"{wanted.dtype} {tuple(wanted.shape)}"
+            )
+
+
+def _check_finite(tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"the tensor {name} is not finite")
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    for number, kept in state["state"].items():
+        tensors = {name: part for name, part in kept.items() if isinstance(part, Tensor)}
+        _check_finite(tensors)
+        shapes = {tensor.shape for tensor in tensors.values() if tensor.numel() > 1}
+        if isinstance(optimizer, tuple(OPTIMIZERS.values())) and not shapes <= {
+            parameters[number].shape
+        }:
+            raise ValueError(f"the optimizer's tensors of parameter {number} have {shapes}")
+    optimizer.load_state_dict(state)
+
+
+def _parts_of_model(model: Model) -> dict[str, Any]:
+    parts = {field.name: getattr(model, field.name) for field in fields(Model)}
+    return {**parts, "members": [_parts_of_net(net) for net in model.members]}
+
+
+def _parts_of_net(net: ForecastNet) -> dict[str, Any]:
+    return {
+        "settings": {name: getattr(net, name) for name in SETTINGS},
+        "marks": {name: getattr(net, name) for name in MARKS if hasattr(net, name)},
+        "weights": dict(uncompiled(net.module_).state_dict()),
+        "head": dict(net.criterion_.state_dict()),
+        "optimizer": net.optimizer_.state_dict(),
+        "history": [dict(epoch) for epoch in net.history],
+    }
+
+
+# Forecasters.
+
+
+def stored(forecaster: Any, rows: str) -> Archive:
+    """Return manifest, state and tensors of a forecaster.
+
+    Raises
+    ------
+    TypeError
+        If an attribute is of a kind that no file holds.
+    """
+    kinds = [*KINDS, Kind(Model, _parts_of_model, Model)]
+    writer = Writer(kinds)
+    parameters, own = {}, {}
+    for name, value in forecaster.get_params(deep=False).items():
+        trial = Writer(kinds)
+        try:
+            parameters[name] = trial.record(value, f"parameters.{name}")
+            writer.tensors.update(trial.tensors)
+        except UnrecordableError:
+            own[name] = _words(value)
+    attributes = attributes_of(forecaster)
+    fitted = attributes.pop("_fitted", None)
+    if "pretrained_parameters_" in attributes:
+        kept = attributes["pretrained_parameters_"]
+        attributes["pretrained_parameters_"] = {
+            name: value for name, value in kept.items() if name not in own
+        }
+    try:
+        state = {
+            "parameters": parameters,
+            "attributes": {name: writer.record(value, name) for name, value in attributes.items()},
+            "fitted": writer.record(fitted and fitted.compact(rows == "needed"), "fitted"),
+        }
+    except UnrecordableError as error:
+        raise TypeError(
+            f"Got a forecaster of which {error}, which serialization_format='safetensors' cannot "
+            "hold. Save it with serialization_format='pickle'."
+        ) from error
+    manifest = {
+        "class": type(forecaster).__name__,
+        "own": own,
+        "rows": rows,
+        "versions": _versions(),
+    }
+    return manifest, state, writer.tensors
+
+
+def attributes_of(forecaster: Any) -> dict[str, Any]:
+    """Return what a forecaster holds besides its parameters, and what does not follow from that."""
+    left_out = {*forecaster.get_param_names(), *DERIVED}
+    return {name: value for name, value in vars(forecaster).items() if name not in left_out}
+
+
+def _words(value: Any) -> str:
+    """Name what no file holds: an object by its class."""
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_words, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {_words(item)}' for name, item in value.items())}}}"
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    if type(value).__module__ == "builtins":
+        return repr(value)
+    return f"an object of {type(value).__module__}.{type(value).__qualname__}"
+
+
+def _versions() -> dict[str, str]:
+    libraries = ("sktime-tlstm", "sktime", "skorch", "torch", "pandas", "numpy")
+    found = {name: importlib.metadata.version(name) for name in libraries}
+    return {**found, "python": platform.python_version()}
+
+
+def restore(cls: type, archive: Archive, given: Mapping[str, Any], name: str) -> Any:
+    """Return the forecaster of an archive.
+
+    Parameters
+    ----------
+    cls : type
+        Class of the forecaster, or a base of it.
+    archive : (dict, dict, dict)
+        Manifest, state and tensors.
+    given : mapping of str to object
+        Parameters that no file holds, and the device.
+    name : str
+        What errors call the archive.
+
+    Raises
+    ------
+    TypeError
+        If it is the archive of another class.
+    ValueError
+        If a parameter is not given that no file holds, one is that the file does hold, or the
+        archive is not what `stored` makes.
+    """
+    manifest, state, tensors = archive
+    wanted = {one.__name__: one for one in _family(cls)}
+    if manifest.get("class") not in wanted:
+        raise TypeError(
+            f"Got {name} of a {manifest.get('class')}, expected one of {sorted(wanted)}. Call "
+            "load_from_path of its class."
+        )
+    own = manifest.get("own")
+    if not isinstance(own, dict):
+        raise ValueError(f"Got {name}, whose manifest no save has written: own is {own!r}.")
+    missing = [one for one in own if one not in given]
+    if missing:
+        words = "; ".join(f"{one}, which was {own[one]}" for one in missing)
+        asked = ", ".join(f"{one}=..." for one in missing)
+        raise ValueError(
+            f"Got {name} without what no file holds: {words}. Pass it again: "
+            f"load_from_path(path, {asked})."
+        )
+    odd = [one for one in given if one not in own and one not in FREE]
+    if odd:
+        raise ValueError(
+            f"Got {', '.join(odd)} beside {name}, which holds it; expected only "
+            f"{[*own, *FREE]}. Leave it out; set_params changes parameters, and starts over."
+        )
+    try:
+        forecaster = _restored(wanted[manifest["class"]], state, tensors, given)
+    except Exception as error:  # what is edited raises anything
+        raise ValueError(
+            f"Got {name}, from which no forecaster can be built: {error}. Save the forecaster "
+            "again with this version, or pass the network that it was saved with."
+        ) from error
+    return forecaster
+
+
+def _family(cls: type) -> Iterator[type]:
+    yield cls
+    one: type
+    for one in cls.__subclasses__():
+        yield from _family(one)
+
+
+def _restored(
+    cls: Any, state: dict[str, Any], tensors: dict[str, Tensor], given: Mapping[str, Any]
+) -> Any:
+    reader = Reader(KINDS, tensors)
+    parameters = {name: reader.value(one) for name, one in state["parameters"].items()}
+    parameters.update(given)
+    if sorted(parameters) != sorted(cls.get_param_names()):
+        odd = sorted({*parameters} ^ {*cls.get_param_names()})
+        raise ValueError(f"its parameters differ from those of {cls.__name__} in {odd}")
+    forecaster = cls(**parameters)
+    others = Options.checked(forecaster._parameters())
+    model = Kind(Model, _parts_of_model, Network(others, forecaster._network()).model)
+    reader = reader.knowing(model)
+    for name, one in state["attributes"].items():
+        if name.startswith("__") or (hasattr(cls, name) and callable(getattr(cls, name))):
+            raise ValueError(f"it has the attribute {name!r}")
+        setattr(forecaster, name, reader.value(one))
+    if hasattr(forecaster, "pretrained_parameters_"):
+        built = forecaster.pretrained_parameters_
+        built.update({name: value for name, value in given.items() if name in parameters})
+    fitted = reader.value(state["fitted"])
+    if fitted is not None:
+        if not isinstance(fitted, Fitted):
+            raise TypeError(f"what was fitted is {type(fitted).__name__}")
+        fitted.check()
+        forecaster._keep(fitted)
+    if reader.unread:
+        raise ValueError(f"nothing names its tensors {reader.unread[:5]}")
+    return forecaster
