@@ -14,10 +14,21 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["Archive", "is_archive", "pack", "read_file", "unpack", "write_file"]
+__all__ = [
+    "CHECKPOINT",
+    "FORECASTER",
+    "Archive",
+    "is_archive",
+    "pack",
+    "read_file",
+    "unpack",
+    "write_file",
+]
 
 #: What the manifest calls the format, and the number of the one that is written here.
-FORMAT, FORMAT_VERSION = "sktime-tlstm forecaster", 1
+FORMAT, FORMAT_VERSION = "sktime-tlstm", 1
+#: What archives hold.
+FORECASTER, CHECKPOINT = "forecaster", "checkpoint"
 #: The members of an archive.
 MANIFEST, STATE, TENSORS, METADATA = (
     "manifest.json",
@@ -34,24 +45,24 @@ Archive = tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]
 _DAMAGED = "Save the forecaster again, or get the file again from where it came."
 
 
-def pack(
-    manifest: dict[str, Any], state: dict[str, Any], tensors: dict[str, Tensor], metadata: bytes
-) -> bytes:
+def pack(archive: Archive, holds: str, metadata: bytes = b"") -> bytes:
     """Return the bytes of an archive: a zip whose comment is the SHA-256 of all that is before.
 
     Parameters
     ----------
-    manifest, state : dict
-        Of what JSON knows.
-    tensors : dict of str to Tensor
-    metadata : bytes
+    archive : (dict, dict, dict)
+        Manifest and state, of what JSON knows; tensors.
+    holds : {"forecaster", "checkpoint"}
+    metadata : bytes, default=b""
         What `sktime.base.load` reads before it calls us; never read here.
     """
     from safetensors.torch import save
 
+    manifest, state, tensors = archive
+    format_ = {"format": FORMAT, "format_version": FORMAT_VERSION, "holds": holds}
     members = {
         METADATA: metadata,
-        MANIFEST: _json({"format": FORMAT, "format_version": FORMAT_VERSION, **manifest}),
+        MANIFEST: _json({**format_, **manifest}),
         STATE: _json(state),
         TENSORS: save(tensors),
     }
@@ -73,7 +84,7 @@ def is_archive(content: bytes) -> bool:
     return content[:2] == b"PK"
 
 
-def unpack(content: bytes, name: str) -> Archive:
+def unpack(content: bytes, name: str, holds: str) -> Archive:
     """Return what an archive holds.
 
     Nothing is allocated beyond a few times the size of ``content``: its members are not compressed.
@@ -83,6 +94,8 @@ def unpack(content: bytes, name: str) -> Archive:
     content : bytes
     name : str
         What errors call it.
+    holds : {"forecaster", "checkpoint"}
+        What is expected.
 
     Raises
     ------
@@ -124,6 +137,8 @@ def unpack(content: bytes, name: str) -> Archive:
             f"Got {name} in version {manifest.get('format_version')!r} of the format, expected "
             f"{FORMAT_VERSION}: it was saved by {versions}. Update sktime-tlstm."
         )
+    if manifest.get("holds") != holds:
+        raise ValueError(f"Got {name} of a {manifest.get('holds')}, expected a {holds}.")
     return manifest, *_contents(members, name)
 
 

@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from skorch.callbacks import Callback, EarlyStopping, InputShapeSetter, LRScheduler
+from skorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    InputShapeSetter,
+    LoadInitState,
+    LRScheduler,
+)
 
 from sktime_tlstm.progress import Progress
 
@@ -18,6 +25,7 @@ __all__ = [
     "TrainingProgress",
     "ValidationStopping",
     "is_callback",
+    "is_checkpoint",
     "is_ours",
     "live_parts",
     "missing_score",
@@ -81,7 +89,9 @@ class TrainingProgress(Callback):
         dataset = X[0] if isinstance(X, tuple) else X
         total = net.max_epochs * dataset.windows_per_epoch
         self.progress_ = Progress(total, net.label_, "windows")
-        self.before_ = len(net.history)
+        done = net.epochs_before_  # of a training that was broken off
+        self.progress_.advance(done * dataset.windows_per_epoch)
+        self.before_ = len(net.history) - done
 
     def on_batch_end(
         self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any
@@ -117,6 +127,14 @@ def is_ours(value: Any) -> bool:
     name, callback = value if isinstance(value, (tuple, list)) else (None, value)
     kind = callback if isinstance(callback, type) else type(callback)
     return name in OWN_CALLBACKS or issubclass(kind, InputShapeSetter)
+
+
+def is_checkpoint(callback: Any) -> bool:
+    """Whether a callback writes a net to one file, or reads it from there."""
+    if isinstance(callback, (tuple, list)):
+        callback = callback[-1]
+    kind = callback if isinstance(callback, type) else type(callback)
+    return issubclass(kind, (Checkpoint, LoadInitState))
 
 
 def own_copies(callbacks: Sequence[Any] | None) -> list[Any]:

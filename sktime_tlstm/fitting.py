@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from sktime_tlstm.calibration import Calibration, trusted
+from sktime_tlstm.calibrating import calibrated, recalibrated, spread
+from sktime_tlstm.checkpoints import Checkpoints, described, digest
 from sktime_tlstm.contract import looks_ahead, probe
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History, SeriesStore
@@ -27,7 +29,6 @@ from sktime_tlstm.net import ForecastNet, build_net, isolated_random_state, rene
 from sktime_tlstm.nn import Head, make_head
 from sktime_tlstm.notices import notify
 from sktime_tlstm.options import Options, plain, resolve_device
-from sktime_tlstm.simple import learn_simple, unconditional
 
 __all__ = ["build_member", "finetune_model", "fit_model", "update_model"]
 
@@ -58,14 +59,12 @@ FIRST_EPOCHS, WHOLE_EPOCHS = 0.6, 0.6
 WHOLE_GAIN = 0.05
 #: Rows that simple forecasts are made from, at least and in seasons.
 SIMPLE_ROWS, SIMPLE_SEASONS = 64, 7
-#: Windows that simple forecasts are weighed by, at most.
-SIMPLE_WINDOWS = 512
 #: Validation windows evaluated after an epoch, at most.
 MAX_VALIDATION_WINDOWS = 512
-#: Windows whose errors calibrate intervals; one of every series where there are more of these.
-CALIBRATION_WINDOWS = 100
 #: The default of ``patience``, which is no wish.
 USUAL_PATIENCE = 3
+#: Options that change no training, or that say where it is kept.
+UNTRAINED = ("checkpoint_dir", "num_samples", "verbose")
 #: Learning rate of fine-tuning and updates, as a share of lr.
 FINETUNE_LR = 0.15
 
@@ -131,16 +130,21 @@ def fit_model(
     validation = _validation(held_out)
     again = errors and options.validation_fraction is None and held_out is not None
     first = max(1, round(FIRST_EPOCHS * options.max_epochs)) if again else options.max_epochs
-    _train(options, members, dataset, validation, first, seeds, stage)
+    checkpoints = _checkpoints(options, stage, members, dataset, history, seed)
+    _train(options, members, dataset, validation, first, seeds, stage, checkpoints=checkpoints)
     ahead = looks_ahead(members[0].outputs, batch, spec)
     model = Model(members, encoder, spec, None, options.num_samples, seed, ahead)
     if errors:
-        model = _calibrated(options, model, dataset, held_out, WHOLE_GAIN if again else 0.0)
+        model = calibrated(options, model, dataset, held_out, WHOLE_GAIN if again else 0.0)
         if again and not any(net.was_interrupted_ for net in members):
             whole, _ = _datasets(options, False, placed, spec, batch_size)
             epochs = max(1, round(WHOLE_EPOCHS * options.max_epochs))
             others = [member + 1 for member in seeds]
-            _train(options, members, whole, None, epochs, others, f"{stage} on all rows")
+            again_on_all = f"{stage} on all rows"
+            _train(
+                options, members, whole, None, epochs, others, again_on_all, checkpoints=checkpoints
+            )
+    _finish(checkpoints, members)
     return model, history
 
 
@@ -163,17 +167,14 @@ def finetune_model(
     )
     low, _, high = training_cutoffs(history.lengths, model.spec, 0.0)
     placed = history.to(_data_device(members[0]))
-    model = _recalibrated(model, WindowDataset(placed.store, model.spec, low, high))
+    model = recalibrated(model, WindowDataset(placed.store, model.spec, low, high))
     if options.finetune_epochs:
         batch_size = _batch_size(options, history, model.spec)
         dataset = _dataset(options, placed, model.spec, low, high, batch_size)
         for net in members:
             net.set_params(batch_size=batch_size)
             renew_callbacks(net, options.callbacks, options.gradient_clip, options.verbose)
-        seeds = _member_seeds(seed, len(members))
-        _train(
-            options, members, dataset, None, options.finetune_epochs, seeds, "fine-tuning", False
-        )
+        _train_on(options, members, dataset, options.finetune_epochs, "fine-tuning", history, seed)
     return model, history
 
 
@@ -200,8 +201,7 @@ def update_model(options: Options, model: Model, history: History, new_rows: np.
         windows_per_epoch=number,
     )
     members = copy.deepcopy(model.members)
-    seeds = _member_seeds(model.seed, len(members))
-    _train(options, members, dataset, None, options.update_epochs, seeds, "update", False)
+    _train_on(options, members, dataset, options.update_epochs, "update", history, model.seed)
     return replace(model, members=members)
 
 
@@ -389,12 +389,7 @@ def _warn_of_idle_settings(options: Options, longest: int, held_out: WindowDatas
 def _validation(held_out: WindowDataset | None) -> Subset[Any] | None:
     if held_out is None:
         return None
-    return Subset(held_out, _spread(len(held_out), MAX_VALIDATION_WINDOWS).tolist())
-
-
-def _spread(number: int, most: int) -> np.ndarray:
-    """Return at most ``most`` of the indices below ``number``, evenly spaced."""
-    return np.linspace(0, number - 1, min(number, most)).astype(np.int64)
+    return Subset(held_out, spread(len(held_out), MAX_VALIDATION_WINDOWS).tolist())
 
 
 def build_member(
@@ -458,6 +453,53 @@ def _probe(
         )
 
 
+def _checkpoints(
+    options: Options,
+    stage: str,
+    members: list[ForecastNet],
+    dataset: WindowDataset,
+    history: History,
+    seed: int,
+) -> Checkpoints | None:
+    """Return where the trainings of this call are kept, if anywhere."""
+    if options.checkpoint_dir is None:
+        return None
+    chosen = {name: value for name, value in vars(options).items() if name not in UNTRAINED}
+    network = members[0].get_params_for("module")
+    config = {
+        "the call": stage,
+        "the seed": str(seed),
+        "torch": torch.__version__,
+        **described({**chosen, **{f"the network's {name}": one for name, one in network.items()}}),
+        **digest(history, dataset, members),
+    }
+    return Checkpoints(Path(options.checkpoint_dir), config, seed)
+
+
+def _finish(checkpoints: Checkpoints | None, members: list[ForecastNet]) -> None:
+    """Remove what is kept of trainings, unless one was interrupted: it can go on."""
+    if checkpoints is not None and not any(net.was_interrupted_ for net in members):
+        checkpoints.finish()
+
+
+def _train_on(
+    options: Options,
+    members: list[ForecastNet],
+    dataset: WindowDataset,
+    epochs: int,
+    stage: str,
+    history: History,
+    seed: int,
+) -> None:
+    """Train members that were trained before, at a small, constant rate."""
+    checkpoints = _checkpoints(options, stage, members, dataset, history, seed)
+    seeds = _member_seeds(seed, len(members))
+    _train(
+        options, members, dataset, None, epochs, seeds, stage, afresh=False, checkpoints=checkpoints
+    )
+    _finish(checkpoints, members)
+
+
 def _train(
     options: Options,
     members: list[ForecastNet],
@@ -467,6 +509,7 @@ def _train(
     seeds: list[int],
     stage: str,
     afresh: bool = True,
+    checkpoints: Checkpoints | None = None,
 ) -> None:
     """Train all members, one after the other; those that go on at a small, constant rate."""
     for number, (net, seed) in enumerate(zip(members, seeds, strict=True), start=1):
@@ -480,108 +523,5 @@ def _train(
             seed=seed,
             stage=stage,
             label=f"{stage}, member {number}/{len(members)}" if len(members) > 1 else stage,
+            checkpoint=None if checkpoints is None else checkpoints.next(),
         )
-
-
-def _calibrated(
-    options: Options,
-    model: Model,
-    dataset: WindowDataset,
-    held_out: WindowDataset | None,
-    gain: float,
-) -> Model:
-    """Add a calibration: simple forecasts, and errors on windows held out of training."""
-    if model.spec.simulation:
-        return _simulation_calibrated(options, model, held_out)
-    spec, store = model.spec, dataset.store.to("cpu")
-    lengths = store.length.numpy()
-    low, _, _ = training_cutoffs(lengths, spec, 0.0)
-    every = WindowDataset(store, spec, low, lengths)  # the last horizons are observed in part
-    places = every.place(_spread(len(every), SIMPLE_WINDOWS))
-    mean = model.head.point_statistic == "mean"
-    simple = learn_simple(store, spec, *places, spec.seasons, spec.arcsinh, mean)
-    capacity = max(CALIBRATION_WINDOWS, len(every.used))
-    blank = np.zeros((0, spec.horizon, spec.num_targets), np.float32)
-    # without scores yet: it makes forecasts bring the simple one along
-    widest = model.observed_range(store).clamp(min=1.0)  # at least one scale
-    shares = np.zeros(0, np.float32)
-    calibration = Calibration(simple, 0.0, 0.0, blank, shares, capacity, widest)
-    model = replace(model, calibration=calibration)
-    series, cutoff, shares = _spaced(dataset, capacity, spec.horizon)
-    forecast = model.ahead(store, series, cutoff)
-    earlier = model.simple_bands(forecast).scores(model.targets(store, series, cutoff))
-    calibration = calibration.extended(earlier.float().numpy(), shares)
-    if held_out is not None:
-        series, cutoff, shares = _spaced(held_out, capacity, spec.horizon)
-        forecast = model.ahead(store, series, cutoff)
-        target = model.targets(store, series, cutoff)
-        network, simply = model.network_bands(forecast), model.simple_bands(forecast)
-        # weighed as windows are normalised, so that the loudest do not decide
-        bands = model.normalised(forecast, target)
-        trust, width = trusted(*bands, float(shares.sum()), mean, gain)
-        if options.calibration == "none":  # the point is the network's; its scores are wanted
-            trust = 1.0
-        calibration = replace(calibration, trust=trust, width_trust=width)
-        blend = network.blended(simply, trust, width)
-        calibration = calibration.extended(blend.scores(target).float().numpy(), shares)
-    elif options.calibration == "none":
-        calibration = replace(calibration, trust=1.0)
-    elif model.encoder.columns or model.encoder.static_covariates:
-        notify(
-            f"Got X and a longest series of {int(store.length.max())} rows, too few to hold some "
-            f"of them out at a horizon of {spec.horizon}: nothing tells whether the network can be "
-            "trusted, so forecasts are made from past values alone and X is not read. Pass more "
-            "rows or a shorter fh, or calibration='none' for the network's own forecasts.",
-        )
-    return replace(model, calibration=calibration)
-
-
-def _simulation_calibrated(options: Options, model: Model, held_out: WindowDataset | None) -> Model:
-    """Add a calibration of the network alone by free-running simulations that were held out."""
-    spec = model.spec
-    blank = np.zeros((0, spec.horizon, spec.num_targets), np.float32)
-    capacity = max(CALIBRATION_WINDOWS, 0 if held_out is None else len(held_out.used))
-    calibration = Calibration(
-        unconditional(spec), 1.0, 1.0, blank, np.zeros(0, np.float32), capacity
-    )
-    model = replace(model, calibration=calibration)
-    if held_out is None:
-        return model
-    series, cutoff, shares = _spaced(held_out, capacity, spec.horizon)
-    scores = model.scores(held_out.store.to("cpu"), series, cutoff)
-    return replace(model, calibration=calibration.extended(scores, shares))
-
-
-def _recalibrated(model: Model, dataset: WindowDataset) -> Model:
-    """Let a pretrained model learn from its errors on other series, before it is trained on them.
-
-    Errors smaller than those known are passed over: pretraining may have seen the rows.
-    """
-    calibration = model.calibration
-    if calibration is None or not len(dataset):
-        return model
-    number = int(max(CALIBRATION_WINDOWS, len(dataset.used)))
-    series, cutoff, shares = _spaced(dataset, number, model.spec.horizon)
-    scores = model.scores(dataset.store, series, cutoff)
-    if not _usual(scores) > _usual(calibration.scores):
-        return model
-    calibration = replace(calibration, capacity=max(calibration.capacity, number))
-    return replace(model, calibration=calibration.extended(scores, shares))
-
-
-def _usual(scores: np.ndarray) -> float:
-    """Return the median size of scores, NaN where unobserved; 0 without any."""
-    known = np.abs(scores[~np.isnan(scores)])
-    return float(np.median(known)) if len(known) else 0.0
-
-
-def _spaced(
-    dataset: WindowDataset, number: int, horizon: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return evenly spaced windows, oldest first: series, cutoffs, and new parts of horizons."""
-    series, cutoff = dataset.place(_spread(len(dataset), number))
-    apart = np.diff(cutoff, prepend=cutoff[:1])
-    first = np.diff(series, prepend=-1) != 0
-    shares = np.where(first, 1.0, np.minimum(apart / horizon, 1.0)).astype(np.float32)
-    order = np.argsort(cutoff, kind="stable")
-    return series[order], cutoff[order], shares[order]

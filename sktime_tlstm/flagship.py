@@ -129,6 +129,7 @@ class TransformerLSTMForecaster(SkorchForecaster):
         precision="float32",
         compile=False,
         random_state=None,
+        checkpoint_dir=None,
         verbose=0,
     ) -> None:
         self._set_up(locals())

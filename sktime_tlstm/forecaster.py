@@ -7,6 +7,7 @@ import functools
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
 
 from sktime_tlstm import backtest, families
 from sktime_tlstm.calls import answering, converted, from_any_past, restoring
+from sktime_tlstm.checkpoints import known_seed
 from sktime_tlstm.data.rows import check_levels, grouped, portable
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.fitted import INNER_MTYPES, Fitted, Learn, relative_steps
@@ -142,6 +144,7 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
         precision="float32",
         compile=False,
         random_state=None,
+        checkpoint_dir=None,
         verbose=0,
     ) -> None:
         self._set_up(locals())
@@ -240,6 +243,10 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
     def _draw_seed(self) -> int:
+        if self.random_state is None and self.checkpoint_dir is not None:
+            seed = known_seed(Path(self.checkpoint_dir))
+            if seed is not None:
+                return seed
         if self.random_state is None:
             return int(np.random.SeedSequence().generate_state(1)[0])
         if isinstance(self.random_state, np.random.RandomState):
@@ -429,9 +436,12 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
         self._update(y, X, update_params)
         return self._predict(fh, X)
 
-    def _learn(self) -> Learn:
+    def _learn(self, checkpoints: bool = True) -> Learn:
         """Return the function that trains a copy of a model on new rows."""
-        return functools.partial(update_model, self._checked_options())
+        options = self._checked_options()
+        if not checkpoints:  # of many updates in a row, each would refuse the others'
+            options = replace(options, checkpoint_dir=None)
+        return functools.partial(update_model, options)
 
     def _predict_moving_cutoff(
         self,
@@ -521,7 +531,7 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
             cv,
             backtest.wanted(method, alpha, coverage, scoring, self._get_columns),
             self.calibration == "adaptive",
-            self._learn(),
+            self._learn(checkpoints=False),
             update_every,
             return_data,
         )

@@ -91,6 +91,9 @@ class ForecastNet(NeuralNet):
         Any other argument of skorch's ``NeuralNet``.
     """
 
+    #: Where the state of a training is kept, while there is one: a `Checkpoint`.
+    checkpoint_: Any = None
+
     def __init__(
         self,
         module: Callable[..., nn.Module],
@@ -156,6 +159,13 @@ class ForecastNet(NeuralNet):
         A KeyboardInterrupt at the end of an epoch is a callback's way to end the training.
         """
         getattr(self, method_name)(self, **arguments)
+        self._notify_callbacks(method_name, arguments)
+        if self.checkpoint_ is not None and method_name == "on_train_begin":
+            self.checkpoint_.resume(self)
+        if self.checkpoint_ is not None and method_name == "on_epoch_end":
+            self.checkpoint_.save(self)
+
+    def _notify_callbacks(self, method_name: str, arguments: dict[str, Any]) -> None:
         for name, callback in self.callbacks_:
             if name in self.idle_:
                 continue
@@ -177,6 +187,11 @@ class ForecastNet(NeuralNet):
                     "none.",
                 )
 
+    @property
+    def epochs_before_(self) -> int:
+        """Number of epochs of this training that an earlier process has done."""
+        return 0 if self.checkpoint_ is None else self.checkpoint_.epochs
+
     def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Note what this training has, and that it has not come far."""
         self.idle_, self.validates_ = set[str](), isinstance(X, tuple) and X[1] is not None
@@ -186,6 +201,7 @@ class ForecastNet(NeuralNet):
         self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any
     ) -> ForecastNet:
         """Train; note a Ctrl-C, which skorch would pass over in silence."""
+        epochs = (self.max_epochs if epochs is None else epochs) - self.epochs_before_
         try:
             return super().fit_loop(X, y, epochs, **fit_params)
         except KeyboardInterrupt as stop:
@@ -199,7 +215,10 @@ class ForecastNet(NeuralNet):
     def get_iterator(self, dataset: Dataset[Any], training: bool = False) -> DataLoader[Any]:
         """Return a DataLoader; in training one that draws windows by a WindowSampler."""
         if training and isinstance(dataset, WindowDataset):
-            self.iterator_train__sampler = WindowSampler(dataset, self.seed)
+            sampler = WindowSampler(dataset, self.seed)
+            for _ in range(self.epochs_before_):
+                iter(sampler)
+            self.iterator_train__sampler = sampler
         try:
             return super().get_iterator(dataset, training=training)
         finally:
@@ -396,11 +415,13 @@ def train(
     seed: int,
     stage: str = "fit",
     label: str | None = None,
+    checkpoint: Any = None,
 ) -> None:
     """Train an initialised net in place, under its own random state.
 
     ``stage`` is what the record calls this training, ``label`` what its progress does; None for
-    the same.
+    the same. ``checkpoint``, a `Checkpoint` or None, is where the state after every epoch is kept:
+    what is there already is not done again.
 
     Ctrl-C ends the training early and keeps the best weights so far, with a warning.
 
@@ -421,7 +442,15 @@ def train(
         stepping = schedule(lr_schedule, lr, steps)
         net.set_params(max_epochs=epochs, lr=lr, seed=seed, callbacks__lr_schedule=stepping)
         net.stage_, net.label_ = stage, label or stage
-        net.partial_fit((dataset, validation))
+        if checkpoint is not None and checkpoint.load(net):
+            return
+        net.checkpoint_ = checkpoint
+        try:
+            net.partial_fit((dataset, validation))
+        finally:
+            net.__dict__.pop("checkpoint_")
+    if checkpoint is not None and not net.was_interrupted_:
+        checkpoint.end(net)
     if net.was_interrupted_:
         if not net.steps_:
             raise KeyboardInterrupt

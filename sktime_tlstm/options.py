@@ -7,12 +7,19 @@ import itertools
 import pickle
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from sktime_tlstm.callbacks import LR_SCHEDULES, OWN_CALLBACKS, is_callback, is_ours
+from sktime_tlstm.callbacks import (
+    LR_SCHEDULES,
+    OWN_CALLBACKS,
+    is_callback,
+    is_checkpoint,
+    is_ours,
+)
 from sktime_tlstm.contract import WIDTHS
 from sktime_tlstm.data.scaling import SCALERS
 from sktime_tlstm.data.timeline import TIME_FEATURES
@@ -77,6 +84,7 @@ class Options:
     device: str
     precision: str
     compile: bool
+    checkpoint_dir: str | Path | None
     verbose: int
 
     @classmethod
@@ -287,6 +295,13 @@ CONSTRAINTS: Mapping[str, Constraint] = {
             lambda value: not _is_integer(value) or 0 <= value < 2**32,
         )
     ),
+    "checkpoint_dir": _optional(
+        Constraint(
+            "the path of a folder as str or Path, no file",
+            lambda value: isinstance(value, (str, Path)),
+            lambda value: bool(str(value)) and not Path(value).is_file(),
+        )
+    ),
     "verbose": Constraint(
         "0, 1 or 2", lambda v: _is_integer(v) or isinstance(v, bool), lambda v: v in (0, 1, 2)
     ),
@@ -373,6 +388,22 @@ def _experts_are_enough(num_experts: int, experts_per_token: int) -> str | None:
     )
 
 
+def _checkpoints_hold_all(
+    callbacks: Sequence[Any] | None, checkpoint_dir: str | Path | None, num_members: int
+) -> str | None:
+    if checkpoint_dir is not None and callbacks:
+        return (
+            f"Got checkpoint_dir={str(checkpoint_dir)!r} with callbacks={callbacks!r}, expected "
+            "none: what they know in the middle of a training is in no checkpoint. Leave one out."
+        )
+    if num_members > 1 and any(map(is_checkpoint, callbacks or ())):
+        return (
+            f"Got a skorch Checkpoint or LoadInitState with num_members={num_members}, expected a "
+            "single member: all would write one file and begin alike. Pass checkpoint_dir instead."
+        )
+    return None
+
+
 def _attention_can_be_causal(attention: str, causal_attention: bool) -> str | None:
     return _fault(check_causality, attention, causal_attention)
 
@@ -409,6 +440,7 @@ RELATIONS: tuple[Callable[..., str | None], ...] = (
     _simulation_has_no_lags,
     _simulation_is_absolute,
     _experts_are_enough,
+    _checkpoints_hold_all,
     _attention_can_be_causal,
     _modes_are_read,
     _feedforward_options_are_read,
@@ -465,6 +497,7 @@ ACTING_AFTER_PRETRAINING = frozenset(
         "update_epochs",
         "callbacks",
         "random_state",
+        "checkpoint_dir",
         "verbose",
     }
 )

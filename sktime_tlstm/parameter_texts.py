@@ -185,6 +185,10 @@ compile : bool
 random_state : int, RandomState or None
     An integer makes weights and forecasts repeatable on the same machine and versions, also in
     threads. The global random states of numpy and torch are left alone.
+checkpoint_dir : str, Path or None
+    Folder for the state of ``fit``, ``pretrain`` and ``update`` after every epoch; the same call
+    with the same data, in a new process after a crash, goes on there to the same bits. The folder
+    is cleared at the end of the call.
 verbose : int
     1 shows the progress of trainings and of long forecasts on standard error, 2 skorch's table.
 """

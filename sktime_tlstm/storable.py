@@ -10,7 +10,7 @@ from typing import Any
 
 from sktime.base import BaseEstimator
 
-from sktime_tlstm.archive import is_archive, pack, read_file, unpack, write_file
+from sktime_tlstm.archive import FORECASTER, is_archive, pack, read_file, unpack, write_file
 from sktime_tlstm.storing import restore, stored
 from sktime_tlstm.surroundings import usual_torch
 
@@ -89,7 +89,7 @@ class Storable:
             raise TypeError(f"Got path={path!r}, expected a str, a Path or None.")
         if serialization_format == SAFE:
             with usual_torch():
-                content = pack(*stored(self, rows), metadata=pickle.dumps(_base()))
+                content = pack(stored(self, rows), FORECASTER, pickle.dumps(_base()))
             if path is None:
                 return type(self), content
         else:
@@ -170,7 +170,7 @@ class Storable:
     @classmethod
     def _from_archive(cls, content: bytes, name: str, parameters: dict[str, Any]) -> Any:
         with usual_torch():
-            return restore(cls, unpack(content, name), parameters, name)
+            return restore(cls, unpack(content, name, FORECASTER), parameters, name)
 
 
 def _base() -> type:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +18,7 @@ from torch import Tensor
 from sktime_tlstm import nn
 from sktime_tlstm.archive import Archive
 from sktime_tlstm.calibration import Calibration
-from sktime_tlstm.contract import construct, prepare, uncompiled
+from sktime_tlstm.contract import construct, prepare
 from sktime_tlstm.data.covariates import Covariates
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History, Room, SeriesStore, Traits
@@ -28,7 +29,8 @@ from sktime_tlstm.data.windows import WindowSpec
 from sktime_tlstm.fitted import Fitted
 from sktime_tlstm.fitting import build_member
 from sktime_tlstm.model import Model
-from sktime_tlstm.net import OPTIMIZERS, ForecastNet, isolated_random_state
+from sktime_tlstm.net import ForecastNet, isolated_random_state
+from sktime_tlstm.net_state import check_tensors, fill_net, net_parts
 from sktime_tlstm.options import MAX_ROWS, Options, plain
 from sktime_tlstm.records import Kind, Reader, UnrecordableError, Writer, kind_of_dataclass
 from sktime_tlstm.simple import SimpleForecast
@@ -42,9 +44,6 @@ DERIVED = ("members_", "net_", "context_length_", "prediction_length_")
 FREE = ("device",)
 #: Where classes that are named in a file may come from.
 CLASSES = {"sktime_tlstm.nn": nn, "torch.nn": torch.nn, "torch.optim": torch.optim}
-#: What is kept of a net besides its tensors: its settings, and the marks of its training.
-SETTINGS = ("lr", "max_epochs", "batch_size", "seed")
-MARKS = ("stage_", "label_", "was_interrupted_", "steps_", "idle_", "validates_")
 
 
 def _parts_of_history(history: History) -> dict[str, Any]:
@@ -148,88 +147,28 @@ class Network:
         sizes = (spec.context_length, spec.horizon, spec.norm_length, *spec.lags)
         if not all(1 <= size <= MAX_ROWS for size in (*sizes, spec.simple_length)):
             raise ValueError(f"its windows have the sizes {sizes}")
-        nets = [self._net(spec, **member) for member in members]
+        nets = [self._net(spec, member) for member in members]
         return kind_of_dataclass(Model).whole(members=nets, spec=spec, **parts)
 
-    def _net(
-        self,
-        spec: WindowSpec,
-        settings: dict[str, Any],
-        marks: dict[str, Any],
-        weights: dict[str, Tensor],
-        head: dict[str, Tensor],
-        optimizer: dict[str, Any],
-        history: list[dict[str, Any]],
-    ) -> ForecastNet:
+    def _net(self, spec: WindowSpec, parts: dict[str, Any]) -> ForecastNet:
         options, (module, params) = self.options, self.network
-        meaning = nn.make_head(options.loss, options.quantiles)
+        head = nn.make_head(options.loss, options.quantiles)
         # without memory first: what is edited might ask for more than there is
-        built, arguments = prepare(module, plain(params), spec, meaning)
-        with torch.device("meta"), isolated_random_state(0):
-            _check_tensors(construct(built, **arguments).state_dict(), weights)
+        built, arguments = prepare(module, plain(params), spec, head)
+        with contextlib.suppress(NotImplementedError, RuntimeError):  # of networks that read values
+            with torch.device("meta"), isolated_random_state(0):
+                unreal = construct(built, **arguments)
+            check_tensors(unreal.state_dict(), parts["weights"])
+        settings = parts["settings"]
         batch_size, seed = int(settings["batch_size"]), int(settings["seed"])
-        net = build_member(options, self.network, meaning, spec, batch_size, seed)
-        for inner, tensors in ((uncompiled(net.module_), weights), (net.criterion_, head)):
-            _check_tensors(inner.state_dict(), tensors)
-            _check_finite(tensors)
-            inner.load_state_dict(tensors)
-        net.lr, net.max_epochs = float(settings["lr"]), int(settings["max_epochs"])
-        _load_optimizer(net.optimizer_, optimizer)
-        net.history.extend(history)
-        for name, mark in marks.items():
-            if name not in MARKS:
-                raise ValueError(f"a net has the mark {name!r}")
-            setattr(net, name, mark)
+        net = build_member(options, self.network, head, spec, batch_size, seed)
+        fill_net(net, **parts)
         return net
-
-
-def _check_tensors(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> None:
-    """Raise a ValueError unless tensors have the expected names, shapes and types."""
-    if expected.keys() != got.keys():
-        different = sorted(expected.keys() ^ got.keys())
-        raise ValueError(f"the network and its tensors differ in {different[:5]}")
-    for name, tensor in got.items():
-        wanted = expected[name]
-        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
-            raise ValueError(
-                f"the tensor {name} is {tensor.dtype} {tuple(tensor.shape)}, expected "
-                f"{wanted.dtype} {tuple(wanted.shape)}"
-            )
-
-
-def _check_finite(tensors: Mapping[str, Tensor]) -> None:
-    for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"the tensor {name} is not finite")
-
-
-def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    parameters = [one for group in optimizer.param_groups for one in group["params"]]
-    for number, kept in state["state"].items():
-        tensors = {name: part for name, part in kept.items() if isinstance(part, Tensor)}
-        _check_finite(tensors)
-        shapes = {tensor.shape for tensor in tensors.values() if tensor.numel() > 1}
-        if isinstance(optimizer, tuple(OPTIMIZERS.values())) and not shapes <= {
-            parameters[number].shape
-        }:
-            raise ValueError(f"the optimizer's tensors of parameter {number} have {shapes}")
-    optimizer.load_state_dict(state)
 
 
 def _parts_of_model(model: Model) -> dict[str, Any]:
     parts = {field.name: getattr(model, field.name) for field in fields(Model)}
-    return {**parts, "members": [_parts_of_net(net) for net in model.members]}
-
-
-def _parts_of_net(net: ForecastNet) -> dict[str, Any]:
-    return {
-        "settings": {name: getattr(net, name) for name in SETTINGS},
-        "marks": {name: getattr(net, name) for name in MARKS if hasattr(net, name)},
-        "weights": dict(uncompiled(net.module_).state_dict()),
-        "head": dict(net.criterion_.state_dict()),
-        "optimizer": net.optimizer_.state_dict(),
-        "history": [dict(epoch) for epoch in net.history],
-    }
+    return {**parts, "members": [net_parts(net) for net in model.members]}
 
 
 # Forecasters.

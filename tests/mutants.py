@@ -198,7 +198,7 @@ MUTANTS = [
         "semantics fitting",
     ),
     Mutant(
-        "fitting.py",
+        "calibrating.py",
         'order = np.argsort(cutoff, kind="stable")',
         'order = np.argsort(-cutoff, kind="stable")',
         "calibration",

@@ -194,6 +194,8 @@ PARAMETERS = [
     ({"random_state": -1}, ValueError, "an integer of at least 0"),
     ({"random_state": 2**32}, ValueError, "an integer of at least 0"),
     ({"random_state": 0.5}, TypeError, "or a numpy RandomState, or None"),
+    ({"checkpoint_dir": ""}, ValueError, "the path of a folder"),
+    ({"checkpoint_dir": 3}, TypeError, "the path of a folder"),
     ({"verbose": 3}, ValueError, "0, 1 or 2"),
     ({"verbose": "loud"}, TypeError, "0, 1 or 2"),
     ({"d_model": 0}, ValueError, "an integer of at least 1"),

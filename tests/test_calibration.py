@@ -12,6 +12,7 @@ import torch
 from scipy import stats
 
 from sktime_tlstm import fitting
+from sktime_tlstm.calibrating import CALIBRATION_WINDOWS
 from sktime_tlstm.calibration import (
     MIN_WIDTH,
     MIN_WINDOWS,
@@ -20,7 +21,6 @@ from sktime_tlstm.calibration import (
     calibration_windows,
     trusted,
 )
-from sktime_tlstm.fitting import CALIBRATION_WINDOWS
 from sktime_tlstm.simple import TO_UPPER
 from tests import setups
 
@@ -683,7 +683,7 @@ def test_a_failed_update_leaves_the_calibration_alone(update_params, monkeypatch
     before, expected = forecaster._fitted.model, forecaster.predict_quantiles(alpha=[0.05, 0.9])
     scores = copy.deepcopy(scores_of(forecaster))
 
-    def fail(*args):
+    def fail(*args, **kwargs):
         raise RuntimeError("out of memory")
 
     with monkeypatch.context() as patch:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from skorch.callbacks import Callback
 
-from sktime_tlstm import fitting
+from sktime_tlstm import calibrating
 from sktime_tlstm.fitting import FINETUNE_LR
 from sktime_tlstm.simple import learn_simple
 from tests.setups import tiny
@@ -206,6 +206,6 @@ def test_simple_forecasts_learn_from_horizons_that_are_observed_in_part(monkeypa
         found.update(cutoff=cutoff)
         return learn_simple(store, spec, series, cutoff, *arguments)
 
-    monkeypatch.setattr(fitting, "learn_simple", learn)
+    monkeypatch.setattr(calibrating, "learn_simple", learn)
     tiny().fit(series(40), fh=range(1, 7))
     assert found["cutoff"].max() == 39  # one row behind it

@@ -212,6 +212,7 @@ KINDS = {
 ELSEWHERE = {
     "attention_kernel": "below",
     "callbacks": "test_compositions",
+    "checkpoint_dir": "test_checkpoints",
     "compile": "test_runtime",
     "device": "test_runtime",
     "finetune_epochs": "test_semantics",

@@ -2,6 +2,7 @@ import dataclasses
 import inspect
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -75,6 +76,7 @@ CASES = {
     "precision": (["float32", "bf16-mixed"], ["float16"], [None, 32]),
     "compile": ([True, False, np.True_], [], [None, 1, "yes"]),
     "random_state": ([None, 0, 2**32 - 1, np.random.RandomState(0)], [-1, 2**32], [0.5, "0"]),
+    "checkpoint_dir": ([None, "folder", Path("folder")], ["", __file__], [3, ("a",)]),
     "verbose": ([0, 1, 2, True, False], [3, -1], [None, 1.0]),
     "module": ([AttentionLSTM, lambda **params: None], [], [None, "lstm", torch.nn.Linear(2, 3)]),
     "module_params": ([None, {}, {"d_model": 8}], [{"output_dim": 3}], [[], {3: 3}]),
@@ -338,6 +340,7 @@ NUMBERS = {
     "net_params": {"iterator_valid__batch_size": 7},
     "compile": False,
     "random_state": 3,
+    "checkpoint_dir": None,
     "verbose": 0,
 }
 NETWORK = {

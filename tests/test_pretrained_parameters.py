@@ -105,7 +105,7 @@ ACTING = {
     "random_state": 5,
 }
 #: And what others of them change, tested below.
-ACTING_ELSEWHERE = {"num_samples", "update_epochs", "max_epochs", "verbose"}
+ACTING_ELSEWHERE = {"checkpoint_dir", "num_samples", "update_epochs", "max_epochs", "verbose"}
 
 
 def make(**parameters):

@@ -278,7 +278,9 @@ OUTSIDE = [
 
 @pytest.mark.parametrize(("loss", "value", "words"), OUTSIDE)
 def test_y_outside_the_support_is_an_error_before_training(loss, value, words, monkeypatch):
-    monkeypatch.setattr("sktime_tlstm.fitting._train", lambda *args: pytest.fail("it trained"))
+    monkeypatch.setattr(
+        "sktime_tlstm.fitting._train", lambda *args, **kwargs: pytest.fail("it trained")
+    )
     y = counts()
     y.iloc[17] = value
     message = rf"Got the value {value} in column 'y' at 2024-01-18.*, expected {words}"
@@ -308,7 +310,9 @@ def test_missing_values_are_in_every_support(loss):
 @pytest.mark.parametrize("scaler", ["standard", "robust", "minmax", "robust_arcsinh"])
 @pytest.mark.parametrize("loss", ["log_normal", "gamma", "negative_binomial", "poisson"])
 def test_a_scaler_that_shifts_does_not_go_with_positive_targets(loss, scaler, monkeypatch):
-    monkeypatch.setattr("sktime_tlstm.fitting._train", lambda *args: pytest.fail("it trained"))
+    monkeypatch.setattr(
+        "sktime_tlstm.fitting._train", lambda *args, **kwargs: pytest.fail("it trained")
+    )
     with pytest.raises(ValueError, match=rf"Got scaler='{scaler}' with loss='{loss}'.*'mean'"):
         fitted(loss, scaler=scaler)
 

@@ -14,7 +14,15 @@ from torch import Tensor
 from torch.utils import checkpoint as checkpointing
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["OwnRandomness", "active_randomness", "checkpoint", "replay", "seeded_globally"]
+__all__ = [
+    "OwnRandomness",
+    "active_randomness",
+    "checkpoint",
+    "random_states",
+    "replay",
+    "seeded_globally",
+    "set_random_states",
+]
 
 #: Held while torch's generators of the process are set, which all threads share.
 _GLOBAL = threading.RLock()
@@ -156,6 +164,30 @@ def active_randomness() -> OwnRandomness | None:
     """Return the innermost block of this thread that draws from generators of its own."""
     stack = _stack()
     return stack[-1] if stack else None
+
+
+def random_states() -> dict[str, Tensor]:
+    """Return the states of the generators that a training draws from, by device."""
+    randomness = active_randomness()
+    if randomness is not None:
+        return {str(device): own.get_state() for device, own in randomness._generators.items()}
+    states = {"cpu": torch.get_rng_state()}
+    for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        states[f"cuda:{number}"] = torch.cuda.get_rng_state(number)
+    return states
+
+
+def set_random_states(states: dict[str, Tensor]) -> None:
+    """Let a training draw on from states that `random_states` returned."""
+    randomness = active_randomness()
+    for name, state in states.items():
+        device = torch.device(name)
+        if randomness is not None:
+            randomness._generator(device).set_state(state)
+        elif device.type == "cpu":
+            torch.set_rng_state(state)
+        else:
+            torch.cuda.set_rng_state(state, device)
 
 
 def checkpoint(function: Callable[..., Any], *arguments: Any) -> Any:

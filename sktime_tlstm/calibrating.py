@@ -1,0 +1,130 @@
+"""Calibrating: how a model learns, from its errors, whom to trust and how wide intervals are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from sktime_tlstm.calibration import Calibration, trusted
+from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
+from sktime_tlstm.model import Model
+from sktime_tlstm.notices import notify
+from sktime_tlstm.options import Options
+from sktime_tlstm.simple import learn_simple, unconditional
+
+__all__ = ["calibrated", "recalibrated", "spread"]
+
+#: Windows that simple forecasts are weighed by, at most.
+SIMPLE_WINDOWS = 512
+#: Windows whose errors calibrate intervals; one of every series where there are more of these.
+CALIBRATION_WINDOWS = 100
+
+
+def spread(number: int, most: int) -> np.ndarray:
+    """Return at most ``most`` of the indices below ``number``, evenly spaced."""
+    return np.linspace(0, number - 1, min(number, most)).astype(np.int64)
+
+
+def calibrated(
+    options: Options,
+    model: Model,
+    dataset: WindowDataset,
+    held_out: WindowDataset | None,
+    gain: float,
+) -> Model:
+    """Add a calibration: simple forecasts, and errors on windows held out of training."""
+    if model.spec.simulation:
+        return _simulation_calibrated(options, model, held_out)
+    spec, store = model.spec, dataset.store.to("cpu")
+    lengths = store.length.numpy()
+    low, _, _ = training_cutoffs(lengths, spec, 0.0)
+    every = WindowDataset(store, spec, low, lengths)  # the last horizons are observed in part
+    places = every.place(spread(len(every), SIMPLE_WINDOWS))
+    mean = model.head.point_statistic == "mean"
+    simple = learn_simple(store, spec, *places, spec.seasons, spec.arcsinh, mean)
+    capacity = max(CALIBRATION_WINDOWS, len(every.used))
+    blank = np.zeros((0, spec.horizon, spec.num_targets), np.float32)
+    # without scores yet: it makes forecasts bring the simple one along
+    widest = model.observed_range(store).clamp(min=1.0)  # at least one scale
+    shares = np.zeros(0, np.float32)
+    calibration = Calibration(simple, 0.0, 0.0, blank, shares, capacity, widest)
+    model = replace(model, calibration=calibration)
+    series, cutoff, shares = _spaced(dataset, capacity, spec.horizon)
+    forecast = model.ahead(store, series, cutoff)
+    earlier = model.simple_bands(forecast).scores(model.targets(store, series, cutoff))
+    calibration = calibration.extended(earlier.float().numpy(), shares)
+    if held_out is not None:
+        series, cutoff, shares = _spaced(held_out, capacity, spec.horizon)
+        forecast = model.ahead(store, series, cutoff)
+        target = model.targets(store, series, cutoff)
+        network, simply = model.network_bands(forecast), model.simple_bands(forecast)
+        # weighed as windows are normalised, so that the loudest do not decide
+        bands = model.normalised(forecast, target)
+        trust, width = trusted(*bands, float(shares.sum()), mean, gain)
+        if options.calibration == "none":  # the point is the network's; its scores are wanted
+            trust = 1.0
+        calibration = replace(calibration, trust=trust, width_trust=width)
+        blend = network.blended(simply, trust, width)
+        calibration = calibration.extended(blend.scores(target).float().numpy(), shares)
+    elif options.calibration == "none":
+        calibration = replace(calibration, trust=1.0)
+    elif model.encoder.columns or model.encoder.static_covariates:
+        notify(
+            f"Got X and a longest series of {int(store.length.max())} rows, too few to hold some "
+            f"of them out at a horizon of {spec.horizon}: nothing tells whether the network can be "
+            "trusted, so forecasts are made from past values alone and X is not read. Pass more "
+            "rows or a shorter fh, or calibration='none' for the network's own forecasts.",
+        )
+    return replace(model, calibration=calibration)
+
+
+def _simulation_calibrated(options: Options, model: Model, held_out: WindowDataset | None) -> Model:
+    """Add a calibration of the network alone by free-running simulations that were held out."""
+    spec = model.spec
+    blank = np.zeros((0, spec.horizon, spec.num_targets), np.float32)
+    capacity = max(CALIBRATION_WINDOWS, 0 if held_out is None else len(held_out.used))
+    calibration = Calibration(
+        unconditional(spec), 1.0, 1.0, blank, np.zeros(0, np.float32), capacity
+    )
+    model = replace(model, calibration=calibration)
+    if held_out is None:
+        return model
+    series, cutoff, shares = _spaced(held_out, capacity, spec.horizon)
+    scores = model.scores(held_out.store.to("cpu"), series, cutoff)
+    return replace(model, calibration=calibration.extended(scores, shares))
+
+
+def recalibrated(model: Model, dataset: WindowDataset) -> Model:
+    """Let a pretrained model learn from its errors on other series, before it is trained on them.
+
+    Errors smaller than those known are passed over: pretraining may have seen the rows.
+    """
+    calibration = model.calibration
+    if calibration is None or not len(dataset):
+        return model
+    number = int(max(CALIBRATION_WINDOWS, len(dataset.used)))
+    series, cutoff, shares = _spaced(dataset, number, model.spec.horizon)
+    scores = model.scores(dataset.store, series, cutoff)
+    if not _usual(scores) > _usual(calibration.scores):
+        return model
+    calibration = replace(calibration, capacity=max(calibration.capacity, number))
+    return replace(model, calibration=calibration.extended(scores, shares))
+
+
+def _usual(scores: np.ndarray) -> float:
+    """Return the median size of scores, NaN where unobserved; 0 without any."""
+    known = np.abs(scores[~np.isnan(scores)])
+    return float(np.median(known)) if len(known) else 0.0
+
+
+def _spaced(
+    dataset: WindowDataset, number: int, horizon: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return evenly spaced windows, oldest first: series, cutoffs, and new parts of horizons."""
+    series, cutoff = dataset.place(spread(len(dataset), number))
+    apart = np.diff(cutoff, prepend=cutoff[:1])
+    first = np.diff(series, prepend=-1) != 0
+    shares = np.where(first, 1.0, np.minimum(apart / horizon, 1.0)).astype(np.float32)
+    order = np.argsort(cutoff, kind="stable")
+    return series[order], cutoff[order], shares[order]
