@@ -81,7 +81,7 @@ class Forecast:
     def undo(self, normalised: Tensor) -> Tensor:
         """Undo the windows' normalisation of values (window, horizon, num_targets, ...)."""
         # (window, num_targets) -> (window, 1, num_targets, 1 ...), to broadcast with the values
-        shape = (len(self.loc), 1, self.loc.shape[1]) + (1,) * (normalised.ndim - 3)
+        shape = (self.loc.shape[0], 1, self.loc.shape[1]) + (1,) * (normalised.ndim - 3)
         return self.loc.reshape(shape) + self.scale.reshape(shape) * normalised
 
 
@@ -254,7 +254,7 @@ class Model:
         """
         level = level.double()
         if level.ndim < 4:  # -> (window, 1, 1, alpha): the same for all steps and targets
-            level = level.expand(len(forecast.loc), -1)[:, None, None]
+            level = level.expand(forecast.loc.shape[0], -1)[:, None, None]
         if self.calibration is None:
             parameters, unit = forecast.parameters, forecast.unit
             values = families.quantiles(self.head, parameters, level, unit).mean(0)

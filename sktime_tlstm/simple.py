@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.windows import WindowSpec, past_targets
+from sktime_tlstm.nn.exporting import is_readable
 
 __all__ = ["SimpleForecast", "learn_simple", "unconditional"]
 
@@ -101,17 +102,24 @@ class SimpleForecast:
         spread = store.traits.spread[series].double()
         out = torch.stack([level, level - TO_UPPER * spread, level + TO_UPPER * spread])
         out = out[:, :, None].repeat(1, 1, spec.horizon, 1)
+        if not is_readable(cutoff):  # what is exported takes whole windows alone
+            whole = store, spec, series, cutoff, max(self.maps, default=0)
+            return self._of_length(*whole) if self.maps else out
         for length, chosen in _by_length(self.maps, cutoff):
-            past, zero = _linear_past(
-                store, spec, series[chosen], cutoff[chosen], length, self.season, self.arcsinh
-            )
-            center = self._center(past, zero, length)
-            width = TO_UPPER * self._width(past, zero, center)
-            bands = torch.stack([center, center - width, center + width])
-            if spec.support != "real":
-                bands = bands.clamp(min=0)
-            out[:, chosen] = torch.arcsinh(bands) if self.arcsinh else bands
+            out[:, chosen] = self._of_length(store, spec, series[chosen], cutoff[chosen], length)
         return out
+
+    def _of_length(
+        self, store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor, length: int
+    ) -> Tensor:
+        """Forecast windows that have at least ``length`` rows, as `__call__` does."""
+        past, zero = _linear_past(store, spec, series, cutoff, length, self.season, self.arcsinh)
+        center = self._center(past, zero, length)
+        width = TO_UPPER * self._width(past, zero, center)
+        bands = torch.stack([center, center - width, center + width])
+        if spec.support != "real":
+            bands = bands.clamp(min=0)
+        return torch.arcsinh(bands) if self.arcsinh else bands
 
     def _center(self, past: Tensor, zero: Tensor, length: int) -> Tensor:
         """Return the forecast (window, horizon, num_targets) of rows (window, length, target)."""
@@ -121,9 +129,9 @@ class SimpleForecast:
             part.to(past) for part in self.maps[length].unbind(1)
         )  # (target, horizon, length)
         center = torch.einsum("thl,wlt->wht", linear, past)
-        weight = shares[:, 0].expand(len(past), -1)[:, None]  # (window, 1, target)
+        weight = shares[:, 0].expand(past.shape[0], -1)[:, None]  # (window, 1, target)
         total = weight * center
-        if bool((shares[:, 1] > MIN_SHARE).any()):
+        if not is_readable(shares) or bool((shares[:, 1] > MIN_SHARE).any()):
             above = past - zero[:, None]
             usable = (above > 0).all(dim=1)[:, None]  # (window, 1, target)
             logs = torch.log(torch.where(usable, above, 1.0))

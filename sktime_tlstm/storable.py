@@ -1,4 +1,4 @@
-"""Storable: saving a forecaster and loading it, in sktime's formats and in one without code."""
+"""Storable: saving a forecaster, loading it, and exporting it as a graph."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 from sktime.base import BaseEstimator
 
 from sktime_tlstm.archive import FORECASTER, is_archive, pack, read_file, unpack, write_file
+from sktime_tlstm.exported import checked_levels, onnx_bytes, program_bytes
+from sktime_tlstm.fitted import Fitted
 from sktime_tlstm.storing import restore, stored
 from sktime_tlstm.surroundings import usual_torch
 
@@ -18,6 +20,8 @@ __all__ = ["Storable"]
 
 #: The format without code, and sktime's own.
 SAFE, PICKLES = "safetensors", ("pickle", "cloudpickle")
+#: Quantiles that a graph forecasts unless others are asked for.
+LEVELS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 #: Which rows a file holds.
 ROWS = ("all", "needed")
 
@@ -33,7 +37,9 @@ class _Pickled:
 
 
 class Storable:
-    """How a forecaster is saved and loaded."""
+    """How a forecaster is saved, loaded and exported."""
+
+    _fitted: Fitted
 
     def save(
         self, path: Any = None, serialization_format: str = "pickle", rows: str = "all"
@@ -101,6 +107,73 @@ class Storable:
         path = path if path.suffix == ".zip" else path.with_name(path.name + ".zip")
         write_file(path, content)
         return zipfile.ZipFile(path)
+
+    def to_torch_export(self, path: Any, quantiles: Any = LEVELS) -> dict[str, Any]:
+        """Write the forecaster as a graph of torch, which runs without this package.
+
+        The graph takes whole windows in units of y and gives forecasts in units of y: scaling,
+        normalisation, networks, simple forecasts and calibration are all in it, as they are now.
+        It knows the series that the forecaster has seen, and a batch of any size.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file, usually ending in ".pt2", for `torch.export.load`. The description is its
+            extra file "sktime_tlstm.json".
+        quantiles : sequence of float, default=(0.05, 0.1, ..., 0.95)
+            Levels to forecast, ascending.
+
+        Returns
+        -------
+        dict
+            What inputs and outputs mean. Inputs: ``series`` (batch,), places in "series"; ``y``
+            (batch, reach, targets), rows up to the cutoff, NaN where missing or before the first
+            row (the last "context" rows exist); ``covariates`` (batch, reach + horizon, numeric and
+            then categorical columns), these as places in "categorical", from 1, and 0 for others;
+            ``calendar`` (batch, context + horizon, features). What the forecaster does not read is
+            no input. Outputs: "point" (batch, horizon, targets) and "quantiles"
+            (batch, horizon, targets, levels).
+
+        Raises
+        ------
+        ValueError
+            If the loss is a distribution other than by quantiles, or levels are not ascending.
+        NotFittedError
+            Before ``fit``.
+        """
+        return self._export(program_bytes, path, quantiles)
+
+    def to_onnx(self, path: Any, quantiles: Any = LEVELS) -> dict[str, Any]:
+        """Write the forecaster as ONNX, for onnxruntime and its like.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file, usually ending in ".onnx". The description is "sktime_tlstm" in its metadata.
+        quantiles : sequence of float, default=(0.05, 0.1, ..., 0.95)
+            Levels to forecast, ascending.
+
+        Returns
+        -------
+        dict
+            What inputs and outputs mean, as of `to_torch_export`.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            Without the extra "onnx".
+        ValueError, NotFittedError
+            As `to_torch_export`.
+        """
+        return self._export(onnx_bytes, path, quantiles)
+
+    def _export(self, written: Any, path: Any, quantiles: Any) -> dict[str, Any]:
+        self.check_is_fitted()  # type: ignore[attr-defined]
+        levels = checked_levels(quantiles)
+        with usual_torch():
+            content, words = written(self._fitted, levels)
+        write_file(Path(path), content)
+        return words
 
     @classmethod
     def load_from_path(

@@ -133,6 +133,11 @@ class FrameEncoder:
         return list(self._covariates.numeric)
 
     @property
+    def scalings(self) -> list[CovariateScaling]:
+        """Scaling of each numeric column of X that varies in time."""
+        return list(self._covariates.numeric.values())
+
+    @property
     def categories(self) -> dict[Hashable, pd.Index]:
         """Values of each categorical column of X that varies in time; codes count from 1."""
         return self._covariates.categories

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sktime_tlstm.data.history import SeriesStore
+from sktime_tlstm.nn.exporting import is_readable
 
 __all__ = ["Batch", "Inputs", "WindowSpec", "cut_windows", "past_targets"]
 
@@ -182,18 +183,19 @@ def cut_windows(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Te
         context is one row of zeros.
     """
     device, reach, targets = store.values.device, spec.reach, spec.num_targets
-    shortest = int(cutoff.min())
+    # what is exported takes whole contexts alone
+    shortest = int(cutoff.min()) if is_readable(cutoff) else spec.context_length
     series, cutoff = series.to(device), cutoff.to(device)
     offset = torch.arange(-reach, spec.horizon, device=device)
     place = cutoff[:, None] + offset  # (batch, reach + horizon), rows of the own series
     inside = (place >= 0) & (place < store.length[series, None])  # (batch, reach + horizon)
     # The rows of the store; a place outside its series reads any row, and is cleared below.
-    row = (store.start[series, None] + place).clamp(0, len(store.values) - 1)
+    row = (store.start[series, None] + place).clamp(0, store.values.shape[0] - 1)
     values = store.values[row] * inside[..., None]  # (batch, reach + horizon, channel)
     observed = (store.observed[row] & inside[..., None]).to(values.dtype)  # (.., targets + numeric)
     # The calendar is known for the context and the horizon alone: (batch, context + horizon).
     calendar_row = store.calendar_start[series, None] + place[:, reach - spec.context_length :]
-    calendar = store.calendar[calendar_row.clamp(0, len(store.calendar) - 1)]
+    calendar = store.calendar[calendar_row.clamp(0, store.calendar.shape[0] - 1)]
 
     loc, scale = _window_statistics(store, spec, series, values, observed)
     raw, seen = values[..., :targets], observed[..., :targets]
@@ -249,7 +251,7 @@ def past_targets(
     place = cutoff[:, None] + torch.arange(-length, 0, device=cutoff.device)
     row = store.start[series, None] + place
     values, seen = store.values[row, : spec.num_targets], store.observed[row, : spec.num_targets]
-    if bool(seen.all()):
+    if is_readable(seen) and bool(seen.all()):
         return values
     if season is not None and season < length:
         for begin in range(season, length, season):
@@ -308,7 +310,7 @@ def _future(
     """Assemble the decoder's input (batch, horizon, num_future_features)."""
     reach, horizon, targets = spec.reach, spec.horizon, spec.num_targets
     numeric = targets + spec.num_numeric
-    batch = len(values)
+    batch = values.shape[0]
     known = [targets + channel for channel in spec.known]  # channels of the store
     # What is the same for all windows or all steps is repeated: (batch, horizon, ...).
     step = torch.arange(1, horizon + 1, device=values.device, dtype=values.dtype) / horizon

@@ -17,6 +17,7 @@ from sktime_tlstm.nn.blocks import (
     describe_rows,
 )
 from sktime_tlstm.nn.branches import BlockOptions, DecoderCache
+from sktime_tlstm.nn.exporting import is_readable
 from sktime_tlstm.nn.feedforward import forget_auxiliary_loss
 from sktime_tlstm.nn.gating import GatedResidualNetwork
 from sktime_tlstm.nn.inputs import (
@@ -425,8 +426,10 @@ class TransformerLSTM(BlockNetwork):
         window = LocalWindow.after(
             encoded + past, past_lengths, self.attention_window, len(self.blocks.passed())
         )
-        outputs = []
-        for piece in future.split(max(1, STEPS_AT_ONCE // len(past)), dim=1):
+        outputs, steps = [], future.shape[1]
+        if is_readable(past):  # while it is exported, the batch has no number
+            steps = max(1, STEPS_AT_ONCE // len(past))
+        for piece in future.split(steps, dim=1):
             piece = self.decoder_input(piece, context)
             decoded, recurrent = self.recurrent.decode(piece, recurrent)
             decoded, window = window.refine(self.blocks, decoded + piece, condition)
