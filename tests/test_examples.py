@@ -76,6 +76,12 @@ def test_every_public_name_is_on_the_page_of_the_api():
     assert sorted(found) == sorted(["TensorWindows", *(n for m in modules for n in m.__all__)])
 
 
+@pytest.mark.slow
+def test_searches_on_processes_equal_those_on_one(run_example):
+    text = run_example("many_workers.py", "loky", "--folds", "2")
+    assert text.count("equal to one process") == 3 and "NOT" not in text
+
+
 def test_simulation_prints_its_table(run_example, tmp_path):
     rows = np.arange(600.0)
     columns = {name: np.sin(rows / 9) for name in ("y_train", "u_train", "y_test", "u_test")}

@@ -18,6 +18,8 @@ import pytest
 import torch
 from joblib import Parallel, delayed
 from sktime.base import load
+from sktime.forecasting.model_evaluation import evaluate
+from sktime.split import ExpandingWindowSplitter
 from torch import nn
 
 from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
@@ -302,6 +304,26 @@ def test_fits_and_updates_in_threads_equal_those_one_after_the_other(name):
     assert [one.result() for one in found] == [serial[seed] for seed in seeds]
     assert changed
     assert not any(changed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["threading", "dask"])
+def test_evaluate_on_threads_equals_serial_in_every_run(backend):
+    pytest.importorskip({"threading": "joblib", "dask": "dask"}[backend])
+    settings = {"n_jobs": 4} if backend == "threading" else {"scheduler": "threads"}
+    cv = ExpandingWindowSplitter(fh=[1, 2, 3], initial_window=len(Y_OLD) - 12, step_length=3)
+
+    def errors(backend, settings):
+        forecaster = make(random_state=1, dropout=0.3)
+        table = evaluate(
+            forecaster, cv, Y_OLD, X[:40], backend=backend, backend_params=settings
+        )  # dask has no frames within its frames
+        return table.filter(like="test_").iloc[:, 0].tolist()
+
+    serial = errors(None, {})
+    before = torch.get_rng_state()
+    assert [errors(backend, settings) for _ in range(20)] == [serial] * 20
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 # Processes.

@@ -1,0 +1,163 @@
+"""A forecaster behind HTTP: load a file without code, answer in JSON.
+
+    pip install "sktime-tlstm[serve]"
+    python examples/serve.py --demo                     # fits a small one and serves it
+    python examples/serve.py forecaster.zip --port 8000
+
+    curl localhost:8000/about
+    curl -X POST localhost:8000/forecast -H "Content-Type: application/json" -d @request.json
+
+``POST /forecast`` forecasts from the end of what the forecaster has seen, or, with ``y``, any
+series from its own past::
+
+    {
+        "steps": 24,
+        "quantiles": [0.05, 0.95],
+        "y": [{"time": "2018-09-01 00:00", "traffic": 812}, ...],
+        "X": [{"time": "2018-09-02 00:00", "temp": 291.2, "holiday": "no"}, ...],
+    }
+
+``POST /update`` takes ``y`` and ``X`` in the same form, and lets the forecaster go on from there.
+Rows of a panel also name their series, by the columns that ``levels`` lists. Absent values are
+null. What the forecaster refuses is answered by 422 and its own words.
+
+Forecasts run side by side on a pool of threads; updates take turns. A forecast that is under way
+while an update comes ends with the state that it began with. Several processes (``uvicorn
+--workers``) would each have a state of their own: send updates to all, or serve ``y`` alone.
+"""
+
+import argparse
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from fastapi import FastAPI, HTTPException
+from pydantic import BaseModel, Field
+
+from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
+from sktime_tlstm.datasets import load_metro_traffic
+
+Rows = list[dict[str, Any]]
+
+
+class Update(BaseModel):
+    """Rows that have come in."""
+
+    y: Rows = Field(min_length=1)
+    X: Rows | None = None
+    levels: list[str] = []
+    update_params: bool = False
+
+
+class Forecast(BaseModel):
+    """What to forecast."""
+
+    steps: int = Field(gt=0, le=10_000)
+    quantiles: list[float] = Field(default=[0.05, 0.5, 0.95], min_length=1, max_length=99)
+    y: Rows | None = None
+    X: Rows | None = None
+    levels: list[str] = []
+
+
+def create_app(path: str | Path) -> FastAPI:
+    """Return the service of a saved forecaster."""
+    torch.set_num_threads(1)  # requests run side by side
+    forecaster = SkorchForecaster.load_from_path(path)
+    app, one_update = FastAPI(title="sktime-tlstm"), threading.Lock()
+
+    @app.get("/about")
+    def about() -> dict[str, Any]:
+        return {"forecaster": type(forecaster).__name__, "cutoff": texts(forecaster.cutoff)}
+
+    @app.post("/forecast")
+    def forecast(request: Forecast) -> dict[str, Any]:
+        with told():
+            y, X = (frame(rows, request.levels, forecaster) for rows in (request.y, request.X))
+            fh = range(1, request.steps + 1)
+            found = forecaster.predict_quantiles(fh, X, alpha=request.quantiles, y=y)
+            point = forecaster.predict(fh, X, y=y)
+        point = point.to_frame() if isinstance(point, pd.Series) else point
+        return {
+            "index": texts(point.index),
+            "point": {str(name): values.tolist() for name, values in point.items()},
+            "quantiles": {f"{name} {q}": values.tolist() for (name, q), values in found.items()},
+        }
+
+    @app.post("/update")
+    def update(request: Update) -> dict[str, Any]:
+        with told(), one_update:
+            y, X = (frame(rows, request.levels, forecaster) for rows in (request.y, request.X))
+            forecaster.update(y, X, update_params=request.update_params)
+        return {"cutoff": texts(forecaster.cutoff)}
+
+    return app
+
+
+class told:  # noqa: N801 - reads as a sentence in a with statement
+    """Answer 422 with the words of an error about the input."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, (ValueError, TypeError, KeyError)):
+            raise HTTPException(422, str(error)) from error
+
+
+def frame(rows: Rows | None, keys: list[str], forecaster: SkorchForecaster) -> pd.DataFrame | None:
+    """Return rows of JSON as a frame with the kind of index that the forecaster knows."""
+    if rows is None:
+        return None
+    table, cutoff = pd.DataFrame.from_records(rows), forecaster.cutoff
+    if absent := {"time", *keys} - {*table}:
+        raise ValueError(f"Got rows with {list(table)}, expected also {sorted(absent)}. Add them.")
+    times = pd.Index(table.pop("time"))
+    if isinstance(cutoff, pd.PeriodIndex):
+        times = pd.PeriodIndex(times, freq=cutoff.freq)
+    elif isinstance(cutoff, pd.DatetimeIndex):
+        times = pd.to_datetime(times)
+        times = times if cutoff.tz is None or times.tz else times.tz_localize(cutoff.tz)
+    if not keys:
+        return table.set_index(times)
+    levels = [pd.Index(table.pop(name)) for name in keys]
+    return table.set_index(pd.MultiIndex.from_arrays([*levels, times], names=[*keys, times.name]))
+
+
+def texts(index: pd.Index) -> list[Any]:
+    """Return an index as JSON holds it: a text for each row, or a list of those of all levels."""
+    if isinstance(index, pd.MultiIndex):
+        return [[str(level) for level in row] for row in index]
+    return [str(value) for value in index]
+
+
+def demo() -> Path:
+    """Fit a small forecaster to some weeks of traffic, and return its file."""
+    y, X = load_metro_traffic()
+    small = {"d_model": 16, "max_epochs": 2, "max_windows_per_epoch": 512, "random_state": 0}
+    forecaster = TransformerLSTMForecaster(**small).fit(
+        y[-3000:-168], X[-3000:-168], fh=range(1, 25)
+    )
+    path = Path(tempfile.mkdtemp()) / "traffic.zip"
+    forecaster.save(path, serialization_format="safetensors", rows="needed").close()
+    return path
+
+
+def main() -> None:
+    import uvicorn
+
+    parser = argparse.ArgumentParser(description="Serve a saved forecaster.")
+    parser.add_argument("path", nargs="?", help="file that save(..., 'safetensors') wrote")
+    parser.add_argument("--demo", action="store_true", help="fit one and serve it")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    options = parser.parse_args()
+    if options.demo == (options.path is not None):
+        parser.error("pass the path of a file, or --demo")
+    uvicorn.run(create_app(options.path or demo()), host=options.host, port=options.port)
+
+
+if __name__ == "__main__":
+    main()

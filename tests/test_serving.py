@@ -1,0 +1,133 @@
+"""The service of examples/serve.py, asked by real clients on loopback."""
+
+import contextlib
+import importlib.util
+import json
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tests.setups import tiny
+
+uvicorn = pytest.importorskip("uvicorn")
+pytest.importorskip("fastapi")
+
+TIMES = pd.date_range("2024-01-01", periods=80, freq="h")
+Y = pd.DataFrame({"load": 10 + np.sin(np.arange(80) / 4)}, TIMES)
+X = pd.DataFrame({"heat": np.cos(np.arange(80) / 4), "day": ["a", "b"] * 40}, TIMES)
+
+
+def records(frame, begin, end):
+    part = frame.iloc[begin:end]
+    return part.assign(time=part.index.astype(str)).to_dict("records")
+
+
+def server_of():
+    path = Path(__file__).parents[1] / "examples" / "serve.py"
+    spec = importlib.util.spec_from_file_location("serve_example", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def running(forecaster, folder):
+    forecaster.save(folder / "one", "safetensors").close()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    threads = torch.get_num_threads()
+    app = server_of().create_app(folder / "one.zip")
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        torch.set_num_threads(threads)
+
+
+def post(url, **body):
+    request = urllib.request.Request(
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_sixteen_clients_get_their_own_answers_while_some_are_refused(tmp_path):
+    forecaster = tiny().fit(Y[:60], X=X[:60], fh=range(1, 5))
+    expected = {
+        steps: forecaster.predict(range(1, steps + 1), X[60:70])["load"].tolist()
+        for steps in range(1, 9)
+    }
+    own = forecaster.predict(range(1, 5), X[:50], y=2 * Y[:40])["load"].tolist()
+    with running(forecaster, tmp_path) as url:
+
+        def client(number):
+            for _ in range(5):
+                if number % 4 == 0:
+                    status, answer = post(f"{url}/forecast", steps=3, X=records(X, 65, 70))
+                    assert status == 422 and answer["detail"].startswith("Got X without")
+                elif number % 4 == 1:
+                    past = records(2 * Y, 0, 40)
+                    status, answer = post(f"{url}/forecast", steps=4, y=past, X=records(X, 0, 50))
+                    assert status == 200 and answer["point"]["load"] == own
+                else:
+                    steps = 1 + number % 8
+                    status, answer = post(f"{url}/forecast", steps=steps, X=records(X, 60, 70))
+                    assert status == 200 and answer["point"]["load"] == expected[steps]
+                    assert list(answer["quantiles"]) == ["load 0.05", "load 0.5", "load 0.95"]
+                    assert answer["index"][0] == "2024-01-03 12:00:00"
+            return True
+
+        with ThreadPoolExecutor(16) as pool:
+            assert all(pool.map(client, range(16)))
+
+
+def test_an_update_moves_the_cutoff_and_a_refused_one_does_not(tmp_path):
+    forecaster = tiny().fit(Y[:60], X=X[:60], fh=range(1, 5))
+    with running(forecaster, tmp_path) as url:
+        status, answer = post(f"{url}/update", y=records(Y, 60, 64), X=records(X, 60, 64))
+        assert (status, answer["cutoff"]) == (200, ["2024-01-03 15:00:00"])
+        status, answer = post(f"{url}/update", y=records(X, 64, 66), X=records(X, 64, 66))
+        assert status == 422 and "Got" in answer["detail"]
+        status, answer = post(f"{url}/forecast", steps=2, X=records(X, 64, 70), quantiles=[0.5])
+        forecaster.update(Y[60:64], X[60:64], update_params=False)
+        assert answer["point"]["load"] == forecaster.predict([1, 2], X[64:70])["load"].tolist()
+        for body in ({}, {"steps": 0}, {"steps": 3, "quantiles": [2.0], "X": records(X, 64, 70)}):
+            assert post(f"{url}/forecast", **body)[0] == 422
+        status, answer = post(f"{url}/forecast", steps=2, X=[{"heat": 1.0}])
+        assert status == 422 and "expected also ['time']" in answer["detail"]
+        with urllib.request.urlopen(f"{url}/about") as about:
+            assert json.load(about)["forecaster"] == "TransformerLSTMForecaster"
+
+
+def test_panels_name_their_series(tmp_path):
+    panel = pd.concat({"p": Y, "q": 3 * Y}, names=["plant", "time"])
+    part = panel[panel.index.get_level_values(1) < TIMES[60]]
+    forecaster = tiny().fit(part, fh=[1, 2])
+    with running(forecaster, tmp_path) as url:
+        status, answer = post(f"{url}/forecast", steps=2)
+        assert status == 200 and answer["index"][2] == ["q", "2024-01-03 12:00:00"]
+        rows = [{**row, "plant": "new"} for row in records(Y, 0, 50)]
+        status, answer = post(f"{url}/forecast", steps=2, y=rows, levels=["plant"])
+        assert status == 200 and answer["index"][0] == ["new", "2024-01-03 02:00:00"]
+        assert post(f"{url}/forecast", steps=2, y=rows)[0] == 422
