@@ -17,10 +17,12 @@ from torch.utils.data import Dataset, Subset
 from sktime_tlstm.calibrating import calibrated, recalibrated, spread
 from sktime_tlstm.checkpoints import Checkpoints, described, digest
 from sktime_tlstm.contract import looks_ahead, probe
+from sktime_tlstm.data.columns import numeric_values
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History, SeriesStore
 from sktime_tlstm.data.rows import find_timeline, split_index
 from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
+from sktime_tlstm.data.scaling import location_scale
 from sktime_tlstm.data.seasonality import find_seasons
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.data.windows import WindowSpec, cut_windows
@@ -40,6 +42,9 @@ PLAIN_HORIZON, MAX_HORIZON = 12, 96
 SIMULATED_STEPS = 256
 #: Largest seasonal lag that is used by rule.
 MAX_LAG = 1024
+#: Distance from the median, in robust deviations, of an outlier; the series that are looked at, and
+#: the share of them that may have some before all are scaled by an arcsinh.
+OUTLYING, OUTLIER_SERIES, OUTLIER_SHARE = 50.0, 200, 0.1
 #: Seasons over which the target is normalised within a window.
 NORM_SEASONS = 7
 #: An epoch has at least this many steps, a batch at least this many windows, on tiny data.
@@ -106,7 +111,7 @@ def fit_model(
         features = timeline.default_time_features(longest)
         horizon = largest_step(timeline) or options.prediction_length
         horizon = horizon or _horizon_rule(seasons, longest)
-    encoder = _make_encoder(options, head, features).fit(y, X)
+    encoder = _make_encoder(options, head, features, y).fit(y, X)
     if options.mode == "simulation" and not encoder.known_columns:
         raise ValueError(
             "Got mode='simulation' without a column of X that is known in the future, expected the "
@@ -221,16 +226,19 @@ def _needs_errors(options: Options, head: Head) -> bool:
     return options.calibration != "none" or not knows_spread
 
 
-def _make_encoder(options: Options, head: Head, default_features: tuple[str, ...]) -> FrameEncoder:
+def _make_encoder(
+    options: Options, head: Head, default_features: tuple[str, ...], y: pd.DataFrame
+) -> FrameEncoder:
     scaler = covariate_scaler = options.scaler
     simulation = options.mode == "simulation"
     if scaler == "auto" and simulation:
         covariate_scaler = "standard"
         scaler = "standard" if head.support == "real" else "mean"
     elif scaler == "auto":
-        covariate_scaler = "robust_arcsinh"
-        scaler = "robust_arcsinh" if head.point_statistic == "median" else "robust"
-        scaler = scaler if head.support == "real" else "mean"
+        covariate_scaler = "robust"
+        scaler = "robust" if head.support == "real" else "mean"
+        if scaler == "robust" and head.point_statistic == "median" and _has_outliers(y):
+            scaler = "robust_arcsinh"
     if head.support != "real" and scaler not in ("mean", None):
         raise ValueError(
             f"Got scaler={scaler!r} with loss={options.loss!r}, whose targets must not be shifted; "
@@ -248,6 +256,20 @@ def _make_encoder(options: Options, head: Head, default_features: tuple[str, ...
         tuple(features),
         absolute=simulation,
     )
+
+
+def _has_outliers(y: pd.DataFrame) -> bool:
+    """Whether more than a few series have values that would drown all others."""
+    bounds = split_index(y.index)[1]
+    chosen = spread(len(bounds) - 1, OUTLIER_SERIES)
+    number = 0
+    for name in range(y.shape[1]):
+        values = numeric_values(y.iloc[:, name])
+        for begin, end in zip(bounds[chosen], bounds[chosen + 1], strict=True):
+            location, scale = location_scale(values[begin:end], "robust")
+            farthest = np.fmax.reduce(np.abs(values[begin:end] - location), initial=0.0)
+            number += bool(farthest > OUTLYING * scale)
+    return number > OUTLIER_SHARE * len(chosen) * y.shape[1]
 
 
 def _horizon_rule(seasons: tuple[int, ...], longest: int) -> int:

@@ -128,7 +128,7 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
         max_windows_per_epoch=None,
         max_epochs=10,
         batch_size=64,
-        lr=2e-3,
+        lr=4e-3,
         optimizer="adamw",
         weight_decay=0.3,
         gradient_clip=1.0,

@@ -104,10 +104,11 @@ target_lags : "auto" or tuple of int
     seasons for steps below a day, else one season; only those of at most 1,024 steps and a
     third of the data.
 scaler : str or None
-    Scaling of each series, and of each covariate over all series: "robust_arcsinh" (arcsinh
-    of the distance to the median in median absolute deviations), "robust", "standard",
-    "minmax", "mean" (divided by the mean). "auto" is "robust_arcsinh", for the targets of
-    losses whose forecast is a mean "robust", for positive targets and counts "mean".
+    Scaling of each series, and of each covariate over all series: "robust" (distance to the
+    median in median absolute deviations), "robust_arcsinh" (the arcsinh of that, which tames
+    spikes), "standard", "minmax", "mean" (divided by the mean). "auto" is "robust"; for
+    targets "robust_arcsinh" where more than a tenth of the series have values 50 deviations
+    off, unless the loss forecasts a mean, and "mean" for positive targets and counts.
 window_norm : {"meanstd", "mean"} or None
     Normalisation of the target in each window, by its context or its last seven seasons: by
     mean and deviation, by the mean alone, or none. Of a simulation none.

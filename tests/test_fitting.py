@@ -110,6 +110,50 @@ def test_the_horizon_without_fh_is_a_season_or_a_third_of_the_data(rows, freq, h
     assert forecaster.prediction_length_ == horizon
 
 
+def spiked(rows, *at, size=200.0):
+    y = series(rows)
+    y.iloc[list(at)] += size
+    return y
+
+
+def panel_with(spikes, number=20):
+    return pd.concat(
+        {f"s{k}": spiked(40, *([7] if k < spikes else [])).to_frame() for k in range(number)}
+    )
+
+
+def missing(y):
+    y[::3] = np.nan
+    return y
+
+
+@pytest.mark.parametrize(
+    ("y", "parameters", "scaler"),
+    [
+        (series(60), {}, "robust"),
+        (spiked(60, 30), {}, "robust_arcsinh"),
+        (spiked(60, 30, size=-200.0), {}, "robust_arcsinh"),
+        (missing(spiked(60, 31)), {}, "robust_arcsinh"),
+        (missing(series(60)), {}, "robust"),
+        (spiked(60, 30, size=20.0), {}, "robust"),
+        (spiked(60, 30), {"loss": "mse"}, "robust"),
+        (spiked(60, 30), {"loss": "normal"}, "robust"),
+        (spiked(60, 30), {"loss": "gamma"}, "mean"),
+        (spiked(60, 30), {"scaler": "standard"}, "standard"),
+        (pd.Series(5.0, series(60).index), {}, "robust"),
+        (pd.Series(np.arange(60) % 30 == 0, series(60).index).astype(float), {}, "robust"),
+        (np.exp(series(60).cumsum() / 60), {}, "robust_arcsinh"),
+        (panel_with(2), {}, "robust"),
+        (panel_with(3), {}, "robust_arcsinh"),
+    ],
+)
+def test_targets_are_bent_only_where_spikes_would_drown_the_rest(y, parameters, scaler):
+    forecaster = trained(y, [1], **parameters)
+    assert forecaster._fitted.model.encoder.scaler == scaler
+    expected = scaler if "scaler" in parameters else "robust"
+    assert forecaster._fitted.model.encoder.covariate_scaler == expected
+
+
 def test_half_of_an_update_trains_on_the_new_rows():
     y = series(120)
     forecaster = tiny(context_length=4).fit(y[:100], fh=[1, 2])

@@ -95,8 +95,8 @@ def test_channels_hold_what_their_names_say(single):
 
     scaled = channel("past", "useful"), channel("future", "useful")
     raw = X["useful"].to_numpy()[-HORIZON - CONTEXT :]
-    correlation = np.corrcoef(np.concatenate(scaled), np.arcsinh(raw))[0, 1]
-    assert correlation > 0.98  # standardised and bent, in its order
+    correlation = np.corrcoef(np.concatenate(scaled), raw)[0, 1]
+    assert correlation > 0.98  # clipped and standardised, in its order
     assert channel("past", "load", "observed").tolist() == [1.0] * CONTEXT
     known = forecaster._fitted.model.encoder.categories["kind"]
     kinds = dict(zip(known, (1, 2, 3), strict=True))
@@ -405,7 +405,7 @@ def test_the_history_has_a_row_for_every_epoch_of_every_member():
     assert table["member"].tolist() == [0] * 6 + [1] * 6
     assert table["stage"].tolist() == (["fit"] * 3 + ["fit on all rows"] * 3) * 2
     assert table["epoch"].tolist() == [*range(1, 7)] * 2
-    assert table["lr"].between(0, 2e-3).all() and table["lr"].notna().all()
+    assert table["lr"].between(0, 4e-3).all() and table["lr"].notna().all()
     assert (table["windows_per_second"] > 0).all()
     assert table["valid_mae"].notna().tolist() == ([True] * 3 + [False] * 3) * 2
     y_new, X_new = data(rows=3, start=str(y.index[-1] + y.index.freq))
