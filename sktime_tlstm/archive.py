@@ -117,8 +117,8 @@ def unpack(content: bytes, name: str, holds: str) -> Archive:
         if "_obj" in members:
             raise ValueError(
                 f"Got {name}, whose content is pickled and could run any code; expected one saved "
-                "with serialization_format='safetensors'. If you trust it, load it by "
-                "sktime.base.load, and save it again in that format."
+                "with serialization_format='safetensors'. If you trust it, pass "
+                "load_from_path(path, serialization_format='pickle')."
             )
         raise ValueError(
             f"Got {name}, a zip file of something else; expected a forecaster saved with "

@@ -166,6 +166,8 @@ class Fitted:
         within = (start >= 0) & (length > 0) & (start + length <= rows)
         if not (within & (self.seen >= 0) & (self.seen <= length)).all():
             raise ValueError(f"series of {length} rows at {start}, seen {self.seen}, of {rows}")
+        if history.keys is not None and len(history.keys) != number:
+            raise ValueError(f"{number} series with {len(history.keys)} keys")
         if len(self.model.encoder.targets) != targets:
             raise ValueError(f"{targets} targets with the names {self.model.encoder.targets}")
 

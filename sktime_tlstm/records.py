@@ -175,8 +175,8 @@ class Writer:
     def _array(self, value: np.ndarray, path: str) -> Any:
         if value.dtype.kind in "OU":
             items = [self.record(item, f"{path}.{place}") for place, item in enumerate(value.flat)]
-            type_of = "O" if value.dtype.kind == "O" else value.dtype.str
-            return {"is": "objects", "type": type_of, "shape": list(value.shape), "items": items}
+            shape = list(value.shape)
+            return {"is": "objects", "kind": value.dtype.kind, "shape": shape, "items": items}
         if value.dtype.kind not in NUMERIC + "mM":
             raise UnrecordableError(f"{path} is an array of {value.dtype}")
         plain = value.view(np.int64) if value.dtype.kind in "mM" else value
@@ -263,10 +263,8 @@ class Reader:
         items = [self.value(item) for item in record["items"]]
         array = np.empty(len(items), dtype=object)
         array[:] = items
-        wanted = np.dtype(record["type"])
-        if wanted.kind not in "OU":
-            raise TypeError(f"Got objects as {wanted}")
-        return array.reshape(record["shape"]).astype(wanted)
+        array = array.reshape(record["shape"])
+        return array.astype(str) if record["kind"] == "U" else array  # as wide as its texts
 
     @staticmethod
     def _number(record: Any) -> np.generic:

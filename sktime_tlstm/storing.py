@@ -148,7 +148,10 @@ class Network:
         if not all(1 <= size <= MAX_ROWS for size in (*sizes, spec.simple_length)):
             raise ValueError(f"its windows have the sizes {sizes}")
         nets = [self._net(spec, member) for member in members]
-        return kind_of_dataclass(Model).whole(members=nets, spec=spec, **parts)
+        model: Model = kind_of_dataclass(Model).whole(members=nets, spec=spec, **parts)
+        if model.calibration is not None:
+            _check_calibration(model.calibration, spec)
+        return model
 
     def _net(self, spec: WindowSpec, parts: dict[str, Any]) -> ForecastNet:
         options, (module, params) = self.options, self.network
@@ -164,6 +167,27 @@ class Network:
         net = build_member(options, self.network, head, spec, batch_size, seed)
         fill_net(net, **parts)
         return net
+
+
+def _check_calibration(calibration: Calibration, spec: WindowSpec) -> None:
+    """Raise a ValueError unless a calibration is one of such windows."""
+    horizon, targets, simple = spec.horizon, spec.num_targets, calibration.simple
+    expected: dict[str, tuple[Any, tuple[int, ...]]] = {
+        "scores": (calibration.scores, (len(calibration.shares), horizon, targets)),
+        "deviation": (simple.deviation, (targets, horizon)),
+        "change": (simple.change, (targets,)),
+        **{
+            f"map of {length} rows": (one, (targets, 2, horizon, length))
+            for length, one in simple.maps.items()
+        },
+    }
+    for name, (got, shape) in expected.items():
+        if tuple(got.shape) != shape:
+            raise ValueError(f"the calibration's {name} has {tuple(got.shape)}, expected {shape}")
+        if name != "scores" and not bool(torch.isfinite(torch.as_tensor(got)).all()):
+            raise ValueError(f"the calibration's {name} is not finite")
+    if simple.maps.keys() != simple.shares.keys() or max(simple.maps, default=1) > MAX_ROWS:
+        raise ValueError(f"the calibration has maps of {list(simple.maps)} rows")
 
 
 def _parts_of_model(model: Model) -> dict[str, Any]:

@@ -202,7 +202,7 @@ def test_pickles_go_on_working_where_they_are_asked_for(tmp_path, kind):
         load(forecaster.save(serialization_format=kind)),
     ):
         assert same(answers(loaded), answers(forecaster))
-    with pytest.raises(ValueError, match=r"pickled and could run any code.*sktime.base.load"):
+    with pytest.raises(ValueError, match=r"pickled and could run any code.*format='pickle'"):
         SkorchForecaster.load_from_path(tmp_path / "one")
 
 
@@ -638,6 +638,9 @@ STATES = {
         "seed", {"is": "class", "parts": {"room": "torch.nn", "name": "__builtins__"}}
     ),
     "text as a seed": model_part("seed", "zero"),
+    "a text of absurd width": model_part(
+        "seed", {"is": "objects", "type": "<U2000000000", "shape": [2], "items": ["a", "b"]}
+    ),
     "no spec": model_part("spec", None),
     "an absurd horizon": spec_part("horizon", 10**12),
     "a longer context": spec_part("context_length", -3),
@@ -678,6 +681,13 @@ TENSORS = {
     "fewer rows": tensors_with("fitted.history.store.values", lambda values: values[:5].clone()),
     "NaN rows": tensors_with("fitted.history.store.values", nan_in),
     "a scale of another type": tensors_with("fitted.history.scale", lambda scale: scale.float()),
+    "other maps": tensors_with(
+        "fitted.model.calibration.simple.maps.84", lambda maps: maps[..., :-1].clone()
+    ),
+    "NaN maps": tensors_with("fitted.model.calibration.simple.maps.84", nan_in),
+    "fewer scores": tensors_with(
+        "fitted.model.calibration.scores", lambda scores: scores[:, :-1].clone()
+    ),
     "no series": tensors_with("fitted.seen", lambda seen: seen[:0].clone()),
     "more seen than there is": tensors_with("fitted.seen", lambda seen: seen + 9),
 }
