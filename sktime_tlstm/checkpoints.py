@@ -24,7 +24,7 @@ __all__ = ["Checkpoints", "described", "digest", "known_seed"]
 #: What is known by its digest alone, and texts that are too long for an error.
 DIGESTS, LONG = ("the data", "the network at its beginning"), 100
 #: Names of the files, by the number of the training.
-FILES = "training-*.zip"
+FILES = "training-[0-9][0-9][0-9][0-9].zip"
 
 
 class Checkpoints:
@@ -64,7 +64,7 @@ class Checkpoints:
     def next(self) -> Checkpoint:
         """Return the checkpoint of the next training, in the order in which they come."""
         self._number += 1
-        return Checkpoint(self.folder / FILES.replace("*", f"{self._number:04d}"), self)
+        return Checkpoint(self.folder / f"training-{self._number:04d}.zip", self)
 
     def finish(self) -> None:
         """Remove the files: the call is done."""
