@@ -266,9 +266,10 @@ def _has_outliers(y: pd.DataFrame) -> bool:
     for name in range(y.shape[1]):
         values = numeric_values(y.iloc[:, name])
         for begin, end in zip(bounds[chosen], bounds[chosen + 1], strict=True):
-            location, scale = location_scale(values[begin:end], "robust")
-            farthest = np.fmax.reduce(np.abs(values[begin:end] - location), initial=0.0)
-            number += bool(farthest > OUTLYING * scale)
+            with np.errstate(over="ignore"):  # of marks such as 1e300, which are refused later
+                location, scale = location_scale(values[begin:end], "robust")
+                farthest = np.fmax.reduce(np.abs(values[begin:end] - location), initial=0.0)
+                number += bool(farthest > OUTLYING * scale)
     return number > OUTLIER_SHARE * len(chosen) * y.shape[1]
 
 
