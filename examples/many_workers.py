@@ -5,8 +5,8 @@
     python examples/many_workers.py --folds 40 --workers 8 loky
 
 sktime's ``evaluate`` and its grid and random search take a ``backend``; "loky" comes with joblib,
-"dask" and "ray" with ``pip install dask distributed pyarrow`` or ``pip install ray``. Each starts a local
-cluster of ``--workers``; to use a cluster of machines, start its client before the call
+"dask" and "ray" with ``pip install dask distributed pyarrow`` or ``pip install ray``. Each starts
+a local cluster of ``--workers``; to use a cluster of machines, start its client before the call
 (``dask.distributed.Client``, ``ray.init(address=...)``). For Optuna (``pip install optuna``) see
 ``ForecastingOptunaSearchCV``, here on one process: every trial follows from those before it.
 
