@@ -154,7 +154,7 @@ def _contents(members: dict[str, bytes], name: str) -> tuple[dict[str, Any], dic
 
 
 def _members(content: bytes) -> dict[str, bytes]:
-    """Return the contents of a zip by name, those of odd members left out."""
+    """Return the contents of a zip by name; empty ones where they are more than the zip holds."""
     with zipfile.ZipFile(io.BytesIO(content)) as file:
         infos = file.infolist()
         if len({info.filename for info in infos}) < len(infos):

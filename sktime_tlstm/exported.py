@@ -7,7 +7,6 @@ import copy
 import importlib.util
 import io
 import json
-import logging
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,6 +22,7 @@ from sktime_tlstm.data.targets import MAX_ARCSINH
 from sktime_tlstm.data.windows import cut_windows
 from sktime_tlstm.fitted import Fitted
 from sktime_tlstm.model import Forecast
+from sktime_tlstm.net import quiet_loggers
 
 __all__ = ["Graph", "checked_levels", "onnx_bytes", "program_bytes"]
 
@@ -275,7 +275,7 @@ def onnx_bytes(fitted: Fitted, levels: list[float]) -> tuple[bytes, dict[str, An
                 "'sktime-tlstm[onnx]'; to_torch_export needs neither."
             )
     words = description(fitted, levels)
-    with _quiet("torch.onnx", "onnxscript"):
+    with _quiet():
         program = torch.onnx.export(
             export_graph(fitted, levels).run_decompositions(_decompositions()),
             output_names=["point", "quantiles"],
@@ -288,19 +288,11 @@ def onnx_bytes(fitted: Fitted, levels: list[float]) -> tuple[bytes, dict[str, An
 
 
 @contextlib.contextmanager
-def _quiet(*names: str) -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Keep torch from telling, by warnings and loggers, what no user can act on."""
-    loggers = [logging.getLogger(name) for name in names]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+    with warnings.catch_warnings(), quiet_loggers("torch.onnx", "onnxscript"):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def checked_levels(levels: Any) -> list[float]:

@@ -101,16 +101,15 @@ def fit_model(
     head = make_head(options.loss, options.quantiles)
     timeline = find_timeline(y.index, None if X is None else X.index)
     longest = int(np.diff(split_index(y.index)[1]).max())
-    seasons: tuple[int, ...]
-    features: tuple[str, ...]
+    seasons: tuple[int, ...] = ()
+    features: tuple[str, ...] = ()
     if options.mode == "simulation":  # the input tells all, and the trained horizon ends nothing
-        seasons, features, horizon = (), (), options.prediction_length
-        horizon = horizon or max(1, min(SIMULATED_STEPS, longest // 3))
+        horizon = options.prediction_length or max(1, min(SIMULATED_STEPS, longest // 3))
     else:
         seasons = timeline.seasons() or find_seasons(y)
         features = timeline.default_time_features(longest)
-        horizon = largest_step(timeline) or options.prediction_length
-        horizon = horizon or _horizon_rule(seasons, longest)
+        asked = largest_step(timeline) or options.prediction_length
+        horizon = asked or _horizon_rule(seasons, longest)
     encoder = _make_encoder(options, head, features, y).fit(y, X)
     if options.mode == "simulation" and not encoder.known_columns:
         raise ValueError(
@@ -144,11 +143,8 @@ def fit_model(
         if again and not any(net.was_interrupted_ for net in members):
             whole, _ = _datasets(options, False, placed, spec, batch_size)
             epochs = max(1, round(WHOLE_EPOCHS * options.max_epochs))
-            others = [member + 1 for member in seeds]
-            again_on_all = f"{stage} on all rows"
-            _train(
-                options, members, whole, None, epochs, others, again_on_all, checkpoints=checkpoints
-            )
+            seeds, stage = [member + 1 for member in seeds], f"{stage} on all rows"
+            _train(options, members, whole, None, epochs, seeds, stage, checkpoints=checkpoints)
     _finish(checkpoints, members)
     return model, history
 

@@ -243,12 +243,9 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
     def _draw_seed(self) -> int:
-        if self.random_state is None and self.checkpoint_dir is not None:
-            seed = known_seed(Path(self.checkpoint_dir))
-            if seed is not None:
-                return seed
         if self.random_state is None:
-            return int(np.random.SeedSequence().generate_state(1)[0])
+            known = None if self.checkpoint_dir is None else known_seed(Path(self.checkpoint_dir))
+            return int(np.random.SeedSequence().generate_state(1)[0]) if known is None else known
         if isinstance(self.random_state, np.random.RandomState):
             return int(self.random_state.randint(2**31))
         return int(self.random_state)

@@ -38,6 +38,7 @@ __all__ = [
     "ForecastNet",
     "build_net",
     "isolated_random_state",
+    "quiet_loggers",
     "renew_callbacks",
     "train",
 ]
@@ -63,8 +64,8 @@ OWN_ARGUMENTS = (
 )
 
 
-#: Held while the level of the compiler's log is another one.
-_COMPILER = threading.RLock()
+#: Held while the levels of torch's loggers are other ones.
+_LOGGERS = threading.RLock()
 
 
 class EndOfTraining(KeyboardInterrupt):
@@ -318,16 +319,23 @@ class ForecastNet(NeuralNet):
 
 
 @contextmanager
-def quiet_compiler() -> Iterator[None]:
-    """Keep torch's compiler from logging what it could not compile, on all threads meanwhile."""
-    logger = logging.getLogger("torch._dynamo")
-    with _COMPILER:
-        before = logger.level
-        logger.setLevel(logging.ERROR)
+def quiet_loggers(*names: str) -> Iterator[None]:
+    """Keep torch's loggers from telling what no user can act on, on all threads meanwhile."""
+    loggers = [logging.getLogger(name) for name in names]
+    with _LOGGERS:
+        before = [logger.level for logger in loggers]
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         try:
             yield
         finally:
-            logger.setLevel(before)
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
+
+
+def quiet_compiler() -> AbstractContextManager[None]:
+    """Keep torch's compiler from logging what it could not compile."""
+    return quiet_loggers("torch._dynamo")
 
 
 def build_net(

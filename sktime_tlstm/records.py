@@ -53,14 +53,18 @@ class Kind:
         return self.name or self.type.__name__
 
 
-def kind_of_dataclass(cls: type, omitted: tuple[str, ...] = ()) -> Kind:
+def kind_of_dataclass(
+    cls: type, omitted: tuple[str, ...] = (), make: Callable[..., Any] | None = None
+) -> Kind:
     """Return the kind of a dataclass, whose parts are its fields, checked by their annotations.
 
     Parameters
     ----------
     cls : type
     omitted : tuple of str, default=()
-        Fields that are no parts, and have their defaults in what is read.
+        Fields that are no parts.
+    make : callable or None, default=None
+        Takes the checked parts, and returns the object; None for the class.
     """
     names = [field.name for field in dataclasses.fields(cls) if field.name not in omitted]
 
@@ -71,7 +75,7 @@ def kind_of_dataclass(cls: type, omitted: tuple[str, ...] = ()) -> Kind:
         for name, value in parts.items():
             if not _fits(value, hints[name]):
                 raise TypeError(f"{cls.__name__}.{name} is {value!r}, expected {hints[name]}")
-        return cls(**parts)
+        return (make or cls)(**parts)
 
     return Kind(cls, lambda value: {name: getattr(value, name) for name in names}, whole)
 

@@ -6,7 +6,7 @@ import contextlib
 import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ from sktime_tlstm.records import Kind, Reader, UnrecordableError, Writer, kind_o
 from sktime_tlstm.simple import SimpleForecast
 from sktime_tlstm.time_records import TIME_KINDS
 
-__all__ = ["attributes_of", "restore", "stored"]
+__all__ = ["restore", "stored"]
 
 #: Attributes that follow from others.
 DERIVED = ("members_", "net_", "context_length_", "prediction_length_")
@@ -44,11 +44,6 @@ DERIVED = ("members_", "net_", "context_length_", "prediction_length_")
 FREE = ("device",)
 #: Where classes that are named in a file may come from.
 CLASSES = {"sktime_tlstm.nn": nn, "torch.nn": torch.nn, "torch.optim": torch.optim}
-
-
-def _parts_of_history(history: History) -> dict[str, Any]:
-    names = [field.name for field in fields(History) if field.name not in ("room", "mark")]
-    return {name: getattr(history, name) for name in names}
 
 
 def _history(store: SeriesStore, **parts: Any) -> History:
@@ -113,7 +108,7 @@ KINDS: list[Kind] = [
             WindowSpec,
         ),
     ),
-    Kind(History, _parts_of_history, _history),
+    kind_of_dataclass(History, ("room", "mark"), _history),
     Kind(FrameEncoder, vars, _encoder),
     Kind(ForecastingHorizon, _parts_of_horizon, ForecastingHorizon),
     Kind(DtypeKind, lambda kind: {"value": kind.value}, lambda value: DtypeKind(value)),
@@ -191,7 +186,7 @@ def _check_calibration(calibration: Calibration, spec: WindowSpec) -> None:
 
 
 def _parts_of_model(model: Model) -> dict[str, Any]:
-    parts = {field.name: getattr(model, field.name) for field in fields(Model)}
+    parts = kind_of_dataclass(Model).parts(model)
     return {**parts, "members": [net_parts(net) for net in model.members]}
 
 
@@ -216,7 +211,7 @@ def stored(forecaster: Any, rows: str) -> Archive:
             writer.tensors.update(trial.tensors)
         except UnrecordableError:
             own[name] = _words(value)
-    attributes = attributes_of(forecaster)
+    attributes = _attributes_of(forecaster)
     fitted = attributes.pop("_fitted", None)
     if "pretrained_parameters_" in attributes:
         kept = attributes["pretrained_parameters_"]
@@ -243,7 +238,7 @@ def stored(forecaster: Any, rows: str) -> Archive:
     return manifest, state, writer.tensors
 
 
-def attributes_of(forecaster: Any) -> dict[str, Any]:
+def _attributes_of(forecaster: Any) -> dict[str, Any]:
     """Return what a forecaster holds besides its parameters, and what does not follow from that."""
     left_out = {*forecaster.get_param_names(), *DERIVED}
     return {name: value for name, value in vars(forecaster).items() if name not in left_out}

@@ -141,6 +141,17 @@ def test_a_pretrained_forecaster_is_fine_tuned_the_same():
         again.fit(rows(Y, 0, 60), X=rows(X, 0, 60), fh=HORIZON)
 
 
+def test_a_new_series_goes_on_learning_its_scale_after_loading():
+    forecaster = tiny().fit(rows(Y, 0, 60), fh=HORIZON)
+    new = pd.concat({"c": 30 * Y.loc["a"]}, names=Y.index.names)
+    forecaster.update(rows(new, 0, 6), update_params=False)
+    loaded = copied(forecaster)
+    assert loaded._fitted.history.young.keys() == forecaster._fitted.history.young.keys() != set()
+    for one in (forecaster, loaded):
+        one.update(rows(new, 6, 9), update_params=False)
+    pd.testing.assert_frame_equal(loaded.predict(), forecaster.predict(), check_exact=True)
+
+
 def test_a_forecaster_before_fit_is_saved_too():
     loaded = copied(tiny(context_length=7, quantiles=(0.1, 0.9), target_lags=[1, 2]))
     assert (
