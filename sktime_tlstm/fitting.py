@@ -432,6 +432,9 @@ def build_member(
     batch_size, seed : int
     """
     module, params = network
+    precision = options.precision
+    if precision == "auto" and spec.simulation:  # whose errors may be finer than bfloat16 tells
+        precision = "float32"
     return build_net(
         module,
         plain(params),
@@ -449,7 +452,7 @@ def build_member(
         batch_size=batch_size,
         max_epochs=options.max_epochs,
         device=resolve_device(options.device),
-        precision=options.precision,
+        precision=precision,
         compile=options.compile,
         seed=seed,
     )
@@ -465,7 +468,7 @@ def _probe(
     net: ForecastNet, module: Callable[..., Any], batch: dict[str, Tensor], spec: WindowSpec
 ) -> None:
     """Run the network once before training, as `probe` says."""
-    with isolated_random_state(net.seed, net.compile):
+    with isolated_random_state(net.seed, net.compile), net.autocast():
         # not `outputs`: in inference mode torch hides autocast from what watches random numbers
         probe(
             module, lambda inputs: net.evaluation_step((inputs, None)), batch, spec, net.criterion_

@@ -126,7 +126,7 @@ class TransformerLSTMForecaster(SkorchForecaster):
         callbacks=None,
         net_params=None,
         device="auto",
-        precision="float32",
+        precision="auto",
         compile=False,
         random_state=None,
         checkpoint_dir=None,

@@ -141,7 +141,7 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
         callbacks=None,
         net_params=None,
         device="auto",
-        precision="float32",
+        precision="auto",
         compile=False,
         random_state=None,
         checkpoint_dir=None,

@@ -162,6 +162,9 @@ class Seq2SeqLSTM(nn.Module):
     medium = _preset("medium", embedding_dim=256, hidden_size=512, num_layers=2)
     large = _preset("large", embedding_dim=512, hidden_size=1024, num_layers=4)
 
+    #: Whether training in bfloat16 does as well.
+    trains_in_bfloat16 = True
+
     def __init__(
         self,
         num_past_features: int,

@@ -153,6 +153,9 @@ class TemporalAttentionLSTM(nn.Module):
     torch.Size([2, 1, 7, 11])
     """
 
+    #: Whether training in bfloat16 does as well.
+    trains_in_bfloat16 = True
+
     def __init__(
         self,
         num_past_features: int,

@@ -181,6 +181,9 @@ class TemporalFusionTransformer(nn.Module):
     torch.Size([2, 11, 3])
     """
 
+    #: Whether training in bfloat16 does as well.
+    trains_in_bfloat16 = True
+
     def __init__(
         self,
         num_past_features: int,

@@ -182,6 +182,9 @@ class Transformer(BlockNetwork):
     torch.Size([2, 5])
     """
 
+    #: Whether training in bfloat16 does as well.
+    trains_in_bfloat16 = True
+
     def __init__(
         self,
         num_past_features: int,
