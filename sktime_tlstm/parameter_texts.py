@@ -180,9 +180,9 @@ _RUN = """
 device : str
     "auto" is CUDA where there is one, else the CPU.
 precision : {"auto", "float32", "bf16-mixed"}
-    "bf16-mixed" trains the network in bfloat16; weights, loss and forecasts stay float32. "auto" does
-    so on CPUs with AMX, which are faster then, with the networks of this package in batches of at
-    least 64 windows, but not in simulations.
+    "bf16-mixed" trains the network in bfloat16; weights, loss and forecasts stay float32. "auto"
+    does so on CPUs with AMX, which are faster then, with the networks of this package in batches of
+    at least 64 windows, but not in simulations.
 compile : bool
     Compile the network with ``torch.compile``. Several such fits in threads take turns.
 random_state : int, RandomState or None

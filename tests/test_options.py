@@ -73,7 +73,7 @@ CASES = {
         [[], 3, {3: 3}],
     ),
     "device": (["auto", "cpu", "cuda:1"], [], [None, 0]),
-    "precision": (["float32", "bf16-mixed"], ["float16"], [None, 32]),
+    "precision": (["auto", "float32", "bf16-mixed"], ["float16"], [None, 32]),
     "compile": ([True, False, np.True_], [], [None, 1, "yes"]),
     "random_state": ([None, 0, 2**32 - 1, np.random.RandomState(0)], [-1, 2**32], [0.5, "0"]),
     "checkpoint_dir": ([None, "folder", Path("folder")], ["", __file__], [3, ("a",)]),

@@ -11,6 +11,7 @@ import sys
 import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from sktime.split import ExpandingWindowSplitter
 from torch import nn
 
 from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
+from sktime_tlstm.nn import Seq2SeqLSTM
 
 TINY = {
     "d_model": 4,
@@ -61,17 +63,6 @@ def answers(forecaster):
 # Precision and compilation.
 
 
-def test_mixed_precision_runs_in_bfloat16_and_stays_close_to_float32():
-    plain, mixed = fit(), fit(precision="bf16-mixed")
-    kinds = []
-    linear = mixed.net_.module_.network.output
-    linear.register_forward_hook(lambda module, inputs, output: kinds.append(output.dtype))
-    one, other = plain.predict(FH, X=X), mixed.predict(FH, X=X)
-    assert set(kinds) == {torch.bfloat16}
-    assert all(weight.dtype == torch.float32 for weight in mixed.net_.module_.parameters())
-    assert 0 < (one - other).abs().max() < 0.1 * Y_OLD.std()
-
-
 class Small(nn.Module):
     """A network of the contract that compiles in seconds."""
 
@@ -83,6 +74,71 @@ class Small(nn.Module):
     def forward(self, past, future, past_lengths=None):
         context = past.mean(dim=1, keepdim=True).expand(-1, future.shape[1], -1)
         return self.output(torch.tanh(self.hidden(torch.cat([context, future], dim=-1))))
+
+
+class Noting(Seq2SeqLSTM):
+    """Notes in which precision its output is computed, in training and otherwise."""
+
+    seen: ClassVar[set] = set()
+
+    def forward(self, *inputs, **more):
+        output = super().forward(*inputs, **more)
+        self.seen.add((self.training, output.dtype))
+        return output
+
+
+def test_mixed_precision_trains_in_bfloat16_and_forecasts_in_float32():
+    settings = {name: TINY[name] for name in ("max_epochs", "batch_size", "context_length")}
+    settings |= {"module": Noting, "module_params": {"hidden_size": 4}, "random_state": 0}
+    plain = SkorchForecaster(**settings).fit(Y_OLD, fh=[1, 2])
+    Noting.seen.clear()
+    mixed = SkorchForecaster(**settings, precision="bf16-mixed").fit(Y_OLD, fh=[1, 2])
+    at_fit = set(Noting.seen)
+    Noting.seen.clear()
+    one, other = plain.predict(), mixed.predict()
+    assert (True, torch.bfloat16) in at_fit and (True, torch.float32) not in at_fit
+    assert Noting.seen == {(False, torch.float32)}
+    assert all(weight.dtype == torch.float32 for weight in mixed.net_.module_.parameters())
+    assert 0 < (one - other).abs().max() < 0.1 * Y_OLD.std()
+
+
+@pytest.mark.parametrize(
+    ("amx", "changes", "mixed"),
+    [
+        (True, {}, True),
+        (False, {}, False),
+        (True, {"batch_size": 63}, False),
+        (True, {"precision": "float32"}, False),
+        (False, {"precision": "bf16-mixed"}, True),
+        (True, {"module": Small}, False),
+    ],
+)
+def test_the_usual_precision_is_bfloat16_where_that_is_faster(monkeypatch, amx, changes, mixed):
+    monkeypatch.setattr("sktime_tlstm.net._has_amx", lambda: amx)
+    rows = 64 * 20 + 100  # so many that batches are whole
+    y = pd.Series(np.sin(np.arange(rows) / 3.7), pd.RangeIndex(rows))
+    parameters = {"module": Seq2SeqLSTM, "module_params": {"hidden_size": 4}, "max_epochs": 1}
+    if "module" in changes:
+        parameters["module_params"] = {}
+    parameters |= {"context_length": 3, "max_windows_per_epoch": 64, **changes}
+    net = SkorchForecaster(**parameters, random_state=0).fit(y, fh=[1, 2]).net_
+    assert net.is_mixed == mixed
+
+
+def test_simulations_are_trained_in_float32(monkeypatch):
+    monkeypatch.setattr("sktime_tlstm.net._has_amx", lambda: True)
+    rows = 64 * 100 + 50
+    y = pd.Series(np.sin(np.arange(rows) / 3.7), pd.RangeIndex(rows))
+    forecaster = TransformerLSTMForecaster(
+        context_length=3,
+        prediction_length=2,
+        mode="simulation",
+        d_model=4,
+        max_epochs=1,
+        max_windows_per_epoch=64,
+        random_state=0,
+    )
+    assert not forecaster.fit(y, X=y.to_frame("u")).net_.is_mixed
 
 
 @pytest.mark.slow

@@ -1,0 +1,221 @@
+"""Training windows per CPU-second beside other libraries, all in one run, on one thread.
+
+    python -m pip install . "darts[torch]" neuralforecast pytorch-forecasting
+    python examples/benchmarks/peers.py --data DIR
+    python examples/benchmarks/peers.py ours "darts TFT" --rounds 3
+
+The task is that of `speed.py`: 8,640 hours, six covariates known in the future, context 168,
+horizon 24, width 64, 4 heads, one LSTM layer, batches of 64, three quantiles, dropout 0.1. Measured
+is what a user waits for, from pandas to a trained model, for the number of windows that this
+training saw: about one epoch. Contestants take turns, round after round, since cores are shared
+and their speed drifts; the ratio is the median over the rounds. Every contestant trains for one
+step before the first round, which imports and compiles what it needs.
+
+"ours" is the default network, "ours, float32" the same where the CPU gives bfloat16 no advantage,
+"ours, reference" the full form with the encoder's attention, two blocks and interpretable attention.
+The LSTM and NHITS of neuralforecast are much smaller networks. Libraries that are not installed are
+left out.
+
+Expected on one core of a 2-core cloud machine with AMX (without: "ours" is "ours, float32"):
+
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import io
+import logging
+import statistics
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from _common import CpuTimer
+from speed import BATCH, CONTEXT, HORIZON, made_up, real
+
+from sktime_tlstm import TransformerLSTMForecaster
+
+QUANTILES = [0.1, 0.5, 0.9]
+
+#: Trains on so many windows, about, and returns how many it were.
+Contestant = Callable[[pd.Series, pd.DataFrame, int], int]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CONTESTANTS))
+    parser.add_argument("--data", type=Path, help="folder of ETTh1.csv.gz")
+    parser.add_argument("--rows", type=int, default=8640, help="rows to train on")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args(arguments)
+    if not set(options.names) <= set(CONTESTANTS):
+        parser.error(f"name some of {', '.join(CONTESTANTS)}")
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    y, X = made_up(options.rows) if options.data is None else real(options.data)
+    y, X = y.iloc[: options.rows].astype("float32"), X.iloc[: options.rows].astype("float32")
+    names = [name for name in options.names or CONTESTANTS if is_installed(name)]
+    windows = options.rows - CONTEXT - HORIZON + 1
+    for name in names:
+        CONTESTANTS[name](y, X, BATCH)
+    speeds: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(options.rounds):
+        for name in names:
+            with CpuTimer() as timer, contextlib.redirect_stdout(io.StringIO()):
+                trained = CONTESTANTS[name](y, X, windows)
+            speeds[name].append(trained / timer.seconds)
+    print(f"{'':24}windows per CPU-second   {names[0]} is so many times as fast")
+    for name in names:
+        ratios = [
+            ours / theirs for ours, theirs in zip(speeds[names[0]], speeds[name], strict=True)
+        ]
+        print(f"{name:24}{statistics.median(speeds[name]):22.0f}{statistics.median(ratios):20.2f}")
+
+
+def is_installed(name: str) -> bool:
+    package = {"darts": "darts", "neuralforecast": "neuralforecast"}.get(name.split()[0])
+    package = "pytorch_forecasting" if name.startswith("pytorch-forecasting") else package
+    return package is None or importlib.util.find_spec(package) is not None
+
+
+def ours(y: pd.Series, X: pd.DataFrame, windows: int, **changes: object) -> int:
+    forecaster = TransformerLSTMForecaster(
+        context_length=CONTEXT,
+        dropout=0.1,
+        quantiles=QUANTILES,
+        max_epochs=1,
+        max_windows_per_epoch=max(BATCH, windows // 2),  # it trains twice: on most, on all rows
+        random_state=0,
+        device="cpu",
+        **changes,
+    )
+    forecaster.fit(y, X=X, fh=range(1, HORIZON + 1))
+    batches = [part for epoch in forecaster.net_.history for part in epoch["batches"]]
+    return sum(part.get("train_batch_size", 0) for part in batches)
+
+
+def ours_in_float32(y: pd.Series, X: pd.DataFrame, windows: int) -> int:
+    return ours(y, X, windows, precision="float32")
+
+
+def ours_reference(y: pd.Series, X: pd.DataFrame, windows: int) -> int:
+    full = {"attention": "interpretable", "encoder_attention": True, "num_transformer_blocks": 2}
+    return ours(y, X, windows, **full)
+
+
+def darts_tft(y: pd.Series, X: pd.DataFrame, windows: int) -> int:
+    from darts import TimeSeries
+    from darts.models import TFTModel
+    from darts.utils.likelihood_models.torch import QuantileRegression
+
+    rows = min(len(y), windows + CONTEXT + HORIZON - 1)
+    model = TFTModel(
+        input_chunk_length=CONTEXT,
+        output_chunk_length=HORIZON,
+        hidden_size=64,
+        lstm_layers=1,
+        num_attention_heads=4,
+        dropout=0.1,
+        batch_size=BATCH,
+        n_epochs=1,
+        likelihood=QuantileRegression(QUANTILES),
+        random_state=0,
+        pl_trainer_kwargs=quiet(),
+    )
+    target, known = (TimeSeries.from_values(part.to_numpy()[:rows]) for part in (y, X))
+    model.fit(target, future_covariates=known)
+    return rows - CONTEXT - HORIZON + 1
+
+
+def nixtla(name: str, **settings: object) -> Contestant:
+    """Return a contestant for a model of neuralforecast."""
+
+    def train(y: pd.Series, X: pd.DataFrame, windows: int) -> int:
+        from neuralforecast import NeuralForecast, models
+        from neuralforecast.losses.pytorch import MQLoss
+
+        steps = max(1, windows // BATCH)
+        model = getattr(models, name)(
+            h=HORIZON,
+            input_size=CONTEXT,
+            futr_exog_list=list(X.columns),
+            loss=MQLoss(quantiles=QUANTILES),
+            max_steps=steps,
+            windows_batch_size=BATCH,
+            batch_size=1,
+            scaler_type="standard",
+            random_seed=0,
+            **quiet(),
+            **settings,
+        )
+        frame = X.assign(y=y.to_numpy(), ds=X.index, unique_id="a").reset_index(drop=True)
+        NeuralForecast([model], freq="h").fit(frame)
+        return steps * BATCH
+
+    return train
+
+
+def pytorch_forecasting_tft(y: pd.Series, X: pd.DataFrame, windows: int) -> int:
+    import lightning
+    from pytorch_forecasting import QuantileLoss, TemporalFusionTransformer, TimeSeriesDataSet
+
+    rows = min(len(y), windows + CONTEXT + HORIZON - 1)
+    frame = X.iloc[:rows].assign(y=y.to_numpy()[:rows], time=np.arange(rows), series="a")
+    data = TimeSeriesDataSet(
+        frame.reset_index(drop=True),
+        time_idx="time",
+        target="y",
+        group_ids=["series"],
+        max_encoder_length=CONTEXT,
+        min_encoder_length=CONTEXT,
+        max_prediction_length=HORIZON,
+        time_varying_known_reals=list(X.columns),
+        time_varying_unknown_reals=["y"],
+    )
+    network = TemporalFusionTransformer.from_dataset(
+        data,
+        hidden_size=64,
+        hidden_continuous_size=64,
+        lstm_layers=1,
+        attention_head_size=4,
+        dropout=0.1,
+        loss=QuantileLoss(QUANTILES),
+    )
+    trainer = lightning.Trainer(max_epochs=1, **quiet())
+    trainer.fit(network, data.to_dataloader(train=True, batch_size=BATCH, num_workers=0))
+    return rows - CONTEXT - HORIZON + 1
+
+
+def quiet() -> dict[str, object]:
+    return {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+    }
+
+
+TFT = {"hidden_size": 64, "n_head": 4, "dropout": 0.1}
+CONTESTANTS: dict[str, Contestant] = {
+    "ours": ours,
+    "ours, float32": ours_in_float32,
+    "ours, reference": ours_reference,
+    "darts TFT": darts_tft,
+    "neuralforecast TFT": nixtla("TFT", **TFT),
+    "pytorch-forecasting TFT": pytorch_forecasting_tft,
+    "neuralforecast LSTM": nixtla("LSTM", encoder_hidden_size=64, encoder_n_layers=1),
+    "neuralforecast NHITS": nixtla("NHITS"),
+}
+
+
+if __name__ == "__main__":
+    main()
