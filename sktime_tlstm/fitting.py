@@ -34,8 +34,10 @@ from sktime_tlstm.options import Options, plain, resolve_device
 
 __all__ = ["build_member", "finetune_model", "fit_model", "update_model"]
 
-#: Context without a season, the largest context chosen by rule, and seasons in a context.
-PLAIN_CONTEXT, MAX_CONTEXT, CONTEXT_SEASONS = 64, 384, 4
+#: Context without a season, the largest context chosen by rule, and seasons in a context: those of
+#: long seasons, and those of short ones, up to so many rows.
+PLAIN_CONTEXT, MAX_CONTEXT, CONTEXT_SEASONS = 64, 384, 2
+SHORT_CONTEXT_SEASONS, SHORT_CONTEXT = 4, 48
 #: Horizon without fh: that without a season, and the largest.
 PLAIN_HORIZON, MAX_HORIZON = 12, 96
 #: Steps that a simulation is trained on at once, at most.
@@ -284,7 +286,7 @@ def _make_spec(
 ) -> WindowSpec:
     context = options.context_length
     if context is None:
-        usual = CONTEXT_SEASONS * seasons[0] if seasons else PLAIN_CONTEXT
+        usual = _usual_context(seasons[0]) if seasons else PLAIN_CONTEXT
         if options.mode == "forecast":
             usual = max(usual, 2 * horizon)
         context = min(usual, MAX_CONTEXT, max(1, longest - horizon))
@@ -319,6 +321,10 @@ def _make_spec(
         simulation=options.mode == "simulation",
         arcsinh=encoder.scaler == "robust_arcsinh",
     )
+
+
+def _usual_context(season: int) -> int:
+    return max(CONTEXT_SEASONS * season, min(SHORT_CONTEXT_SEASONS * season, SHORT_CONTEXT))
 
 
 def _batch_size(options: Options, history: History, spec: WindowSpec) -> int:

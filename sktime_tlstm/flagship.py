@@ -26,11 +26,12 @@ class TransformerLSTMForecaster(SkorchForecaster):
     then let every forecast step look at all of the past and of the future. Trained by
     `SkorchForecaster`.
 
-    Without any argument it works on any series: the context is four seasons (of a day for hourly
-    data; 64 rows without a season), at least two horizons, at most 384 rows and what the data has;
-    the horizon is that of ``fh`` in ``fit``, else ``prediction_length``, else one season; training
-    takes at most 12 epochs of 2,560 windows, 480 steps of 64 windows, with smaller batches and
-    fewer steps (at least 20 an epoch) on small data. Errors on the last rows, which the first half
+    Without any argument it works on any series: the context is two seasons (of a day for hourly
+    data; of short seasons four, up to 48 rows; 64 rows without a season), at least two horizons, at
+    most 384 rows and what the data has; the horizon is that of ``fh`` in ``fit``, else
+    ``prediction_length``, else one season; training takes at most 12 epochs of 2,560 windows, 480
+    steps of 64 windows, with smaller batches and fewer steps (at least 20 an epoch) on small data.
+    Errors on the last rows, which the first half
     of training leaves out, say how far the network is trusted beside simple forecasts, and how
     wide intervals are.
 

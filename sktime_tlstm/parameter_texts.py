@@ -78,9 +78,10 @@ mode : {"forecast", "simulation"}
     series have one scale, X is not clipped, there is no calendar, no window normalisation, no lags
     and no simple forecast. It is trained on ``prediction_length`` steps at a time, whatever fh.
 context_length : int or None
-    Rows the network sees before a cutoff. None: four seasons (of a day for hourly data; where
-    the index tells of none, one that the data show), 64 without a season, at least two
-    horizons; at most 384 and than the data has. Of a simulation 64.
+    Rows the network sees before a cutoff. None: two seasons (of a day for hourly data; where
+    the index tells of none, one that the data show), of short seasons up to four or 48 rows; 64
+    without a season, at least two horizons; at most 384 and than the data has. Of a simulation
+    64.
 prediction_length : int or None
     Horizon of one pass, where ``fit`` gets no ``fh``. None: one season, 12 without one; at
     most 96 and a third of the longest series. Any fh can be forecast later, by rolling forward.

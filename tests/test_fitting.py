@@ -87,9 +87,12 @@ def test_fine_tuning_and_updates_train_at_a_constant_share_of_the_learning_rate(
 @pytest.mark.parametrize(
     ("rows", "freq", "fh", "context", "lags"),
     [
-        (1000, "h", range(1, 25), 96, (24, 168)),  # four days
+        (1000, "h", range(1, 25), 48, (24, 168)),  # two days
+        (1000, "30min", range(1, 9), 96, (48,)),
+        (1000, "2h", range(1, 9), 48, (12, 84)),  # of short seasons four
+        (1000, "90min", range(1, 9), 48, (16, 112)),  # or 48 rows
         (1000, "h", range(1, 61), 120, (24, 168)),  # two horizons
-        (300, "h", range(1, 13), 96, (24,)),  # a week is more than a third of the data
+        (300, "h", range(1, 13), 48, (24,)),  # a week is more than a third of the data
         (90, "D", [1], 28, (7,)),
         (20, "D", range(1, 6), 15, ()),  # what the data have, one horizon left
         (60, "QS", [1], 16, (4,)),

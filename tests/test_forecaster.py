@@ -85,7 +85,7 @@ def test_defaults_work_on_any_length_and_index(index, num_rows):
 
 @pytest.mark.parametrize(
     ("freq", "num_rows", "context", "horizon"),
-    [("h", 5000, 96, 24), ("h", 60, 40, 20), ("MS", 200, 48, 12), ("D", 300, 28, 7)],
+    [("h", 5000, 48, 24), ("h", 60, 40, 20), ("MS", 200, 48, 12), ("D", 300, 28, 7)],
 )
 def test_context_and_horizon_follow_the_season_and_the_length(freq, num_rows, context, horizon):
     y = pd.Series(0.0, pd.date_range("2020-01-01", periods=num_rows, freq=freq)) + 1.0

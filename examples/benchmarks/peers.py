@@ -12,8 +12,8 @@ and their speed drifts; the ratio is the median over the rounds. Every contestan
 step before the first round, which imports and compiles what it needs.
 
 "ours" is the default network, "ours, float32" the same where the CPU gives bfloat16 no advantage,
-"ours, reference" the full form with the encoder's attention, two blocks and interpretable attention.
-The LSTM and NHITS of neuralforecast are much smaller networks. Libraries that are not installed are
+"ours, reference" the full form: encoder's attention, two blocks, interpretable attention. The
+LSTM and NHITS of neuralforecast are much smaller networks. Libraries that are not installed are
 left out.
 
 Expected on one core of a 2-core cloud machine with AMX (without: "ours" is "ours, float32"):

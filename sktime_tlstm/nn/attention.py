@@ -31,12 +31,13 @@ def _attend_by_kernel(
     queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, kernel: str
 ) -> Tensor:
     """Call torch's fused attention, by the kernel named ``kernel`` alone unless it is "auto"."""
-    if queries.dtype == torch.bfloat16 and queries.device.type == "cpu":
-        # there torch's backward takes six times as long in bfloat16
-        parts = [part.float() for part in (queries, keys, values)]
-        with torch.autocast("cpu", enabled=False):
-            return _attend_by_kernel(*parts, mask, kernel).to(queries.dtype)
     backend = KERNELS[kernel]
+    if backend is None and queries.dtype == torch.bfloat16 and queries.device.type == "cpu":
+        # there torch's backward takes six times as long in bfloat16
+        wide = queries.float(), keys.float(), values.float()
+        with torch.autocast("cpu", enabled=False):
+            attended = functional.scaled_dot_product_attention(*wide, attn_mask=mask)
+        return attended.to(queries.dtype)
     if backend is None:
         return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
     if torch.compiler.is_compiling():  # the compiler can trace neither warnings nor the error below
