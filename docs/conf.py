@@ -48,7 +48,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"/plot_",
-    "ignore_pattern": r"benchmarks|many_workers|quickstart|serve",
+    "ignore_pattern": r"benchmarks|many_workers|quickstart|serve|several_processes",
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,

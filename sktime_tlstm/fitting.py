@@ -31,6 +31,7 @@ from sktime_tlstm.net import ForecastNet, build_net, isolated_random_state, rene
 from sktime_tlstm.nn import Head, make_head
 from sktime_tlstm.notices import notify
 from sktime_tlstm.options import Options, plain, resolve_device
+from sktime_tlstm.processes import is_launched
 
 __all__ = ["build_member", "finetune_model", "fit_model", "update_model"]
 
@@ -395,6 +396,11 @@ def _warn_of_idle_settings(options: Options, longest: int, held_out: WindowDatas
             f"Got context_length={options.context_length} and a longest series of {longest} rows: "
             "no window has a whole context, and the network learns from what there is. Pass a "
             "smaller context_length, or None."
+        )
+    if (options.net_params or {}).get("data_parallel") and not is_launched():
+        notify(
+            "Got data_parallel in a process that no launcher has started: it trains alone. Run the "
+            "script by torchrun --nproc-per-node 2, or leave data_parallel out."
         )
     if held_out is not None:
         return

@@ -31,6 +31,7 @@ from sktime_tlstm.data.windows import Inputs, WindowSpec
 from sktime_tlstm.nn import Head
 from sktime_tlstm.nn.randomness import OwnRandomness, active_randomness, seeded_globally
 from sktime_tlstm.notices import notify
+from sktime_tlstm.processes import ALONE, Processes, joined
 
 __all__ = [
     "OPTIMIZERS",
@@ -90,6 +91,9 @@ class ForecastNet(NeuralNet):
         "bf16-mixed" trains the network under autocast to bfloat16; weights, loss and forecasts
         stay float32. "auto" does so where it was measured to be faster: networks that say
         ``trains_in_bfloat16``, in batches of at least 64, on CPUs with AMX.
+    data_parallel : bool, default=False
+        Whether the processes that a launcher (``accelerate launch``, ``torchrun``) has started
+        train one network together: a step takes ``batch_size`` windows in each of them.
     seed : int, default=0
         Seed of the initial weights, the order of windows, and dropout.
     arcsinh : bool, default=False
@@ -100,6 +104,8 @@ class ForecastNet(NeuralNet):
 
     #: Where the state of a training is kept, while there is one: a `Checkpoint`.
     checkpoint_: Any = None
+    #: Who trains together.
+    processes_: Processes = ALONE
 
     def __init__(
         self,
@@ -107,11 +113,13 @@ class ForecastNet(NeuralNet):
         criterion: Head,
         *,
         precision: str = "float32",
+        data_parallel: bool = False,
         seed: int = 0,
         arcsinh: bool = False,
         **kwargs: Any,
     ) -> None:
         self.precision = precision
+        self.data_parallel = data_parallel
         self.seed = seed
         self.arcsinh = arcsinh
         super().__init__(module, criterion, **kwargs)
@@ -222,7 +230,8 @@ class ForecastNet(NeuralNet):
     def get_iterator(self, dataset: Dataset[Any], training: bool = False) -> DataLoader[Any]:
         """Return a DataLoader; in training one that draws windows by a WindowSampler."""
         if training and isinstance(dataset, WindowDataset):
-            sampler = WindowSampler(dataset, self.seed)
+            own = self.processes_
+            sampler = WindowSampler(dataset, self.seed, self.batch_size, own.rank, own.number)
             for _ in range(self.epochs_before_):
                 iter(sampler)
             self.iterator_train__sampler = sampler
@@ -237,7 +246,9 @@ class ForecastNet(NeuralNet):
         if self.shows_target_:
             scaled = target[0] if isinstance(target, tuple) else target
             inputs = {**inputs, "target": scaled}
-        return super().train_step_single((inputs, target), **fit_params)
+        step: dict[str, Any] = super().train_step_single((inputs, target), **fit_params)
+        self.processes_.average_gradients(self.module_)
+        return step
 
     def infer(self, x: dict[str, Tensor], **fit_params: Any) -> Tensor:
         """Run the network, in training as `precision` says, and return its output as float32."""
@@ -307,7 +318,10 @@ class ForecastNet(NeuralNet):
             self.steps_ += training
             sizes.append(len(batch[0]["past"]))
             self.notify("on_batch_end", batch=batch, training=training, **step)
-        values = torch.stack(losses).tolist()
+        joint = torch.stack(losses)
+        if training:
+            self.processes_.average([joint])
+        values = joint.tolist()
         if not all(map(math.isfinite, values)):
             raise RuntimeError(
                 f"Got a {prefix} loss that is not finite in epoch {len(self.history)}, expected a "
@@ -319,7 +333,10 @@ class ForecastNet(NeuralNet):
             record[prefix + "_loss"], record[prefix + "_batch_size"] = loss, size
         self.history.record(prefix + "_batch_count", len(values))
         if errors:
-            total, number = torch.stack(errors).sum(0).tolist()
+            sums = torch.stack(errors).sum(0)
+            if training:
+                self.processes_.average([sums])
+            total, number = sums.tolist()
             self.history.record(prefix + "_mae", total / number if number else math.nan)
         if training:
             self.history.record("stage", self.stage_)
@@ -443,6 +460,41 @@ def _own_callbacks(
     return own
 
 
+@contextmanager
+def _together(
+    net: ForecastNet, dataset: WindowDataset, seed: int, checkpoint: Any
+) -> Iterator[Processes]:
+    """Let a net be trained, within the block, by all processes that were started for it.
+
+    Raises
+    ------
+    ValueError
+        If they differ in data, seed or weights, or would write the same ``checkpoint``.
+    """
+    own = joined() if net.data_parallel else ALONE
+    if checkpoint is not None and own.number > 1:
+        raise ValueError(
+            f"Got checkpoint_dir and data_parallel in {own.number} processes, which would write "
+            "the same files; expected one of the two. Pass checkpoint_dir=None."
+        )
+    if own.number > 1:
+        weights = [float(weight.detach().double().sum()) for weight in net.module_.parameters()]
+        own.check_agreement(
+            {
+                "random_state": seed,
+                "number of windows": len(dataset),
+                "sum of the data": float(dataset.store.values.double().sum()),
+                "sum of the weights": sum(weights),
+            },
+            net.device,
+        )
+    net.processes_ = own
+    try:
+        yield own
+    finally:
+        del net.processes_
+
+
 def train(
     net: ForecastNet,
     dataset: WindowDataset,
@@ -471,13 +523,15 @@ def train(
     ValueError
         If no batch is whole.
     """
-    steps = epochs * len(net.get_iterator(dataset, training=True))
-    if not steps:
-        raise ValueError(
-            f"Got no whole batch from {dataset.windows_per_epoch} windows with batches of "
-            f"{net.batch_size} and drop_last. Pass a smaller batch_size, or no drop_last."
-        )
-    with isolated_random_state(seed, net.compile):
+    with ExitStack() as stack:
+        own = stack.enter_context(_together(net, dataset, seed, checkpoint))
+        steps = epochs * len(net.get_iterator(dataset, training=True))
+        if not steps:
+            raise ValueError(
+                f"Got no whole batch from {dataset.windows_per_epoch} windows with batches of "
+                f"{net.batch_size} and drop_last. Pass a smaller batch_size, or no drop_last."
+            )
+        stack.enter_context(isolated_random_state(seed + (own.rank << 32), net.compile))
         stepping = schedule(lr_schedule, lr, steps)
         net.set_params(max_epochs=epochs, lr=lr, seed=seed, callbacks__lr_schedule=stepping)
         net.stage_, net.label_ = stage, label or stage

@@ -120,18 +120,41 @@ class WindowDataset(Dataset[Any]):
 
 
 class WindowSampler(Sampler[int]):
-    """Draws the windows of each epoch afresh from a WindowDataset."""
+    """Draws the windows of each epoch afresh from a WindowDataset.
 
-    def __init__(self, dataset: WindowDataset, seed: int):
+    Parameters
+    ----------
+    dataset : WindowDataset
+    seed : int
+    batch_size, rank, number : int
+        Of ``number`` processes that train together the one of that rank takes its own batch of
+        every ``number`` batches that are drawn, and of the rest an equal share.
+    """
+
+    def __init__(
+        self,
+        dataset: WindowDataset,
+        seed: int,
+        batch_size: int = 1,
+        rank: int = 0,
+        number: int = 1,
+    ):
         self.dataset, self.rng = dataset, np.random.default_rng(seed)
+        self.batch_size, self.rank, self.number = batch_size, rank, number
 
     def __len__(self) -> int:
-        """Return the number of windows of an epoch."""
-        return self.dataset.windows_per_epoch
+        """Return the number of windows of an epoch, in this process."""
+        return self.dataset.windows_per_epoch // self.number
 
     def __iter__(self) -> Iterator[int]:
         """Yield the windows of the next epoch."""
-        return iter(self.dataset.draw(self.rng).tolist())
+        windows = self.dataset.draw(self.rng)
+        together = self.batch_size * self.number
+        whole = len(windows) // together * together
+        own = windows[:whole].reshape(-1, self.number, self.batch_size)[:, self.rank].ravel()
+        share = (len(windows) - whole) // self.number
+        rest = windows[whole + self.rank * share :][:share]
+        return iter([*own.tolist(), *rest.tolist()])
 
 
 def training_cutoffs(
