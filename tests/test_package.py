@@ -53,7 +53,7 @@ FRAMES = {
 }
 LIBRARIES = {
     "matplotlib": {"plotting"},
-    "numpy": set(ARROWS) - {"nn"},
+    "numpy": set(ARROWS) - {"nn", "processes"},
     "pandas": FRAMES | {"data.calendar", "data.frequency", "data.timeline"},
     "safetensors": {"archive"},
     "scipy": {"families"},

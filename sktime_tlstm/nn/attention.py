@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sktime_tlstm.nn.frequency import DEFAULT_MODES, FrequencyAttention, check_width
 from sktime_tlstm.nn.positions import rotate
+from sktime_tlstm.nn.randomness import Dropout
 
 # None leaves the choice to torch.
 KERNELS: Mapping[str, SDPBackend | None] = MappingProxyType(
@@ -109,7 +110,7 @@ class Attention(nn.Module):
         self.query = nn.Linear(d_model, d_model)
         self.key = nn.Linear(d_model, d_model)
         self.value = nn.Linear(d_model, head_values * self.head_width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = nn.Linear(head_values * self.head_width, d_model)
 
     def forward(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sktime_tlstm.nn.exporting import is_readable
+from sktime_tlstm.nn.randomness import Dropout
 
 ACTIVATIONS: Mapping[str, type[nn.Module]] = MappingProxyType(
     {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
@@ -74,7 +75,7 @@ class FeedForward(nn.Module):
         width = _hidden_width(d_model, dim_feedforward)
         self.hidden = nn.Linear(d_model, width)
         self.activation = ACTIVATIONS[activation]()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = nn.Linear(width, d_model)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -124,7 +125,7 @@ class SwiGLU(nn.Module):
         super().__init__()
         width = round(_hidden_width(d_model, dim_feedforward) * 2 / 3)
         self.hidden = nn.Linear(d_model, 2 * width)  # gates first, values last
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = nn.Linear(width, d_model)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:

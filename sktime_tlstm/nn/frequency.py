@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sktime_tlstm.nn.randomness import Dropout
+
 #: How many modes are kept unless told: a daily cycle in two weeks of hours is mode 14.
 DEFAULT_MODES = 32
 
@@ -85,7 +87,7 @@ class FrequencyAttention(nn.Module):
         # Mode 0 of a real sequence is real, and stays it: its matrix needs no imaginary part.
         self.mixing_real = nn.Parameter(torch.empty(num_modes, num_heads, width, width))
         self.mixing_imaginary = nn.Parameter(torch.empty(num_modes - 1, num_heads, width, width))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = nn.Linear(d_model, d_model)
         # On average a mode keeps its power.
         nn.init.normal_(self.mixing_real, std=1 / math.sqrt(2 * width))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sktime_tlstm.nn.normalization import make_norm
+from sktime_tlstm.nn.randomness import Dropout
 
 
 class GatedLinearUnit(nn.Module):
@@ -42,7 +43,7 @@ class GatedLinearUnit(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.linear = nn.Linear(in_features, 2 * out_features)
         nn.init.xavier_uniform_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)

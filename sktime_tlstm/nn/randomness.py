@@ -10,14 +10,17 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils import checkpoint as checkpointing
 from torch.utils._python_dispatch import TorchDispatchMode
 
 __all__ = [
+    "Dropout",
     "OwnRandomness",
     "active_randomness",
     "checkpoint",
+    "dropout",
     "random_states",
     "replay",
     "seeded_globally",
@@ -36,11 +39,12 @@ class OwnRandomness(TorchDispatchMode):
 
     Initial weights, dropout and whatever else a network draws come from generators that begin at
     ``seed``, and are the numbers that ``torch.manual_seed(seed)`` would bring. torch's generators
-    of the process are neither read nor set, so that threads do not disturb each other. Layers
-    offer no other way: ``torch.nn.Dropout`` takes no generator.
+    of the process are neither read nor set, so that threads do not disturb each other. torch's
+    layers offer no other way: ``torch.nn.Dropout`` takes no generator.
 
     Every operation within the block passes through Python, which takes some microseconds.
-    `suspended` is for what draws nothing, `watched` for what may draw within it.
+    `suspended` is for what draws nothing, or by `drawing` as `Dropout` does, `watched` for what may
+    draw within it.
 
     Parameters
     ----------
@@ -154,6 +158,12 @@ class OwnRandomness(TorchDispatchMode):
             for device, state in later.items():
                 self._generators[device].set_state(state)
 
+    def drawing(self, device: torch.device) -> torch.Generator:
+        """Return the generator of a device to draw from, also while the block is suspended."""
+        if not self._is_replaying:
+            _refuse_other_checkpoints()
+        return self._generator(device)
+
     def _generator(self, device: torch.device) -> torch.Generator:
         if device not in self._generators:
             self._generators[device] = torch.Generator(device).manual_seed(self.seed)
@@ -164,6 +174,41 @@ def active_randomness() -> OwnRandomness | None:
     """Return the innermost block of this thread that draws from generators of its own."""
     stack = _stack()
     return stack[-1] if stack else None
+
+
+def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """Do what ``torch.nn.functional.dropout`` does, and draw from own generators, if any.
+
+    On the CPU these are the numbers that torch's would draw from one of the same state.
+    """
+    if not training or p == 0.0:
+        return x
+    randomness = None if torch.compiler.is_compiling() else active_randomness()
+    if randomness is None or x.is_meta or p == 1.0:
+        return functional.dropout(x, p)
+    keep = torch.empty_like(x).bernoulli_(1.0 - p, generator=randomness.drawing(x.device))
+    return x * keep.div_(1.0 - p)
+
+
+class Dropout(nn.Dropout):
+    """A dropout layer that draws from own generators, if any: fast within `OwnRandomness`.
+
+    Parameters
+    ----------
+    p : float
+        Probability with which an entry is dropped in training.
+
+    Examples
+    --------
+    >>> import torch
+    >>> with OwnRandomness(7):
+    ...     Dropout(0.5)(torch.ones(4)).tolist()
+    [2.0, 2.0, 0.0, 0.0]
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop entries of ``x``, of any shape, and scale the others up."""
+        return dropout(x, self.p, self.training)
 
 
 def random_states() -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from sktime_tlstm.nn.exporting import is_readable
 from sktime_tlstm.nn.inputs import check_lengths
 from sktime_tlstm.nn.masks import padding_mask
+from sktime_tlstm.nn.randomness import Dropout, dropout
 
 State = tuple[Tensor, Tensor]
 
@@ -69,7 +70,7 @@ class BidirectionalLSTM(nn.Module):
         widths = [in_features, *[2 * width] * (num_layers - 1)]
         self.forwards = nn.ModuleList(nn.LSTM(read, width, batch_first=True) for read in widths)
         self.backwards = nn.ModuleList(nn.LSTM(read, width, batch_first=True) for read in widths)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, sequence: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         """Read ``sequence`` both ways.
@@ -362,5 +363,5 @@ def _run_held(
         cell.append(held_cell[0])
         sequence = output.masked_fill(~real, 0.0)
         if layer + 1 < lstm.num_layers:
-            sequence = functional.dropout(sequence, lstm.dropout, lstm.training)
+            sequence = dropout(sequence, lstm.dropout, lstm.training)
     return sequence, (torch.stack(hidden), torch.stack(cell))

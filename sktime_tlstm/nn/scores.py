@@ -14,6 +14,8 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
+from sktime_tlstm.nn.randomness import Dropout
+
 
 class AttentionScore(nn.Module):
     """How well every key answers every query; subclasses say by which formula.
@@ -237,7 +239,7 @@ class ScoreAttention(nn.Module):
     def __init__(self, score: str, d_model: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.score = make_score(score, d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None

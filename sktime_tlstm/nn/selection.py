@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from sktime_tlstm.nn.exporting import is_readable
 from sktime_tlstm.nn.gating import GatedResidualNetwork
+from sktime_tlstm.nn.randomness import Dropout
 
 # Numbers in the widest intermediate result of `VariableSelectionNetwork` on a CPU. Rows are
 # independent, and slices of them that stay in the cache are more than twice as fast as all at once.
@@ -59,7 +60,7 @@ class VariableNetworks(nn.Module):
         self.gate_bias = nn.Parameter(torch.zeros(num_features, 2 * d_model))
         self.norm_weight = nn.Parameter(torch.ones(per_feature))
         self.norm_bias = nn.Parameter(torch.zeros(per_feature))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """Map ``x`` and ``weights``, each of shape (row, num_features), to (row, d_model)."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sktime_tlstm.nn.exporting import is_readable
 from sktime_tlstm.nn.inputs import prepare_inputs, prepare_past, prepare_step
+from sktime_tlstm.nn.randomness import Dropout
 from sktime_tlstm.nn.recurrent import LSTMEncoderDecoder, State
 
 Point = Callable[[Tensor], Tensor]
@@ -189,7 +190,7 @@ class Seq2SeqLSTM(nn.Module):
         self.point = _feedback_point(self.feedback_width, output_dim, point)
         self.past_embedding = nn.Linear(num_past_features, embedding_dim)
         self.future_embedding = nn.Linear(num_future_features + self.feedback_width, embedding_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.recurrent = LSTMEncoderDecoder(
             embedding_dim, embedding_dim, hidden_size, hidden_size, num_layers, dropout
         )

@@ -26,6 +26,7 @@ from sktime_tlstm.nn.inputs import (
 )
 from sktime_tlstm.nn.inspection import in_evaluation
 from sktime_tlstm.nn.positions import LearnedPositions, sinusoidal, window_positions
+from sktime_tlstm.nn.randomness import Dropout
 
 
 class _Sinusoidal(nn.Module):
@@ -374,7 +375,7 @@ class Transformer(BlockNetwork):
             else None
         )
         self.positions = POSITIONS[positions](d_model, max_positions)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def _encode_all(
         self,

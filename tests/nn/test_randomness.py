@@ -7,6 +7,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint as torchs_checkpoint
 
 from sktime_tlstm.nn.randomness import (
+    Dropout,
     OwnRandomness,
     active_randomness,
     checkpoint,
@@ -235,3 +236,62 @@ def test_threads_wait_for_each_other_where_the_state_is_the_processs():
         thread.join()
     assert all(torch.equal(one, expected) for one in found)
     assert len(found) == 5
+
+
+# Our own layer.
+
+
+@pytest.mark.parametrize("p", [0.0, 0.2, 0.7, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_own_dropout_is_torchs_within_the_block_and_outside(p, dtype):
+    x = torch.linspace(-3, 7, 31, dtype=dtype)
+    drawn = []
+    for layer in (nn.Dropout(p), Dropout(p)):
+        with OwnRandomness(5):
+            drawn.append([layer(x), layer(x)])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(5)
+            drawn.append([layer(x), layer(x)])
+        assert torch.equal(layer.eval()(x), x)
+    for other in drawn[1:]:
+        for one, same in zip(drawn[0], other, strict=True):
+            assert torch.equal(one, same) and one.dtype == dtype
+
+
+@pytest.mark.usefixtures("global_random_state_stays")
+def test_own_dropout_needs_not_be_watched():
+    x = torch.ones(23)
+    with OwnRandomness(5) as randomness:
+        first = Dropout(0.3)(x)
+        with randomness.suspended(), randomness.watched():
+            second = Dropout(0.3)(x)
+    with OwnRandomness(5) as other:
+        watched = [nn.Dropout(0.3)(x), nn.Dropout(0.3)(x)]
+    assert torch.equal(first, watched[0]) and torch.equal(second, watched[1])
+    assert (randomness.draws, other.draws) == (0, 2)
+
+
+def test_own_dropout_keeps_its_gradient():
+    x = torch.ones(17, requires_grad=True)
+    with OwnRandomness(3):
+        y = Dropout(0.4)(x)
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach())
+
+
+@pytest.mark.parametrize(("checkpointing", "refused"), [(checkpoint, False), (None, True)])
+def test_own_dropout_is_replayed_or_refused_in_checkpoints(checkpointing, refused):
+    layer = nn.Sequential(nn.Linear(6, 6), Dropout(0.5))
+    x = torch.ones(4, 6)
+    with OwnRandomness(3) as randomness, randomness.suspended():
+        if refused:
+            y = torchs_checkpoint(layer, x, use_reentrant=False, preserve_rng_state=False)
+            with pytest.raises(RuntimeError, match="Got a network that draws random numbers"):
+                y.sum().backward()
+            return
+        checkpointing(layer, x).sum().backward()
+    again = nn.Sequential(nn.Linear(6, 6), Dropout(0.5))
+    again.load_state_dict(layer.state_dict())
+    with OwnRandomness(3):
+        again(x).sum().backward()
+    assert torch.equal(layer[0].weight.grad, again[0].weight.grad)
