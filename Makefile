@@ -3,10 +3,11 @@
 #   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make test
 
 PYTHON ?= python3
+MIN_PYTHON ?= python3.10
 WORKERS ?= 2
 
 VENV := .venv
-BIN := $(VENV)/bin
+BIN = $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
@@ -62,6 +63,19 @@ check: lint ## lint, doctests and the quick tests, in about a minute
 test-contract: $(INSTALLED) ## sktime's suite on the further parameter sets
 	$(PYTEST) -m contract_extra
 
-clean: ## remove .venv, caches and build results
-	rm -rf docs/_build docs/generated docs/gallery $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+# On Linux these two bring the CUDA libraries, unless PIP_EXTRA_INDEX_URL says otherwise (above).
+test-min: VENV := .venv-min
+test-min: ## the tests with the lowest versions that pyproject.toml allows, on Python 3.10
+	$(MIN_PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints-min.txt -e '.[test,plot,proba]'
+	$(PYTEST) -m "not contract_extra"
+
+test-latest: VENV := .venv-latest
+test-latest: ## the tests with the newest versions of everything
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --upgrade -e '.[test,plot,proba]'
+	$(PYTEST) -m "not contract_extra"
+
+clean: ## remove environments, caches and build results
+	rm -rf docs/_build docs/generated docs/gallery .venv .venv-min .venv-latest build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,7 +14,7 @@ import torch
 from sktime_tlstm import TransformerLSTMForecaster
 from sktime_tlstm.processes import joined
 
-RANK = int(os.environ["RANK"])
+RANK = int(os.environ.get("RANK", "0"))
 
 
 def main(what: str, *arguments: str) -> None:

@@ -197,6 +197,23 @@ def test_docstrings_comments_and_blank_lines_are_no_code(tmp_path):
     assert code == {4, 8}
 
 
+def test_the_lowest_versions_that_are_tested_are_those_that_are_allowed():
+    root = PACKAGE.parent
+    project = (root / "pyproject.toml").read_text("utf-8")
+    allowed = dict(re.findall(r'"([\w-]+)>=([\d.]+)"', project))
+    lines = (root / "constraints-min.txt").read_text("utf-8")
+    tested = dict(re.findall(r"^([\w-]+)==([\d.]+)$", lines, re.M))
+    for name, lowest in tested.items():
+        assert _version(lowest) == _version(allowed[name]), name
+    needed = re.findall(r'"([\w-]+)>=', project.split("\ndependencies = [")[1].split("]")[0])
+    assert needed and set(needed) <= set(tested)
+
+
+def _version(text: str) -> list[int]:
+    """Return a version's numbers, without zeros at its end."""
+    return [int(part) for part in re.sub(r"(\.0)+$", "", text).split(".")]
+
+
 def _run(code: str) -> str:
     command = [sys.executable, "-c", code]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
