@@ -5,9 +5,10 @@
 
 The task is that of ETTh1 (without ``--data`` a made-up series of its shape): 8,640 hours of one
 target with six covariates known in the future, context 168, horizon 24, width 64, 4 heads, one
-LSTM layer, batches of 64, three quantiles, dropout 0.1, Adam at 1e-3, one epoch. It is measured
+LSTM layer, batches of 64, three quantiles, Adam at 1e-3, two epochs on most and two on all rows. It
+is measured
 
-- bare: forward, loss, backward and optimiser on a ready batch, nothing else;
+- bare: forward, loss, backward and optimiser on a ready batch, in the same precision, nothing else;
 - skorch: the same through the forecaster's skorch net and a DataLoader of ready batches;
 - fit: the whole of ``TransformerLSTMForecaster.fit``, from pandas to a trained forecaster.
 
@@ -54,10 +55,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     forecaster = TransformerLSTMForecaster(
         context_length=CONTEXT,
-        dropout=0.1,
         quantiles=(0.1, 0.5, 0.9),
-        max_epochs=1,
-        max_windows_per_epoch=windows,
+        max_epochs=3,
+        max_windows_per_epoch=windows // 4,
         optimizer="adam",
         lr=1e-3,
         lr_schedule=None,
@@ -68,12 +68,13 @@ def main(arguments: list[str] | None = None) -> None:
     with cpu_seconds() as fit:
         forecaster.fit(y.iloc[rows], X=X.iloc[rows], fh=range(1, HORIZON + 1))
     net, batches = forecaster.net_, windows // BATCH
-    trained = sum(part["train_batch_size"] for part in net.history[-1]["batches"])
+    parts = [part for epoch in net.history for part in epoch["batches"]]
+    trained = sum(part.get("train_batch_size", 0) for part in parts)
     batch = ready_batch(net)
     with cpu_seconds() as bare:
         train_bare(net, batch, batches)
     with cpu_seconds() as skorch:
-        net.partial_fit(ReadyBatches(batch, batches * BATCH))
+        net.set_params(max_epochs=1).partial_fit(ReadyBatches(batch, batches * BATCH))
 
     for name, count, seconds in [
         ("bare", batches * BATCH, bare[0]),
@@ -120,10 +121,12 @@ def train_bare(net, batch, batches: int) -> None:
     """Take optimiser steps with the net's module and head, and nothing of skorch."""
     inputs, target = batch
     module, head = net.module_.train(), net.criterion_
-    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3, fused=True)
     for _ in range(batches):
         optimizer.zero_grad()
-        head(module(**inputs), target).backward()
+        with net.autocast():
+            output = module(**inputs)
+        head(output.float(), target).backward()
         optimizer.step()
 
 
