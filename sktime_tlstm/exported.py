@@ -23,9 +23,9 @@ from sktime_tlstm.data.windows import cut_windows
 from sktime_tlstm.fitted import Fitted
 from sktime_tlstm.model import Forecast
 from sktime_tlstm.net import quiet_loggers
+from sktime_tlstm.nn.exporting import traces_all
 
 __all__ = ["Graph", "checked_levels", "onnx_bytes", "program_bytes"]
-
 #: Name of the description in the files.
 DESCRIPTION = "sktime_tlstm"
 #: Windows of the example that is traced.
@@ -202,7 +202,14 @@ def export_graph(fitted: Fitted, levels: list[float]) -> ExportedProgram:
     ------
     ValueError
         If the head's quantiles are computed by another library.
+    RuntimeError
+        If torch is too old.
     """
+    if not traces_all():
+        raise RuntimeError(
+            f"Got torch {torch.__version__}, which cannot trace LSTMs of any batch; expected 2.13 "
+            "or later for an export. Upgrade torch."
+        )
     model, spec = fitted.model, fitted.model.spec
     if model.head.distribution is not None:
         raise ValueError(

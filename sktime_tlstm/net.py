@@ -28,7 +28,8 @@ from sktime_tlstm.callbacks import (
 from sktime_tlstm.contract import construct, one_tensor, prepare, takes, unwrapped
 from sktime_tlstm.data.sampling import WindowDataset, WindowSampler
 from sktime_tlstm.data.windows import Inputs, WindowSpec
-from sktime_tlstm.nn import Head
+from sktime_tlstm.nn import Head, MixtureOfExperts
+from sktime_tlstm.nn.exporting import traces_all
 from sktime_tlstm.nn.randomness import OwnRandomness, active_randomness, seeded_globally
 from sktime_tlstm.notices import notify
 from sktime_tlstm.processes import ALONE, Processes, joined
@@ -143,6 +144,13 @@ class ForecastNet(NeuralNet):
         network = construct(self.module, **self.get_params_for("module"))
         # asked here once, and not at every step
         self.shows_target_ = takes(unwrapped(network).forward, "target")
+        mixes = any(isinstance(layer, MixtureOfExperts) for layer in network.modules())
+        if self.compile and mixes and not traces_all():
+            raise ValueError(
+                f"Got compile=True with a mixture of experts in torch {torch.__version__}, whose "
+                "compiler loses a part of the loss; expected 2.13 or later. Pass compile=False, or "
+                "upgrade torch."
+            )
         self.module_ = network
         return self
 

@@ -32,9 +32,16 @@ def usual_torch() -> Iterator[None]:
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         default = torch.get_default_dtype()
-        if default != torch.float32 or torch.get_default_device().type != "cpu":
+        if default != torch.float32 or _default_device().type != "cpu":
             stack.enter_context(_UsualTensors(default))
         yield
+
+
+def _default_device() -> torch.device:
+    try:
+        return torch.get_default_device()
+    except AttributeError:  # torch before 2.13 stumbles over a default that was taken back
+        return torch.device("cpu")
 
 
 class _UsualTensors(TorchFunctionMode):

@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from sktime_tlstm import SkorchForecaster, nn
+from sktime_tlstm.nn.exporting import traces_all
 from tests.setups import TRAINING, tiny
+
+pytestmark = pytest.mark.skipif(not traces_all(), reason="older torch exports no LSTM")
 
 LEVELS = [0.1, 0.5, 0.8]
 ROWS, STEPS = 90, 6
@@ -242,3 +245,10 @@ def test_without_onnx_the_error_says_how_to_install_it(monkeypatch, tmp_path):
     forecaster = tiny(context_length=8).fit(pd.Series(np.arange(30.0)), fh=[1])
     with pytest.raises(ModuleNotFoundError, match=r"Got no onnx.*sktime-tlstm\[onnx\]"):
         forecaster.to_onnx(tmp_path / "graph.onnx")
+
+
+def test_an_older_torch_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr("sktime_tlstm.exported.traces_all", lambda: False)
+    forecaster = tiny(**TRAINING).fit(Y, X=X, fh=[1, 2])
+    with pytest.raises(RuntimeError, match=r"expected 2\.13 or later for an export"):
+        forecaster.to_torch_export(tmp_path / "graph.pt2")

@@ -806,3 +806,11 @@ def test_static_covariates_reach_networks_that_take_them_alone():
         make_net(LastRow, spec=STATIC)
     numeric = dataclasses.replace(SPEC, num_static=2)
     assert isinstance(make_net(Placed, spec=numeric).module_, Placed)
+
+
+def test_what_an_older_torch_would_compute_wrongly_is_refused(monkeypatch):
+    monkeypatch.setattr("sktime_tlstm.net.traces_all", lambda: False)
+    params = {"d_model": 4, "num_heads": 2, "feedforward": "moe"}
+    with pytest.raises(ValueError, match="Got compile=True with a mixture of experts in torch"):
+        make_net(TransformerLSTM, params, compile=True)
+    make_net(TransformerLSTM, params)

@@ -153,3 +153,12 @@ def test_a_dtype_that_is_asked_for_is_kept():
         assert (torch.ones(3, dtype=torch.float64) * 2).dtype == torch.float64
         assert (torch.arange(7) / 5).dtype == torch.float32
         assert torch.arange(7).dtype == torch.int64
+
+
+def test_a_default_device_that_was_taken_back_is_the_cpu(monkeypatch):
+    def stumbles():
+        raise AttributeError("'NoneType' object has no attribute 'device'")
+
+    monkeypatch.setattr(torch, "get_default_device", stumbles)
+    with usual_torch():
+        assert torch.zeros(1).device.type == "cpu"

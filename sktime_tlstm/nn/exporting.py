@@ -11,9 +11,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Before torch 2.7 the two could not be told apart.
-_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
-
 
 def is_readable(values: Tensor) -> bool:
     """Return whether ``values`` can be read on the host.
@@ -25,4 +22,12 @@ def is_readable(values: Tensor) -> bool:
     >>> is_readable(torch.ones(3)), is_readable(torch.ones(3, device="meta"))
     (True, False)
     """
-    return not _is_exporting() and not values.is_meta
+    return not torch.compiler.is_exporting() and not values.is_meta
+
+
+def traces_all() -> bool:
+    """Whether this torch traces, for exports and the compiler, all that networks here do.
+
+    Before 2.13 it gets shapes of LSTMs wrong, and loses what mixtures of experts add to the loss.
+    """
+    return tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 13)

@@ -14,11 +14,14 @@ from sktime_tlstm.nn import (
     TransformerEncoder,
     TransformerLSTM,
 )
+from sktime_tlstm.nn.exporting import traces_all
 from sktime_tlstm.nn.recurrent import _run_held, _run_packed
 from tests.nn.variants import LENGTHS, VARIANTS, build, of_rows, windows
 
-# torch's own, while it exports
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # torch's own, while it exports
+    pytest.mark.skipif(not traces_all(), reason="older torch exports no LSTM"),
+]
 
 #: One variant of each network, and what reads values on the usual path.
 FEW = ["lean", "transformer_cross", "temporal_fusion_static", "autoregressive", "temporal_general"]

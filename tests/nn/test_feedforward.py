@@ -20,6 +20,7 @@ from sktime_tlstm.nn import (
     make_feedforward,
     padding_mask,
 )
+from sktime_tlstm.nn.exporting import traces_all
 
 
 def count(network):
@@ -395,6 +396,7 @@ def test_copies_work_right_after_a_training_forward_pass(copied):
 
 
 # torch hides this warning of its own compiler, but not where warnings are errors
+@pytest.mark.skipif(not traces_all(), reason="older torch loses the gradient of the mixture")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize("checkpointed", [False, True])
 def test_a_compiled_mixture_gives_the_same_losses_and_gradients(checkpointed):
