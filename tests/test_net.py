@@ -26,6 +26,7 @@ from sktime_tlstm.nn import (
     InputEmbedding,
     PointHead,
     QuantileHead,
+    TransformerLSTM,
     make_head,
 )
 
