@@ -106,6 +106,26 @@ def test_speed_prints_its_figures(run_example):
     ]
 
 
+@pytest.mark.slow
+def test_peers_lets_ours_run_where_no_other_is_installed(run_example):
+    printed = run_example("benchmarks/peers.py", "ours", "--rows", "300", "--rounds", "1")
+    name, speed, ratio = printed.splitlines()[-1].split()
+    assert name == "ours" and float(speed) > 0 and float(ratio) == 1
+
+
+@pytest.mark.slow
+def test_the_plain_composition_says_the_same_and_both_are_timed(run_example):
+    tiny = ("--batch", "2", "--context", "5", "--width", "8", "--rounds", "2")
+    lines = run_example("benchmarks/plain.py", *tiny).splitlines()
+    assert [line[:16].strip() for line in lines] == [
+        "ms",
+        "plain",
+        "ours, float32",
+        "ours, bfloat16",
+    ]
+    assert all(float(number) > 0 for line in lines[1:] for number in line[16:].split())
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read on Linux")
 def test_scale_prints_its_figures(run_example):
     printed = run_example(

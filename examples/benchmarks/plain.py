@@ -11,6 +11,10 @@ products. Both have the same parameters and, without dropout, the same output, w
 Milliseconds of CPU time, medians of rounds in which they take turns; training is forward and
 backward, evaluation a forward pass without gradients. Expected on a core with AMX:
 
+                     training   times    evaluation   times
+    plain               109.9    1.00          29.5    1.00
+    ours, float32        69.1    1.59          20.3    1.46
+    ours, bfloat16       63.2    1.74          19.5    1.51
 """
 
 from __future__ import annotations
