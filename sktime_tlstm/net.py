@@ -159,6 +159,22 @@ class ForecastNet(NeuralNet):
         self.criterion_ = copy.deepcopy(self.criterion)
         return self
 
+    def get_params_for_optimizer(
+        self, prefix: str, named_parameters: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """Return what the optimizer is built with: one that moves all weights in one call.
+
+        That takes a twentieth of a training's time less. It knows no complex weights.
+        """
+        named_parameters = list(named_parameters)
+        arguments, options = super().get_params_for_optimizer(prefix, named_parameters)
+        real = all(weight.is_floating_point() for _, weight in named_parameters)
+        known = self.optimizer in (OPTIMIZERS["adamw"], OPTIMIZERS["adam"])
+        chosen = {"fused", "foreach", "differentiable"} & set(options)
+        if real and known and not chosen and torch.device(self.device).type in ("cpu", "cuda"):
+            options["fused"] = True
+        return arguments, options
+
     def __deepcopy__(self, memo: dict[int, Any]) -> ForecastNet:
         """Copy all but what is live in callbacks, such as a writer, which copies share."""
         memo.update({id(part): part for part in live_parts(self.callbacks)})
@@ -413,8 +429,6 @@ def build_net(
     net_params = dict(net_params or {})
     if takes(net_params.get("optimizer", OPTIMIZERS[optimizer]), "weight_decay"):
         net_params = {"optimizer__weight_decay": weight_decay, **net_params}
-    if "optimizer" not in net_params:  # all weights in one call: a twentieth of a training's time
-        net_params = {"optimizer__fused": True, **net_params}
     options = {
         "module": built,
         "criterion": head,

@@ -815,3 +815,30 @@ def test_what_an_older_torch_would_compute_wrongly_is_refused(monkeypatch):
     with pytest.raises(ValueError, match="Got compile=True with a mixture of experts in torch"):
         make_net(TransformerLSTM, params, compile=True)
     make_net(TransformerLSTM, params)
+
+
+class ComplexRow(LastRow):
+    """A network with a complex weight."""
+
+    def __init__(self, *widths, **more):
+        super().__init__(*widths, **more)
+        self.turn = nn.Parameter(torch.ones((), dtype=torch.complex64))
+
+    def forward(self, past, future, past_lengths=None):
+        return super().forward(past, future, past_lengths) * self.turn.abs()
+
+
+@pytest.mark.parametrize(
+    ("module", "net_params", "fused"),
+    [
+        (LastRow, {}, True),
+        (ComplexRow, {}, None),
+        (LastRow, {"optimizer__foreach": True}, None),
+        (LastRow, {"optimizer__fused": False}, False),
+        (LastRow, {"optimizer": torch.optim.RMSprop}, None),
+    ],
+)
+def test_the_optimizer_moves_all_weights_in_one_call_where_it_can(module, net_params, fused):
+    net = fit(make_net(module, net_params=net_params), epochs=2)
+    assert net.optimizer_.defaults.get("fused") is fused
+    assert np.isfinite(net.history[:, "train_loss"]).all()
