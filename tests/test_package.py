@@ -203,8 +203,8 @@ def test_the_lowest_versions_that_are_tested_are_those_that_are_allowed():
     allowed = dict(re.findall(r'"([\w-]+)>=([\d.]+)"', project))
     lines = (root / "constraints-min.txt").read_text("utf-8")
     tested = dict(re.findall(r"^([\w-]+)==([\d.]+)$", lines, re.M))
-    for name, lowest in tested.items():
-        assert _version(lowest) == _version(allowed[name]), name
+    for name in tested.keys() & allowed.keys():
+        assert _version(tested[name]) == _version(allowed[name]), name
     needed = re.findall(r'"([\w-]+)>=', project.split("\ndependencies = [")[1].split("]")[0])
     assert needed and set(needed) <= set(tested)
 
