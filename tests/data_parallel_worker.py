@@ -19,7 +19,8 @@ RANK = int(os.environ.get("RANK", "0"))
 
 def main(what: str, *arguments: str) -> None:
     torch.set_num_threads(1)
-    print(json.dumps({"fit": fit, "gradients": gradients}.get(what, refused)(what, *arguments)))
+    ways = {"fit": fit, "gradients": gradients, "refused": refused}
+    print(json.dumps(ways[what](what, *arguments)))
 
 
 def made(batch_size: int, seed: int = 3, **changes: object) -> TransformerLSTMForecaster:
@@ -58,14 +59,19 @@ def fit(what: str, batch_size: str, path: str) -> dict[str, list[float]]:
     }
 
 
-def refused(what: str, folder: str) -> str:
-    y, X = data(RANK if what == "data" else 0)
-    changes = {"checkpoint_dir": folder} if what == "checkpoints" else {}
-    try:
-        made(8, RANK if what == "seeds" else 0, **changes).fit(y, X=X, fh=[1])
-    except ValueError as error:
-        return str(error)
-    return "not refused"
+def refused(what: str, folder: str) -> dict[str, str]:
+    cases = {
+        "seeds": (data(), {"seed": RANK}),
+        "data": (data(RANK), {}),
+        "checkpoints": (data(), {"checkpoint_dir": folder}),
+    }
+    answers = {}
+    for name, ((y, X), changes) in cases.items():
+        try:
+            made(8, **changes).fit(y, X=X, fh=[1])
+        except ValueError as error:
+            answers[name] = str(error)
+    return answers
 
 
 def gradients(what: str) -> dict[str, list[float] | None]:
