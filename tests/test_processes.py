@@ -31,6 +31,8 @@ def printed(number, script, *arguments):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     own = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(number)}
+    if sys.platform == "linux":  # a machine's own name may not be known to it
+        own["GLOO_SOCKET_IFNAME"] = "lo"
     running = [
         subprocess.Popen(
             [sys.executable, str(script), *map(str, arguments)],
