@@ -315,6 +315,8 @@ OPTIMIZERS = [
 REFUSED = {"SparseAdam": "does not support dense gradients", "Muon": "only supports 2D parameters"}
 
 
+# LBFGS of older torch, of itself
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 def test_all_of_torchs_optimisers_train_and_go_on_in_copies(name):
     forecaster = make(net_params={"optimizer": getattr(torch.optim, name)})

@@ -96,7 +96,7 @@ def test_fine_tuning_and_updates_train_at_a_constant_share_of_the_learning_rate(
         (90, "D", [1], 28, (7,)),
         (20, "D", range(1, 6), 15, ()),  # what the data have, one horizon left
         (60, "QS", [1], 16, (4,)),
-        (300, "YS", [1], 64, ()),  # no season
+        (200, "YS", [1], 64, ()),  # no season
     ],
 )
 def test_context_and_lags_follow_the_season_the_horizon_and_the_data(rows, freq, fh, context, lags):
@@ -209,7 +209,7 @@ def test_an_update_draws_twice_as_many_windows_as_it_brings_rows():
         (1000, "h", range(1, 25), 168),  # seven days
         (1000, "h", range(1, 91), 180),  # no less than the context
         (130, "h", range(1, 25), 106),  # what the data have, one horizon left
-        (300, "YS", [1], 64),  # no season: the context
+        (200, "YS", [1], 64),  # no season: the context
     ],
 )
 def test_targets_are_normalised_over_seven_seasons(rows, freq, fh, norm):

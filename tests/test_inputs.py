@@ -177,7 +177,8 @@ def test_multiindex_of_any_depth(depth):
     pd.testing.assert_index_equal(forecast.index, y[~known].index)
     assert forecast.index.names == names
     assert np.isfinite(forecast).all(axis=None)
-    shuffled = X[~known].groupby(level=list(range(depth - 1)), sort=False, group_keys=False)
+    levels = list(range(depth - 1)) if depth > 2 else 0
+    shuffled = X[~known].groupby(level=levels, sort=False, group_keys=False)
     backwards = pd.concat([frame for _, frame in shuffled][::-1])
     if depth > 2:  # sktime wants panels (two levels) sorted
         return

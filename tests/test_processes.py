@@ -83,8 +83,8 @@ def test_what_they_have_saved_once_goes_on_alone(together):
 def test_the_example_saves_once(tmp_path):
     path = tmp_path / "saved.zip"
     first, second = printed(2, EXAMPLE, "--rows", 300, "--epochs", 1, "--path", path)
-    assert first.startswith("2 processes, the next day is off by") and path.exists()
-    assert second == ""
+    words = "2 processes, the next day is off by"  # older torch prints more
+    assert words in first and words not in second and path.exists()
 
 
 def test_processes_that_disagree_are_refused_and_none_waits(tmp_path):

@@ -10,7 +10,7 @@ from sktime.split import ExpandingWindowSplitter
 from torch import nn
 
 from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
-from sktime_tlstm.surroundings import usual_torch
+from sktime_tlstm.surroundings import _default_device, usual_torch
 
 DAYS = pd.date_range("2022-06-01", periods=50, freq="D")
 Y = pd.Series(np.arange(50) % 7 + 3.0, DAYS)
@@ -130,7 +130,7 @@ def test_the_surroundings_are_as_before_after_a_call(surrounding):
     def seen():
         return (
             torch.get_default_dtype(),
-            torch.get_default_device(),
+            _default_device(),
             torch.is_inference_mode_enabled(),
             torch.is_grad_enabled(),
             torch.is_autocast_enabled("cpu"),
