@@ -180,6 +180,8 @@ def tuned(callbacks, **parameters):
     return forecaster.update(Y[36:38])
 
 
+# a copy of skorch's bar by an older tqdm
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <function tqdm.__del__")
 @pytest.mark.parametrize("name", QUIET)
 def test_callbacks_run_in_every_training(name, tmp_path):
     forecaster = tuned(listed(QUIET[name](tmp_path)), validation_fraction=0.3)
