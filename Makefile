@@ -73,9 +73,9 @@ test-min: ## the tests with the lowest versions that pyproject.toml allows, on P
 test-latest: VENV := .venv-latest
 test-latest: ## the tests with the newest versions of everything
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --upgrade -e '.[test,plot,proba]'
+	$(BIN)/python -m pip install --disable-pip-version-check --upgrade --upgrade-strategy eager -e '.[test,plot,proba]'
 	$(PYTEST) -m "not contract_extra"
 
 clean: ## remove environments, caches and build results
-	rm -rf docs/_build docs/generated docs/gallery .venv .venv-min .venv-latest build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf docs/_build docs/generated docs/gallery $(VENV) .venv-min .venv-latest build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

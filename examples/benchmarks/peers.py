@@ -45,7 +45,7 @@ import numpy as np
 import pandas as pd
 import torch
 from _common import CpuTimer
-from speed import BATCH, CONTEXT, HORIZON, made_up, real
+from speed import BATCH, CONTEXT, HORIZON, made_up, real, trained_windows
 
 from sktime_tlstm import TransformerLSTMForecaster
 
@@ -109,9 +109,8 @@ def silence() -> Iterator[None]:
 
 
 def is_installed(name: str) -> bool:
-    package = {"darts": "darts", "neuralforecast": "neuralforecast"}.get(name.split()[0])
-    package = "pytorch_forecasting" if name.startswith("pytorch-forecasting") else package
-    return package is None or importlib.util.find_spec(package) is not None
+    package = name.split()[0].replace("-", "_")
+    return name.startswith("ours") or importlib.util.find_spec(package) is not None
 
 
 def ours(y: pd.Series, X: pd.DataFrame, windows: int, **changes: object) -> int:
@@ -125,8 +124,7 @@ def ours(y: pd.Series, X: pd.DataFrame, windows: int, **changes: object) -> int:
         **changes,
     )
     forecaster.fit(y, X=X, fh=range(1, HORIZON + 1))
-    batches = [part for epoch in forecaster.net_.history for part in epoch["batches"]]
-    return sum(part.get("train_batch_size", 0) for part in batches)
+    return trained_windows(forecaster.net_)
 
 
 def ours_with_dropout(y: pd.Series, X: pd.DataFrame, windows: int) -> int:

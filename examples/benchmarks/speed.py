@@ -68,9 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
     with cpu_seconds() as fit:
         forecaster.fit(y.iloc[rows], X=X.iloc[rows], fh=range(1, HORIZON + 1))
     net, batches = forecaster.net_, windows // BATCH
-    parts = [part for epoch in net.history for part in epoch["batches"]]
-    trained = sum(part.get("train_batch_size", 0) for part in parts)
-    batch = ready_batch(net)
+    trained, batch = trained_windows(net), ready_batch(net)
     with cpu_seconds() as bare:
         train_bare(net, batch, batches)
     with cpu_seconds() as skorch:
@@ -108,6 +106,12 @@ def cpu_seconds() -> Iterator[list[float]]:
     began = time.process_time()
     yield measured
     measured.append(time.process_time() - began)
+
+
+def trained_windows(net) -> int:
+    """Return how many windows a net has seen in all its trainings."""
+    batches = [part for epoch in net.history for part in epoch["batches"]]
+    return sum(part.get("train_batch_size", 0) for part in batches)
 
 
 def ready_batch(net) -> tuple[dict[str, torch.Tensor], torch.Tensor]:

@@ -90,10 +90,8 @@ class OwnRandomness(TorchDispatchMode):
         device = _device(args, kwargs)
         if device.type == "meta":  # where nothing is drawn
             return func(*args, **kwargs)
-        if not self._is_replaying:
-            self.draws += 1
-            _refuse_other_checkpoints()
-        generator = self._generator(device)
+        generator = self.drawing(device)
+        self.draws += not self._is_replaying
         taking = _taking_a_generator(func)
         if taking is not None:
             return taking(*args, **{**kwargs, "generator": generator})
