@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from sktime_tlstm.nn import Head, make_head
 from sktime_tlstm.notices import notify
 from sktime_tlstm.options import Options, plain, resolve_device
 from sktime_tlstm.processes import is_launched
+from sktime_tlstm.threads import side_by_side
 
 __all__ = ["build_member", "finetune_model", "fit_model", "update_model"]
 
@@ -545,9 +547,13 @@ def _train(
     afresh: bool = True,
     checkpoints: Checkpoints | None = None,
 ) -> None:
-    """Train all members, one after the other; those that go on at a small, constant rate."""
-    for number, (net, seed) in enumerate(zip(members, seeds, strict=True), start=1):
-        train(
+    """Train all members; those that go on at a small, constant rate.
+
+    Side by side, unless something of the user's sees them train, which expects one after the other.
+    """
+    trainings = [
+        functools.partial(
+            train,
             net,
             dataset,
             validation,
@@ -559,3 +565,19 @@ def _train(
             label=f"{stage}, member {number}/{len(members)}" if len(members) > 1 else stage,
             checkpoint=None if checkpoints is None else checkpoints.next(),
         )
+        for number, (net, seed) in enumerate(zip(members, seeds, strict=True), start=1)
+    ]
+    watched = options.callbacks or options.verbose > 1
+    if watched or not all(net.runs_beside_others for net in members):
+        for training in trainings:
+            training()
+        return
+    try:
+        side_by_side(trainings, lambda: _ask_to_stop(members, True))
+    finally:
+        _ask_to_stop(members, False)
+
+
+def _ask_to_stop(members: list[ForecastNet], stop: bool) -> None:
+    for net in members:
+        net.stop_asked_ = stop

@@ -107,6 +107,8 @@ class ForecastNet(NeuralNet):
     checkpoint_: Any = None
     #: Who trains together.
     processes_: Processes = ALONE
+    #: Whether another thread wants this training to end, as at Ctrl-C, which reaches no thread.
+    stop_asked_: bool = False
 
     def __init__(
         self,
@@ -299,6 +301,17 @@ class ForecastNet(NeuralNet):
             and _has_amx()
         )
 
+    @property
+    def runs_beside_others(self) -> bool:
+        """Whether it may train on a thread beside other nets: one of our networks, on the CPU.
+
+        A user's network and callbacks may share what no two threads should touch, torch's compiler
+        and workers of a DataLoader do.
+        """
+        own = type(unwrapped(self.module_)).__module__.startswith(f"{__package__}.")
+        workers = self.get_params().get("iterator_train__num_workers")
+        return own and self.device == "cpu" and not (self.compile or self.data_parallel or workers)
+
     def _quietly(self) -> AbstractContextManager[Any]:
         """Return what network and head run in, which skorch has compiled if it was asked to."""
         return quiet_compiler() if self.compile and not self.verbose else nullcontext()
@@ -334,6 +347,8 @@ class ForecastNet(NeuralNet):
             return
         losses, sizes, errors = [], [], []
         for batch in at_full_speed(iter(iterator)):
+            if self.stop_asked_:
+                raise KeyboardInterrupt
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             losses.append(step["loss"].detach())

@@ -168,7 +168,9 @@ finetune_epochs : int
 update_epochs : int
     Epochs of ``update(update_params=True)`` on the new rows' windows and as many old ones.
 num_members : int
-    Networks with different seeds whose forecasts are averaged.
+    Networks with different seeds whose forecasts are averaged. On the CPU they train side by side,
+    one on each of torch's threads, unless ``callbacks``, ``compile``, ``verbose=2`` or a network
+    of your own ask for one after the other.
 callbacks : list or None
     Further skorch callbacks. Every network has copies of them, which share what cannot be copied,
     such as a writer. One that reads the validation loss does nothing, with a warning, where there
