@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-__all__ = ["GROUPS", "documented"]
+__all__ = ["GROUPS", "documented", "entries", "texts"]
 
 Class = TypeVar("Class", bound=type)
 
@@ -200,8 +200,14 @@ verbose : int
 """
 
 
-def _texts(group: str) -> dict[str, tuple[str, str]]:
-    """Return the kind and the words of each parameter of a text in numpydoc's form."""
+def texts(group: str) -> dict[str, tuple[str, str]]:
+    """Return the kind and the words of each parameter of a text in numpydoc's form.
+
+    Parameters
+    ----------
+    group : str
+        For each: a line "name : kind", and indented lines of words.
+    """
     parts = re.split(r"^(\w+) : (.*)\n", group.strip("\n"), flags=re.MULTILINE)[1:]
     return {
         name: (kind, words.rstrip())
@@ -211,33 +217,39 @@ def _texts(group: str) -> dict[str, tuple[str, str]]:
 
 #: The kind and the words of every parameter, by what it is for.
 GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    "network": _texts(_NETWORK),
-    "windows": _texts(_WINDOWS),
-    "data": _texts(_DATA),
-    "loss": _texts(_LOSS),
-    "training": _texts(_TRAINING),
-    "run": _texts(_RUN),
+    "network": texts(_NETWORK),
+    "windows": texts(_WINDOWS),
+    "data": texts(_DATA),
+    "loss": texts(_LOSS),
+    "training": texts(_TRAINING),
+    "run": texts(_RUN),
 }
 
 
-def documented(cls: Class) -> Class:
-    """Fill ``{groups}`` and ``{parameters}`` of a forecaster's docstring, in its signature's order.
+def entries(cls: type) -> dict[str, tuple[str, str, str]]:
+    """Return the group, the kind with its default, and the words of a forecaster's parameters.
 
-    sktime asks for constructors that are written out; their defaults are read from there.
+    They are in the order of the signature. sktime asks for constructors that are written out; their
+    defaults are read from there.
     """
-    texts = {name: text for group in GROUPS.values() for name, text in group.items()}
-    parameters = inspect.signature(cls).parameters
-    entries = [
-        f"{name} : {_kind(texts[name][0], parameter.default, name)}\n{texts[name][1]}"
-        for name, parameter in parameters.items()
-    ]
-    owner = {name: group for group, own in GROUPS.items() for name in own}
+    groups = {name: (group, *own[name]) for group, own in GROUPS.items() for name in own}
+    found = {}
+    for name, parameter in inspect.signature(cls).parameters.items():
+        group, kind, words = groups[name]
+        found[name] = group, _kind(kind, parameter.default, name), words
+    return found
+
+
+def documented(cls: Class) -> Class:
+    """Fill ``{groups}`` and ``{parameters}`` of a forecaster's docstring."""
+    found = entries(cls)
+    written = [f"{name} : {kind}\n{words}" for name, (_, kind, words) in found.items()]
     groups: dict[str, list[str]] = {}  # in the order of the signature
-    for name in parameters:
-        groups.setdefault(owner[name], []).append(f"``{name}``")
+    for name, (group, _, _) in found.items():
+        groups.setdefault(group, []).append(f"``{name}``")
     listed = [_wrapped(f"- {group}: {', '.join(names)}") for group, names in groups.items()]
     if cls.__doc__:  # not under python -OO
-        cls.__doc__ = cls.__doc__.replace("{parameters}", _indented("\n".join(entries)))
+        cls.__doc__ = cls.__doc__.replace("{parameters}", _indented("\n".join(written)))
         cls.__doc__ = cls.__doc__.replace("{groups}", _indented("\n".join(listed)))
     return cls
 
