@@ -93,6 +93,10 @@ def test_importing_the_datasets_loads_pandas_alone():
     assert _loaded_by("import sktime_tlstm.datasets") == {"numpy", "pandas"}
 
 
+def test_importing_the_command_line_loads_numpy_alone():
+    assert _loaded_by("import sktime_tlstm.cli") == {"numpy"}
+
+
 def test_importing_nn_loads_torch_alone():
     assert _loaded_by("import sktime_tlstm.nn") <= {"numpy", "torch", "tqdm"}  # torch loads it
 
