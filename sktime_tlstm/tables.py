@@ -262,7 +262,7 @@ def _regular(freq: str, frame: pd.DataFrame, where: str) -> pd.DataFrame:
         number = 0
         if isinstance(offset, pd.offsets.Tick):  # of which there might be too many to list
             span = (times[-1] - times[0]).total_seconds()
-            number = int(span / pd.Timedelta(offset).total_seconds())
+            number = 1 + int(span / pd.Timedelta(offset).total_seconds())
         grid = pd.date_range(times[0], times[-1], freq=offset) if number < most else times[:0]
     except (ValueError, TypeError, ZeroDivisionError) as error:
         raise ValueError(
