@@ -67,8 +67,8 @@ class Checkpoints:
         return Checkpoint(self.folder / f"training-{self._number:04d}.zip", self)
 
     def finish(self) -> None:
-        """Remove the files: the call is done."""
-        for path in self.folder.glob(FILES):
+        """Remove the files, and what a process left that died while it wrote: the call is done."""
+        for path in [*self.folder.glob(FILES), *self.folder.glob(f".{FILES}.*")]:
             path.unlink(missing_ok=True)
 
 

@@ -104,6 +104,22 @@ def test_a_call_that_breaks_off_anywhere_goes_on_to_the_same_bits(call, cut, tmp
         assert before == at and not list(tmp_path.iterdir())
 
 
+def test_what_a_process_left_that_died_while_it_wrote_is_removed(tmp_path, monkeypatch):
+    class KilledError(BaseException):
+        pass
+
+    def die(path, content):
+        path.with_name(f".{path.name}.0123abcd").write_bytes(content[:100])
+        raise KilledError
+
+    with monkeypatch.context() as patched, pytest.raises(KilledError):
+        patched.setattr(checkpoints, "write_file", die)
+        fit(tmp_path)
+    assert list(tmp_path.iterdir())
+    fit(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_members_stop_early_in_these_tests():
     forecaster = CALLS["members that stop early"](None)
     assert forecaster.history_.groupby("member").size().min() < 8
