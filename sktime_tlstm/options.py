@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import pickle
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -17,7 +16,6 @@ from sktime_tlstm.callbacks import (
     LR_SCHEDULES,
     OWN_CALLBACKS,
     is_callback,
-    is_checkpoint,
     is_ours,
 )
 from sktime_tlstm.contract import WIDTHS
@@ -25,11 +23,11 @@ from sktime_tlstm.data.scaling import SCALERS
 from sktime_tlstm.data.timeline import TIME_FEATURES
 from sktime_tlstm.net import OPTIMIZERS, OWN_ARGUMENTS, PRECISIONS
 from sktime_tlstm.nn import Head
-from sktime_tlstm.nn.attention import ATTENTIONS, KERNELS, check_modes
-from sktime_tlstm.nn.blocks import check_causality
-from sktime_tlstm.nn.feedforward import EXPERTS, FEEDFORWARDS, check_feedforward
+from sktime_tlstm.nn.attention import ATTENTIONS, KERNELS
+from sktime_tlstm.nn.feedforward import EXPERTS, FEEDFORWARDS
 from sktime_tlstm.nn.heads import LOSSES
 from sktime_tlstm.nn.normalization import NORMS
+from sktime_tlstm.relations import broken_relations
 
 __all__ = [
     "Options",
@@ -342,111 +340,6 @@ CONSTRAINTS: Mapping[str, Constraint] = {
 }
 
 
-def _heads_divide_the_width(d_model: int, num_heads: int) -> str | None:
-    if not d_model % num_heads:
-        return None
-    return (
-        f"Got d_model={d_model} with num_heads={num_heads}, expected a multiple of num_heads. "
-        f"Take for instance d_model={d_model // num_heads * num_heads or num_heads}."
-    )
-
-
-def _simulation_is_local(mode: str, attention: str, encoder_attention: bool) -> str | None:
-    if mode == "forecast" or (attention != "frequency" and not encoder_attention):
-        return None
-    return (
-        f"Got mode='simulation' with attention={attention!r} and encoder_attention="
-        f"{encoder_attention}, which look at whole sequences; expected neither, for a simulation "
-        "goes on. Pass attention='multi_head' or 'interpretable' and encoder_attention=False."
-    )
-
-
-def _simulation_has_no_lags(mode: str, target_lags: str | Sequence[int]) -> str | None:
-    if mode == "forecast" or isinstance(target_lags, str) or not len(target_lags):
-        return None
-    return (
-        f"Got mode='simulation' with target_lags={target_lags!r}, expected 'auto' or (): a "
-        "simulation reads no outputs after its beginning. Pass lagged inputs as columns of X."
-    )
-
-
-def _simulation_is_absolute(mode: str, window_norm: str | None) -> str | None:
-    if mode == "forecast" or window_norm != "mean":
-        return None
-    return (
-        "Got mode='simulation' with window_norm='mean', expected None, or the default, which "
-        "stands for None there: the sizes of outputs mean the same everywhere. Leave it out."
-    )
-
-
-def _experts_are_enough(num_experts: int, experts_per_token: int) -> str | None:
-    if experts_per_token <= num_experts:
-        return None
-    return (
-        f"Got experts_per_token={experts_per_token} with num_experts={num_experts}, expected at "
-        f"most as many. Take for instance experts_per_token={num_experts}."
-    )
-
-
-def _checkpoints_hold_all(
-    callbacks: Sequence[Any] | None, checkpoint_dir: str | Path | None, num_members: int
-) -> str | None:
-    if checkpoint_dir is not None and callbacks:
-        return (
-            f"Got checkpoint_dir={str(checkpoint_dir)!r} with callbacks={callbacks!r}, expected "
-            "none: what they know in the middle of a training is in no checkpoint. Leave one out."
-        )
-    if num_members > 1 and any(map(is_checkpoint, callbacks or ())):
-        return (
-            f"Got a skorch Checkpoint or LoadInitState with num_members={num_members}, expected a "
-            "single member: all would write one file and begin alike. Pass checkpoint_dir instead."
-        )
-    return None
-
-
-def _attention_can_be_causal(attention: str, causal_attention: bool) -> str | None:
-    return _fault(check_causality, attention, causal_attention)
-
-
-def _modes_are_read(attention: str, num_modes: int) -> str | None:
-    return _fault(check_modes, attention, num_modes)
-
-
-def _feedforward_options_are_read(
-    feedforward: str | None,
-    dim_feedforward: int | None,
-    num_experts: int,
-    experts_per_token: int,
-    capacity_factor: float | None,
-    expert: str,
-) -> str | None:
-    routing = num_experts, experts_per_token, capacity_factor, expert
-    return _fault(check_feedforward, feedforward, dim_feedforward, *routing)
-
-
-def _fault(check: Callable[..., None], *values: Any) -> str | None:
-    """Return the message of the ValueError that a network's own check raises, if any."""
-    try:
-        check(*values)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
-#: What must hold between parameters: functions of them that return the fault in words, if any.
-RELATIONS: tuple[Callable[..., str | None], ...] = (
-    _heads_divide_the_width,
-    _simulation_is_local,
-    _simulation_has_no_lags,
-    _simulation_is_absolute,
-    _experts_are_enough,
-    _checkpoints_hold_all,
-    _attention_can_be_causal,
-    _modes_are_read,
-    _feedforward_options_are_read,
-)
-
-
 def check_parameters(parameters: Mapping[str, Any]) -> None:
     """Check all parameters at once.
 
@@ -467,20 +360,10 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
             kinds.add(ValueError if typed else TypeError)
             faults.append(f"Got {name}={value!r}, expected {constraint.words}.")
     if not faults:
-        faults = _broken_relations(parameters)
+        faults = broken_relations(parameters)
         kinds = {ValueError}
     if faults:
         raise (ValueError if ValueError in kinds else TypeError)("\n".join(faults))
-
-
-def _broken_relations(parameters: Mapping[str, Any]) -> list[str]:
-    """Return the faults between parameters, each of which is right by itself."""
-    faults = []
-    for relation in RELATIONS:
-        names = inspect.signature(relation).parameters
-        if parameters.keys() >= names.keys():
-            faults.append(relation(**{name: parameters[name] for name in names}))
-    return [fault for fault in faults if fault is not None]
 
 
 #: Parameters that act when a pretrained network is trained on; all others are built into it.
