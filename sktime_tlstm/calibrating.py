@@ -39,7 +39,10 @@ def calibrated(
     spec, store = model.spec, dataset.store.to("cpu")
     lengths = store.length.numpy()
     low, _, _ = training_cutoffs(lengths, spec, 0.0)
-    every = WindowDataset(store, spec, low, lengths)  # the last horizons are observed in part
+    trained = np.zeros(len(lengths), dtype=bool)  # some series may be held out as a whole
+    trained[dataset.used] = True
+    # the last horizons are observed in part
+    every = WindowDataset(store, spec, low, np.where(trained, lengths, low))
     places = every.place(spread(len(every), SIMPLE_WINDOWS))
     mean = model.head.point_statistic == "mean"
     simple = learn_simple(store, spec, *places, spec.seasons, spec.arcsinh, mean)

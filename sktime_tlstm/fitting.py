@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
 
 from sktime_tlstm.calibrating import calibrated, recalibrated, spread
 from sktime_tlstm.checkpoints import Checkpoints, described, digest
@@ -27,6 +27,17 @@ from sktime_tlstm.data.scaling import location_scale
 from sktime_tlstm.data.seasonality import find_seasons
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.data.windows import WindowSpec, cut_windows
+from sktime_tlstm.epochs import (
+    MIN_BATCH,
+    check_that_some_are_left,
+    divided_windows,
+    is_named,
+    most_windows,
+    rows_to_learn_from,
+    training_windows,
+    usual_batch_size,
+    validated,
+)
 from sktime_tlstm.model import Model
 from sktime_tlstm.net import ForecastNet, build_net, isolated_random_state, renew_callbacks, train
 from sktime_tlstm.nn import Head, make_head
@@ -52,25 +63,12 @@ MAX_LAG = 1024
 OUTLYING, OUTLIER_SERIES, OUTLIER_SHARE = 50.0, 200, 0.1
 #: Seasons over which the target is normalised within a window.
 NORM_SEASONS = 7
-#: An epoch has at least this many steps, a batch at least this many windows, on tiny data.
-MIN_STEPS_PER_EPOCH, MIN_BATCH = 20, 8
-#: Of a simulation more steps: a window has hundreds of targets, but begins only once.
-SIMULATION_STEPS_PER_EPOCH = 100
-#: Times that an epoch sees a row as a target, at most, where that allows so many steps.
-MAX_PASSES_PER_EPOCH = 5
-#: Windows of an epoch, at most; of more rows than these in proportion more, up to so many times.
-WINDOWS_PER_EPOCH, MANY_ROWS, MOST_TIMES = 2560, 50_000, 4.0
-#: Share of the cutoffs held out where intervals come from held-out errors; of few cutoffs more, to
-#: so many horizons, but at most this share.
-HELD_OUT_FRACTION, HELD_OUT_HORIZONS, MOST_HELD_OUT = 0.1, 3, 1 / 3
 #: Parts of the epochs: of the training without what is held out, and of that on all rows after it.
 FIRST_EPOCHS, WHOLE_EPOCHS = 0.6, 0.6
 #: Share by which the second training lowers errors: 1 to 18 % were measured, 5 % are counted on.
 WHOLE_GAIN = 0.05
 #: Rows that simple forecasts are made from, at least and in seasons.
 SIMPLE_ROWS, SIMPLE_SEASONS = 64, 7
-#: Validation windows evaluated after an epoch, at most.
-MAX_VALIDATION_WINDOWS = 512
 #: The default of ``patience``, which is no wish.
 USUAL_PATIENCE = 3
 #: Options that change no training, or that say where it is kept.
@@ -105,17 +103,18 @@ def fit_model(
     """
     head = make_head(options.loss, options.quantiles)
     timeline = find_timeline(y.index, None if X is None else X.index)
-    longest = int(np.diff(split_index(y.index)[1]).max())
+    learnt, learnt_X = rows_to_learn_from(options, y, X)
+    longest = int(np.diff(split_index(learnt.index)[1]).max())
     seasons: tuple[int, ...] = ()
     features: tuple[str, ...] = ()
     if options.mode == "simulation":  # the input tells all, and the trained horizon ends nothing
         horizon = options.prediction_length or max(1, min(SIMULATED_STEPS, longest // 3))
     else:
-        seasons = timeline.seasons() or find_seasons(y)
+        seasons = timeline.seasons() or find_seasons(learnt)
         features = timeline.default_time_features(longest)
         asked = largest_step(timeline) or options.prediction_length
         horizon = asked or _horizon_rule(seasons, longest)
-    encoder = _make_encoder(options, head, features, y).fit(y, X)
+    encoder = _make_encoder(options, head, features, learnt).fit(learnt, learnt_X)
     if options.mode == "simulation" and not encoder.known_columns:
         raise ValueError(
             "Got mode='simulation' without a column of X that is known in the future, expected the "
@@ -128,16 +127,17 @@ def fit_model(
     if not errors or spec.simulation:
         spec = replace(spec, simple_length=1)
     seeds = _member_seeds(seed, options.num_members)
-    batch_size = _batch_size(options, history, spec)
+    batch_size = usual_batch_size(options, history, spec)
     members = [build_member(options, network, head, spec, batch_size, member) for member in seeds]
     batch = _probe_batch(history.store.to(members[0].device), spec)
     for net in members:
         _probe(net, network[0], batch, spec)
     placed = history.to(_data_device(members[0]))
-    dataset, held_out = _datasets(options, errors, placed, spec, batch_size)
+    dataset, held_out = divided_windows(options, errors, placed, spec, batch_size)
     _warn_of_idle_settings(options, longest, held_out)
-    validation = _validation(held_out)
-    again = errors and options.validation_fraction is None and held_out is not None
+    validation = validated(held_out)
+    named = options.validation_fraction is not None or options.validation_series is not None
+    again = errors and not named and held_out is not None
     first = max(1, round(FIRST_EPOCHS * options.max_epochs)) if again else options.max_epochs
     checkpoints = _checkpoints(options, stage, members, dataset, history, seed)
     _train(options, members, dataset, validation, first, seeds, stage, checkpoints=checkpoints)
@@ -146,7 +146,7 @@ def fit_model(
     if errors:
         model = calibrated(options, model, dataset, held_out, WHOLE_GAIN if again else 0.0)
         if again and not any(net.was_interrupted_ for net in members):
-            whole, _ = _datasets(options, False, placed, spec, batch_size)
+            whole, _ = divided_windows(options, False, placed, spec, batch_size)
             epochs = max(1, round(WHOLE_EPOCHS * options.max_epochs))
             seeds, stage = [member + 1 for member in seeds], f"{stage} on all rows"
             _train(options, members, whole, None, epochs, seeds, stage, checkpoints=checkpoints)
@@ -159,6 +159,8 @@ def finetune_model(
 ) -> tuple[Model, History]:
     """Fit a copy of a pretrained model to other series; the scaling of covariates is kept."""
     encoder = model.encoder
+    if options.finetune_epochs:
+        check_that_some_are_left(options, y)
     if len(y.columns) == len(encoder.targets):
         encoder = encoder.renamed(list(y.columns))
     if X is not None and not (encoder.columns or encoder.static_covariates):
@@ -175,8 +177,9 @@ def finetune_model(
     placed = history.to(_data_device(members[0]))
     model = recalibrated(model, WindowDataset(placed.store, model.spec, low, high))
     if options.finetune_epochs:
-        batch_size = _batch_size(options, history, model.spec)
-        dataset = _dataset(options, placed, model.spec, low, high, batch_size)
+        batch_size = usual_batch_size(options, history, model.spec)
+        high = np.where(is_named(options, history), low, high)
+        dataset = training_windows(options, placed, model.spec, low, high, batch_size)
         for net in members:
             net.set_params(batch_size=batch_size)
             renew_callbacks(net, options.callbacks, options.gradient_clip, options.verbose)
@@ -193,10 +196,11 @@ def update_model(options: Options, model: Model, history: History, new_rows: np.
         Number of new rows at the end of each series.
     """
     low, _, high = training_cutoffs(history.lengths, model.spec, 0.0)
+    high = np.where(is_named(options, history), low, high)
     recent = np.minimum(new_rows, high - low)
     if not options.update_epochs or not recent.any():
         return model
-    number = int(min(_most_windows(options, history), max(2 * recent.sum(), MIN_BATCH)))
+    number = int(min(most_windows(options, history.lengths), max(2 * recent.sum(), MIN_BATCH)))
     dataset = WindowDataset(
         history.store.to(_data_device(model.members[0])),
         model.spec,
@@ -318,7 +322,7 @@ def _make_spec(
         support=encoder.support,
         num_static=len(encoder.static_scaling),
         static_cardinalities=tuple(len(kinds) for kinds in encoder.static_categories.values()),
-        num_identities=len(history.first) if options.series_embedding else 0,
+        num_identities=int(history.store.traits.identity.max()) if options.series_embedding else 0,
         simple_length=simple,
         seasons=seasons,
         simulation=options.mode == "simulation",
@@ -328,67 +332,6 @@ def _make_spec(
 
 def _usual_context(season: int) -> int:
     return max(CONTEXT_SEASONS * season, min(SHORT_CONTEXT_SEASONS * season, SHORT_CONTEXT))
-
-
-def _batch_size(options: Options, history: History, spec: WindowSpec) -> int:
-    low, _, high = training_cutoffs(history.lengths, spec, 0.0)
-    windows = int((high - low).sum())
-    return min(options.batch_size, max(MIN_BATCH, windows // _least_steps(spec)))
-
-
-def _least_steps(spec: WindowSpec) -> int:
-    """Return how many steps an epoch has at least."""
-    return SIMULATION_STEPS_PER_EPOCH if spec.simulation else MIN_STEPS_PER_EPOCH
-
-
-def _dataset(
-    options: Options,
-    history: History,
-    spec: WindowSpec,
-    low: np.ndarray,
-    high: np.ndarray,
-    batch_size: int,
-) -> WindowDataset:
-    passes = int(MAX_PASSES_PER_EPOCH * history.lengths.sum() / spec.horizon)
-    windows = max(min(int((high - low).sum()), passes), _least_steps(spec) * batch_size)
-    return WindowDataset(
-        history.store,
-        spec,
-        low,
-        high,
-        season=spec.seasons[0] if spec.seasons else None,
-        by_series=options.window_sampling == "by_series",
-        windows_per_epoch=min(windows, _most_windows(options, history)),
-    )
-
-
-def _most_windows(options: Options, history: History) -> int:
-    """Return how many windows an epoch has at most."""
-    if options.max_windows_per_epoch is not None:
-        return options.max_windows_per_epoch
-    times = min(max(1.0, history.lengths.sum() / MANY_ROWS), MOST_TIMES)
-    return int(times * WINDOWS_PER_EPOCH)
-
-
-def _datasets(
-    options: Options, errors: bool, history: History, spec: WindowSpec, batch_size: int
-) -> tuple[WindowDataset, WindowDataset | None]:
-    """Return the windows of training, and those that are held out, if any."""
-    fraction = options.validation_fraction
-    if fraction is None:
-        fraction = _held_out_fraction(history, spec) if errors else 0.0
-    low, split, high = training_cutoffs(history.lengths, spec, fraction)
-    dataset = _dataset(options, history, spec, low, split, batch_size)
-    first = np.where(split < high, split + spec.horizon - 1, high)
-    held_out = WindowDataset(history.store, spec, first, high)
-    return dataset, held_out if len(held_out) else None
-
-
-def _held_out_fraction(history: History, spec: WindowSpec) -> float:
-    low, _, high = training_cutoffs(history.lengths, spec, 0.0)
-    cutoffs = int((high - low).sum())
-    wanted = min(HELD_OUT_HORIZONS * spec.horizon, MOST_HELD_OUT * cutoffs)
-    return max(HELD_OUT_FRACTION, wanted / cutoffs)
 
 
 def _warn_of_idle_settings(options: Options, longest: int, held_out: WindowDataset | None) -> None:
@@ -417,12 +360,6 @@ def _warn_of_idle_settings(options: Options, longest: int, held_out: WindowDatas
             f"Got patience={options.patience} without validation, which alone stops a training "
             "early: it does nothing. Pass validation_fraction=0.1 too."
         )
-
-
-def _validation(held_out: WindowDataset | None) -> Subset[Any] | None:
-    if held_out is None:
-        return None
-    return Subset(held_out, spread(len(held_out), MAX_VALIDATION_WINDOWS).tolist())
 
 
 def build_member(

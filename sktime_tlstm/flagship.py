@@ -120,6 +120,7 @@ class TransformerLSTMForecaster(SkorchForecaster):
         gradient_clip=1.0,
         lr_schedule="onecycle",
         validation_fraction=None,
+        validation_series=None,
         patience=3,
         finetune_epochs=2,
         update_epochs=1,

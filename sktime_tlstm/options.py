@@ -73,6 +73,7 @@ class Options:
     gradient_clip: float | None
     lr_schedule: str | None
     validation_fraction: float | None
+    validation_series: Sequence[Hashable] | None
     patience: int | None
     finetune_epochs: int
     update_epochs: int
@@ -259,6 +260,13 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "gradient_clip": _optional(_positive()),
     "lr_schedule": _optional(_one_of(LR_SCHEDULES)),
     "validation_fraction": _optional(_fraction("below 1", 1.0)),
+    "validation_series": _optional(
+        Constraint(
+            "a list or tuple of keys of series, at least one, each once",
+            lambda value: isinstance(value, (list, tuple)),
+            lambda value: len(value) > 0 and _once(value),
+        )
+    ),
     "patience": _optional(_integer(1)),
     "finetune_epochs": _integer(0),
     "update_epochs": _integer(0),

@@ -161,6 +161,11 @@ validation_fraction : float or None
     whose loss stops training early and picks the best weights. None: where errors are needed
     (calibration, point losses) 0.1, of little data up to a third, and training then goes on
     over all rows; else 0. Series of at most two horizons have none.
+validation_series : list or None
+    Keys of series of a panel that are held out of all training as a whole, and validated in the
+    place of the last rows of each (``validation_fraction`` is None then): their loss stops training
+    early and picks the best weights, their errors calibrate. In a hierarchy a key is the tuple of
+    all its levels. They are forecast as any other series.
 patience : int or None
     Epochs without a better validation loss before training stops; None for never.
 finetune_epochs : int

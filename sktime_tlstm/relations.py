@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,18 @@ def _simulation_is_absolute(mode: str, window_norm: str | None) -> str | None:
     return (
         "Got mode='simulation' with window_norm='mean', expected None, or the default, which "
         "stands for None there: the sizes of outputs mean the same everywhere. Leave it out."
+    )
+
+
+def _validation_is_on_rows_or_on_series(
+    validation_fraction: float | None, validation_series: Sequence[Hashable] | None
+) -> str | None:
+    if validation_fraction is None or validation_series is None:
+        return None
+    return (
+        f"Got validation_fraction={validation_fraction} with validation_series="
+        f"{validation_series!r}, expected one of the two: what is validated are the last rows of "
+        "each series, or whole series. Pass validation_fraction=None, or validation_series=None."
     )
 
 
@@ -112,6 +124,7 @@ RELATIONS: tuple[Callable[..., str | None], ...] = (
     _simulation_is_local,
     _simulation_has_no_lags,
     _simulation_is_absolute,
+    _validation_is_on_rows_or_on_series,
     _experts_are_enough,
     _checkpoints_hold_all,
     _attention_can_be_causal,

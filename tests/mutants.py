@@ -173,22 +173,28 @@ MUTANTS = [
         "fitting.py", "FINETUNE_LR = 0.15", "FINETUNE_LR = 0.9", "fitting net pretrained_parameters"
     ),
     Mutant(
-        "fitting.py",
+        "epochs.py",
         "min(options.batch_size, max(MIN_BATCH, windows // _least_steps(spec)))",
         "options.batch_size",
         "fitting forecaster",
     ),
     Mutant(
-        "fitting.py",
+        "epochs.py",
         "max(min(int((high - low).sum()), passes), _least_steps(spec) * batch_size)",
         "max(int((high - low).sum()), _least_steps(spec) * batch_size)",
         "fitting forecaster",
     ),
     Mutant(
-        "fitting.py",
+        "epochs.py",
         "np.where(split < high, split + spec.horizon - 1, high)",
         "np.where(split < high, split, high)",
         "calibration semantics",
+    ),
+    Mutant(
+        "epochs.py",
+        "low, np.where(named, low, high), batch_size)",
+        "low, high, batch_size)",
+        "held_out",
     ),
     Mutant("fitting.py", "max(usual, 2 * horizon)", "max(usual, horizon)", "forecaster fitting"),
     Mutant(

@@ -172,6 +172,8 @@ PARAMETERS = [
     ({"validation_fraction": 1.0}, ValueError, "below 1"),
     ({"validation_fraction": -0.1}, ValueError, "at least 0"),
     ({"validation_fraction": "some"}, TypeError, "below 1, or None"),
+    ({"validation_series": []}, ValueError, "keys of series, at least one, each once, or None"),
+    ({"validation_series": "a"}, TypeError, "keys of series, at least one, each once, or None"),
     ({"patience": 0}, ValueError, "an integer of at least 1, or None"),
     ({"patience": 1.5}, TypeError, "an integer of at least 1, or None"),
     ({"finetune_epochs": -1}, ValueError, "an integer of at least 0"),

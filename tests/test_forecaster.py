@@ -185,6 +185,7 @@ ALTERNATIVES = {
     "gradient_clip": 1e-3,
     "lr_schedule": "cosine",
     "validation_fraction": 0.2,
+    "validation_series": ["short"],
     "num_members": 2,
     "calibration": "none",
     "callbacks": None,  # see test_compositions

@@ -55,6 +55,7 @@ CASES = {
     "gradient_clip": ([None, 0.5, 1], [0, -1, NAN], ["1", False]),
     "lr_schedule": ([None, "onecycle", "cosine"], ["step"], [1]),
     "validation_fraction": ([None, 0, 0.1, 0.99], [1.0, -0.1, NAN], ["0.1", True]),
+    "validation_series": ([None, ["a"], (("a", 3), "b")], [[], ["a", "a"], [["a"]]], ["a", 3]),
     "patience": ([None, 1], [0], [1.5]),
     "finetune_epochs": ([0, 3], [-1], [None, 0.5]),
     "update_epochs": ([0, 3], [-1], [None, 0.5]),

@@ -41,6 +41,7 @@ FRAMES = {
     "data.seasonality",
     "data.targets",
     "datasets",
+    "epochs",
     "families",
     "fitted",
     "fitting",

@@ -54,6 +54,7 @@ BUILT_IN = {
     "weight_decay": 0.1,
     "lr_schedule": "cosine",
     "validation_fraction": 0.2,
+    "validation_series": ["a"],
     "patience": 1,
     "num_members": 2,
     "net_params": {"iterator_train__drop_last": True},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import filterfalse
 from typing import Any, cast
@@ -21,9 +21,11 @@ __all__ = [
     "find_timeline",
     "grouped",
     "index_times",
+    "named_series",
     "portable",
     "ranges",
     "split_index",
+    "without_series",
 ]
 
 #: Rows that are worked on at once, so that temporary arrays stay small beside the store.
@@ -178,6 +180,20 @@ def split_index(index: pd.Index) -> tuple[pd.Index | None, np.ndarray]:
         begins[1:] |= codes[1:] != codes[:-1]
     starts = np.flatnonzero(begins)
     return index[starts].droplevel(-1), np.r_[starts, len(index)]
+
+
+def named_series(keys: pd.Index | None, names: Sequence[Hashable] | None) -> np.ndarray:
+    """Return which keys are among the names, (num_series,) of bool; a single series has none."""
+    if keys is None or names is None:
+        return np.zeros(1 if keys is None else len(keys), dtype=bool)
+    wanted = set(names)
+    return np.array([key in wanted for key in keys], dtype=bool)
+
+
+def without_series(frame: pd.DataFrame, names: Sequence[Hashable]) -> pd.DataFrame:
+    """Return a frame without the rows of some series."""
+    keys, bounds = split_index(frame.index)
+    return frame[np.repeat(~named_series(keys, names), np.diff(bounds))]
 
 
 def _by_series(index: pd.Index) -> np.ndarray:

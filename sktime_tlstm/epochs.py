@@ -1,0 +1,170 @@
+"""Epochs: which windows a training draws, in which batches, and which are held out of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch.utils.data import Subset
+
+from sktime_tlstm.calibrating import spread
+from sktime_tlstm.data.history import History
+from sktime_tlstm.data.rows import named_series, split_index, without_series
+from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
+from sktime_tlstm.data.windows import WindowSpec
+from sktime_tlstm.options import Options
+
+__all__ = [
+    "MIN_BATCH",
+    "check_that_some_are_left",
+    "divided_windows",
+    "is_named",
+    "most_windows",
+    "rows_to_learn_from",
+    "training_windows",
+    "usual_batch_size",
+    "validated",
+]
+
+#: An epoch has at least this many steps, a batch at least this many windows, on tiny data.
+MIN_STEPS_PER_EPOCH, MIN_BATCH = 20, 8
+#: Of a simulation more steps: a window has hundreds of targets, but begins only once.
+SIMULATION_STEPS_PER_EPOCH = 100
+#: Times that an epoch sees a row as a target, at most, where that allows so many steps.
+MAX_PASSES_PER_EPOCH = 5
+#: Windows of an epoch, at most; of more rows than these in proportion more, up to so many times.
+WINDOWS_PER_EPOCH, MANY_ROWS, MOST_TIMES = 2560, 50_000, 4.0
+#: Share of the cutoffs held out where intervals come from held-out errors; of few cutoffs more, to
+#: so many horizons, but at most this share.
+HELD_OUT_FRACTION, HELD_OUT_HORIZONS, MOST_HELD_OUT = 0.1, 3, 1 / 3
+#: Validation windows evaluated after an epoch, at most.
+MAX_VALIDATION_WINDOWS = 512
+
+
+def is_named(options: Options, history: History) -> np.ndarray:
+    """Return which series (num_series,) of a history are held out by name, of bool."""
+    return named_series(history.keys, options.validation_series)
+
+
+def rows_to_learn_from(
+    options: Options, y: pd.DataFrame, X: pd.DataFrame | None
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Return the rows of all series but those that are held out by name.
+
+    Raises
+    ------
+    ValueError
+        If a name is no key of a panel, or none of its series is left.
+    """
+    names = options.validation_series
+    if names is None:
+        return y, X
+    keys, _ = split_index(y.index)
+    if keys is None:
+        raise ValueError(
+            f"Got validation_series={names!r} with a single series, expected a panel whose other "
+            "series are trained on. Pass validation_fraction=0.1 to hold out a series' last rows."
+        )
+    known = set(keys)
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"Got validation_series with {name!r}, which is no key of y, expected keys such as "
+                f"{keys[0]!r}. Pass the whole key of each series, all levels of a hierarchy."
+            )
+    check_that_some_are_left(options, y)
+    return without_series(y, names), None if X is None else without_series(X, names)
+
+
+def check_that_some_are_left(options: Options, y: pd.DataFrame) -> None:
+    """Raise a ValueError if all series of a panel are held out by name."""
+    keys, _ = split_index(y.index)
+    if keys is not None and named_series(keys, options.validation_series).all():
+        raise ValueError(
+            f"Got validation_series={options.validation_series!r}, which names all series of y, "
+            "expected some others to train on. Leave some out."
+        )
+
+
+def usual_batch_size(options: Options, history: History, spec: WindowSpec) -> int:
+    """Return how many windows a batch has, fewer than asked for on tiny data."""
+    low, _, high = training_cutoffs(history.lengths, spec, 0.0)
+    windows = int((high - low)[~is_named(options, history)].sum())
+    return min(options.batch_size, max(MIN_BATCH, windows // _least_steps(spec)))
+
+
+def _least_steps(spec: WindowSpec) -> int:
+    """Return how many steps an epoch has at least."""
+    return SIMULATION_STEPS_PER_EPOCH if spec.simulation else MIN_STEPS_PER_EPOCH
+
+
+def training_windows(
+    options: Options,
+    history: History,
+    spec: WindowSpec,
+    low: np.ndarray,
+    high: np.ndarray,
+    batch_size: int,
+) -> WindowDataset:
+    """Return the windows at cutoffs (num_series,) from low to high, and how many an epoch draws."""
+    lengths = history.lengths[high > low]
+    passes = int(MAX_PASSES_PER_EPOCH * lengths.sum() / spec.horizon)
+    windows = max(min(int((high - low).sum()), passes), _least_steps(spec) * batch_size)
+    return WindowDataset(
+        history.store,
+        spec,
+        low,
+        high,
+        season=spec.seasons[0] if spec.seasons else None,
+        by_series=options.window_sampling == "by_series",
+        windows_per_epoch=min(windows, most_windows(options, lengths)),
+    )
+
+
+def most_windows(options: Options, lengths: np.ndarray) -> int:
+    """Return how many windows an epoch has at most."""
+    if options.max_windows_per_epoch is not None:
+        return options.max_windows_per_epoch
+    times = min(max(1.0, lengths.sum() / MANY_ROWS), MOST_TIMES)
+    return int(times * WINDOWS_PER_EPOCH)
+
+
+def divided_windows(
+    options: Options, errors: bool, history: History, spec: WindowSpec, batch_size: int
+) -> tuple[WindowDataset, WindowDataset | None]:
+    """Return the windows of training, and those that are held out, if any."""
+    fraction = options.validation_fraction
+    if options.validation_series is not None:
+        return _divided_by_series(options, history, spec, batch_size)
+    if fraction is None:
+        fraction = _held_out_fraction(history, spec) if errors else 0.0
+    low, split, high = training_cutoffs(history.lengths, spec, fraction)
+    dataset = training_windows(options, history, spec, low, split, batch_size)
+    first = np.where(split < high, split + spec.horizon - 1, high)
+    held_out = WindowDataset(history.store, spec, first, high)
+    return dataset, held_out if len(held_out) else None
+
+
+def _divided_by_series(
+    options: Options, history: History, spec: WindowSpec, batch_size: int
+) -> tuple[WindowDataset, WindowDataset]:
+    """Return the windows of the series that are trained on, and those of the series named."""
+    low, _, high = training_cutoffs(history.lengths, spec, 0.0)
+    named = is_named(options, history)
+    dataset = training_windows(options, history, spec, low, np.where(named, low, high), batch_size)
+    return dataset, WindowDataset(history.store, spec, low, np.where(named, high, low))
+
+
+def _held_out_fraction(history: History, spec: WindowSpec) -> float:
+    low, _, high = training_cutoffs(history.lengths, spec, 0.0)
+    cutoffs = int((high - low).sum())
+    wanted = min(HELD_OUT_HORIZONS * spec.horizon, MOST_HELD_OUT * cutoffs)
+    return max(HELD_OUT_FRACTION, wanted / cutoffs)
+
+
+def validated(held_out: WindowDataset | None) -> Subset[Any] | None:
+    """Return those held-out windows whose loss is evaluated after every epoch."""
+    if held_out is None:
+        return None
+    return Subset(held_out, spread(len(held_out), MAX_VALIDATION_WINDOWS).tolist())
