@@ -56,6 +56,14 @@ def seen(monkeypatch):
     return found
 
 
+@pytest.fixture
+def ctrl_c():
+    """Let SIGINT interrupt, which jobs in the background are begun without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda: os.kill(os.getpid(), signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+
+
 def weights(forecaster):
     parts = [net.module_.state_dict().values() for net in forecaster.members_]
     return torch.cat([tensor.reshape(-1).float() for part in parts for tensor in part])
@@ -155,7 +163,7 @@ def test_a_failing_member_ends_all_and_is_what_is_raised(threads, monkeypatch):
     assert torch.get_num_threads() == threads
 
 
-def test_ctrl_c_ends_all_members_and_keeps_what_they_have_learnt(threads, monkeypatch):
+def test_ctrl_c_ends_all_members_and_keeps_what_they_have_learnt(threads, monkeypatch, ctrl_c):
     step, lock, steps = ForecastNet.train_step_single, threading.Lock(), []
 
     def interrupted(self, *args, **kwargs):
@@ -163,7 +171,7 @@ def test_ctrl_c_ends_all_members_and_keeps_what_they_have_learnt(threads, monkey
             steps.append(self.seed)
             if len(steps) > 30 and len(set(steps)) == 2 and steps.count(None) == 0:
                 steps.append(None)
-                os.kill(os.getpid(), signal.SIGINT)
+                ctrl_c()
         return step(self, *args, **kwargs)
 
     monkeypatch.setattr(ForecastNet, "train_step_single", interrupted)
@@ -180,13 +188,13 @@ def test_ctrl_c_ends_all_members_and_keeps_what_they_have_learnt(threads, monkey
     assert not any(net.was_interrupted_ for net in forecaster.members_)
 
 
-def test_ctrl_c_before_a_member_has_begun_leaves_the_forecaster_unfitted(threads, monkeypatch):
+def test_ctrl_c_before_a_member_has_begun_leaves_nothing_fitted(threads, monkeypatch, ctrl_c):
     step, told = ForecastNet.train_step_single, []
 
     def interrupted(self, *args, **kwargs):
         if not told:
             told.append(True)
-            os.kill(os.getpid(), signal.SIGINT)
+            ctrl_c()
         return step(self, *args, **kwargs)
 
     monkeypatch.setattr(ForecastNet, "train_step_single", interrupted)
