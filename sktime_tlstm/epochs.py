@@ -111,7 +111,7 @@ def training_windows(
     lengths = history.lengths[high > low]
     passes = int(MAX_PASSES_PER_EPOCH * lengths.sum() / spec.horizon)
     windows = max(min(int((high - low).sum()), passes), _least_steps(spec) * batch_size)
-    return WindowDataset(
+    dataset = WindowDataset(
         history.store,
         spec,
         low,
@@ -119,7 +119,10 @@ def training_windows(
         season=spec.seasons[0] if spec.seasons else None,
         by_series=options.window_sampling == "by_series",
         windows_per_epoch=min(windows, most_windows(options, lengths)),
+        step_weights=options.step_weights,
     )
+    dataset.check_weights()
+    return dataset
 
 
 def most_windows(options: Options, lengths: np.ndarray) -> int:
@@ -142,7 +145,7 @@ def divided_windows(
     low, split, high = training_cutoffs(history.lengths, spec, fraction)
     dataset = training_windows(options, history, spec, low, split, batch_size)
     first = np.where(split < high, split + spec.horizon - 1, high)
-    held_out = WindowDataset(history.store, spec, first, high)
+    held_out = WindowDataset(history.store, spec, first, high, step_weights=options.step_weights)
     return dataset, held_out if len(held_out) else None
 
 
@@ -153,7 +156,8 @@ def _divided_by_series(
     low, _, high = training_cutoffs(history.lengths, spec, 0.0)
     named = is_named(options, history)
     dataset = training_windows(options, history, spec, low, np.where(named, low, high), batch_size)
-    return dataset, WindowDataset(history.store, spec, low, np.where(named, high, low))
+    high = np.where(named, high, low)
+    return dataset, WindowDataset(history.store, spec, low, high, step_weights=options.step_weights)
 
 
 def _held_out_fraction(history: History, spec: WindowSpec) -> float:

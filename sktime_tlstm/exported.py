@@ -9,6 +9,7 @@ import io
 import json
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -143,7 +144,7 @@ class Graph(nn.Module):
         return torch.stack(scaled, -1).float(), ~torch.isnan(columns)
 
     def _forecast(self, store: SeriesStore, batch: int) -> Forecast:
-        model, spec = self.model, self.model.spec
+        model, spec = self.model, replace(self.model.spec, weighted=False)
         places = torch.arange(batch), torch.full((batch,), spec.reach)
         windows = cut_windows(store, spec, *places)
         outputs = [one_tensor(network(**windows.inputs)).float() for network in self.networks]

@@ -135,7 +135,7 @@ class Fitted:
         spec, history = self.model.spec, self.history
         store, traits, number = history.store, history.store.traits, len(self.seen)
         targets, observed = spec.num_targets, spec.num_targets + spec.num_numeric
-        channels = observed + len(spec.cardinalities)
+        channels = observed + len(spec.cardinalities) + spec.weighted
         rows, each = len(store.values), (number, targets)
         expected: dict[str, tuple[Any, tuple[int, ...], Any]] = {
             "values": (store.values, (rows, channels), torch.float32),

@@ -18,13 +18,12 @@ from torch.utils.data import Dataset
 from sktime_tlstm.calibrating import calibrated, recalibrated, spread
 from sktime_tlstm.checkpoints import Checkpoints, described, digest
 from sktime_tlstm.contract import looks_ahead, probe
-from sktime_tlstm.data.columns import numeric_values
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History, SeriesStore
 from sktime_tlstm.data.rows import find_timeline, split_index
 from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
-from sktime_tlstm.data.scaling import location_scale
 from sktime_tlstm.data.seasonality import find_seasons
+from sktime_tlstm.data.targets import has_outliers
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.data.windows import WindowSpec, cut_windows
 from sktime_tlstm.epochs import (
@@ -58,9 +57,6 @@ PLAIN_HORIZON, MAX_HORIZON = 12, 96
 SIMULATED_STEPS = 256
 #: Largest seasonal lag that is used by rule.
 MAX_LAG = 1024
-#: Distance from the median, in robust deviations, of an outlier; the series that are looked at, and
-#: the share of them that may have some before all are scaled by an arcsinh.
-OUTLYING, OUTLIER_SERIES, OUTLIER_SHARE = 50.0, 200, 0.1
 #: Seasons over which the target is normalised within a window.
 NORM_SEASONS = 7
 #: Parts of the epochs: of the training without what is held out, and of that on all rows after it.
@@ -122,6 +118,7 @@ def fit_model(
             "and leave it out of past_covariates, or pass mode='forecast'."
         )
     history = encoder.encode(y, X, horizon)
+    encoder.weigh(history, X)
     spec = _make_spec(options, encoder, history, horizon, longest, seasons)
     errors = _needs_errors(options, head)
     if not errors or spec.simulation:
@@ -163,12 +160,14 @@ def finetune_model(
         check_that_some_are_left(options, y)
     if len(y.columns) == len(encoder.targets):
         encoder = encoder.renamed(list(y.columns))
-    if X is not None and not (encoder.columns or encoder.static_covariates):
+    reads = encoder.columns or encoder.static_covariates or encoder.weight_column is not None
+    if X is not None and not reads:
         raise ValueError(
             f"Got X with the columns {list(X.columns)}, but the forecaster was pretrained without "
             "X. Pass X to pretrain as well, or X=None."
         )
     history = encoder.encode(y, X, model.spec.horizon)
+    encoder.weigh(history, X)
     members = copy.deepcopy(model.members)
     model = replace(
         model, members=members, encoder=encoder, num_samples=options.num_samples, seed=seed
@@ -209,6 +208,7 @@ def update_model(options: Options, model: Model, history: History, new_rows: np.
         recent=recent,
         by_series=options.window_sampling == "by_series",
         windows_per_epoch=number,
+        step_weights=options.step_weights,
     )
     members = copy.deepcopy(model.members)
     _train_on(options, members, dataset, options.update_epochs, "update", history, model.seed)
@@ -242,7 +242,7 @@ def _make_encoder(
     elif scaler == "auto":
         covariate_scaler = "robust"
         scaler = "robust" if head.support == "real" else "mean"
-        if scaler == "robust" and head.point_statistic == "median" and _has_outliers(y):
+        if scaler == "robust" and head.point_statistic == "median" and has_outliers(y):
             scaler = "robust_arcsinh"
     if head.support != "real" and scaler not in ("mean", None):
         raise ValueError(
@@ -260,22 +260,8 @@ def _make_encoder(
         tuple(options.static_covariates or ()),
         tuple(features),
         absolute=simulation,
+        weight_column=options.weight_column,
     )
-
-
-def _has_outliers(y: pd.DataFrame) -> bool:
-    """Whether more than a few series have values that would drown all others."""
-    bounds = split_index(y.index)[1]
-    chosen = spread(len(bounds) - 1, OUTLIER_SERIES)
-    number = 0
-    for name in range(y.shape[1]):
-        values = numeric_values(y.iloc[:, name])
-        for begin, end in zip(bounds[chosen], bounds[chosen + 1], strict=True):
-            with np.errstate(over="ignore"):  # of marks such as 1e300, which are refused later
-                location, scale = location_scale(values[begin:end], "robust")
-                farthest = np.fmax.reduce(np.abs(values[begin:end] - location), initial=0.0)
-                number += bool(farthest > OUTLYING * scale)
-    return number > OUTLIER_SHARE * len(chosen) * y.shape[1]
 
 
 def _horizon_rule(seasons: tuple[int, ...], longest: int) -> int:
@@ -327,6 +313,7 @@ def _make_spec(
         seasons=seasons,
         simulation=options.mode == "simulation",
         arcsinh=encoder.scaler == "robust_arcsinh",
+        weighted=encoder.weight_column is not None,
     )
 
 

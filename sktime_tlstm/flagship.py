@@ -108,6 +108,8 @@ class TransformerLSTMForecaster(SkorchForecaster):
         window_norm="meanstd",
         loss="quantile",
         quantiles=None,
+        weight_column=None,
+        step_weights=None,
         calibration="adaptive",
         num_samples=200,
         window_sampling="by_series",

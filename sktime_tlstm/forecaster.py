@@ -122,6 +122,8 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
         window_norm="meanstd",
         loss="quantile",
         quantiles=None,
+        weight_column=None,
+        step_weights=None,
         calibration="adaptive",
         num_samples=200,
         window_sampling="by_series",

@@ -201,7 +201,7 @@ def on_device(net: ForecastNet, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _joined(batches: list[Batch], context: int) -> Batch:
-    """Return several batches as one."""
+    """Return several batches as one, without the weights of its targets."""
     if len(batches) == 1:
         return batches[0]
     some_short = any("past_lengths" in batch.inputs for batch in batches)
@@ -212,7 +212,7 @@ def _joined(batches: list[Batch], context: int) -> Batch:
     names = list(inputs[0])
     return Batch(
         {name: torch.cat([own[name] for own in inputs]) for name in names},
-        *(torch.cat(part) for part in zip(*(batch[1:] for batch in batches), strict=True)),
+        *(torch.cat(part) for part in zip(*(batch[1:5] for batch in batches), strict=True)),
     )
 
 

@@ -26,7 +26,7 @@ from sktime_tlstm.callbacks import (
     schedule,
 )
 from sktime_tlstm.contract import construct, one_tensor, prepare, takes, unwrapped
-from sktime_tlstm.data.sampling import WindowDataset, WindowSampler
+from sktime_tlstm.data.sampling import WindowDataset, WindowSampler, parts_of
 from sktime_tlstm.data.windows import Inputs, WindowSpec
 from sktime_tlstm.nn import Head, MixtureOfExperts
 from sktime_tlstm.nn.exporting import traces_all
@@ -270,8 +270,7 @@ class ForecastNet(NeuralNet):
         """Train on a batch, whose targets are shown to networks that take them."""
         inputs, target = batch
         if self.shows_target_:
-            scaled = target[0] if isinstance(target, tuple) else target
-            inputs = {**inputs, "target": scaled}
+            inputs = {**inputs, "target": parts_of(target)[0]}
         step: dict[str, Any] = super().train_step_single((inputs, target), **fit_params)
         self.processes_.average_gradients(self.module_)
         return step
@@ -319,11 +318,15 @@ class ForecastNet(NeuralNet):
     def get_loss(
         self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False
     ) -> Tensor:
-        """Return the head's loss; in training with the network's ``auxiliary_loss``, if any."""
-        target, *unit = y_true if isinstance(y_true, (tuple, list)) else (y_true,)
-        parts = [part.to(y_pred.device) for part in (target, *unit)]
+        """Return the head's loss; in training with the network's ``auxiliary_loss``, if any.
+
+        ``y_true`` is what a `WindowDataset` returns beside its inputs.
+        """
+        target, unit, weight = parts_of(y_true)
+        given = [part.to(y_pred.device) for part in (target, unit) if part is not None]
+        weights = {} if weight is None else {"weight": weight.to(y_pred.device)}
         with self._quietly(), watched():
-            loss = self.criterion_(y_pred, *parts)
+            loss = self.criterion_(y_pred, *given, **weights)
         if training and hasattr(self.module_, "auxiliary_loss"):
             loss = loss + cast(Any, self.module_).auxiliary_loss()
         return loss
@@ -383,7 +386,7 @@ class ForecastNet(NeuralNet):
     @torch.no_grad()
     def _error(self, output: Tensor, inputs: Inputs, target: Any) -> Tensor:
         """Return the sum of the points' absolute errors in units of y, and their number."""
-        target = target[0] if isinstance(target, tuple) else target
+        target = parts_of(target)[0]
         point = self.criterion_.point(self.criterion_.unpack(one_tensor(output)))
         errors = inputs.absolute_errors(point, target, self.arcsinh)
         seen = ~errors.isnan()

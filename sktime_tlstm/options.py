@@ -63,6 +63,8 @@ class Options:
     window_norm: str | None
     loss: str | Head
     quantiles: Sequence[float] | None
+    weight_column: Hashable | None
+    step_weights: Sequence[float] | None
     calibration: str
     num_samples: int
     max_epochs: int
@@ -250,6 +252,19 @@ CONSTRAINTS: Mapping[str, Constraint] = {
             _levels,
         )
     ),
+    "weight_column": _optional(
+        Constraint(
+            "the name of a column of X",
+            lambda value: isinstance(value, Hashable) and not isinstance(value, (bool, float)),
+        )
+    ),
+    "step_weights": _optional(
+        Constraint(
+            "a list or tuple of finite numbers of at least 0, not all 0",
+            lambda value: isinstance(value, (list, tuple)) and all(map(_is_real, value)),
+            lambda value: any(value) and all(0 <= weight < float("inf") for weight in value),
+        )
+    ),
     "calibration": _one_of(["none", "conformal", "adaptive"]),
     "num_samples": _integer(2),
     "max_epochs": _integer(1),
@@ -380,6 +395,7 @@ ACTING_AFTER_PRETRAINING = frozenset(
         "window_sampling",
         "max_windows_per_epoch",
         "num_samples",
+        "step_weights",
         "max_epochs",  # of a second pretraining
         "batch_size",
         "lr",

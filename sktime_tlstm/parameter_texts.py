@@ -124,6 +124,14 @@ loss : str or Head
     forecasts are medians, for "mse" and distributions means.
 quantiles : tuple of float or None
     Levels that "quantile" trains; None for 0.1, 0.2, ..., 0.9. Any level can be forecast.
+weight_column : str or None
+    Column of X with the weight of every row in the loss, numbers of at least 0; one that is
+    constant within a series weighs series. They are divided by their mean. It is no covariate:
+    ``fit``, ``pretrain`` and ``update`` need it, ``predict`` does not. A row of weight 0 is no
+    target, but is still read as context and for scaling; errors that are reported or calibrate
+    intervals have no weights.
+step_weights : list of float or None
+    Weight of every step of the trained horizon in the loss, divided by their mean.
 calibration : {"adaptive", "conformal", "none"}
     What errors on rows held out of training are used for. "adaptive": they weigh the network
     against simple forecasts (level, trend and season of the last rows), and set the intervals;

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sktime_tlstm.callbacks import is_checkpoint
+from sktime_tlstm.contract import takes
+from sktime_tlstm.nn import Head
 from sktime_tlstm.nn.attention import check_modes
 from sktime_tlstm.nn.blocks import check_causality
 from sktime_tlstm.nn.feedforward import check_feedforward
@@ -73,6 +75,20 @@ def _experts_are_enough(num_experts: int, experts_per_token: int) -> str | None:
     )
 
 
+def _the_head_takes_weights(
+    loss: str | Head, weight_column: Hashable | None, step_weights: Sequence[float] | None
+) -> str | None:
+    given = {"weight_column": weight_column, "step_weights": step_weights}
+    names = [name for name, value in given.items() if value is not None]
+    if not names or isinstance(loss, str) or takes(loss.forward, "weight"):
+        return None
+    return (
+        f"Got {' and '.join(names)} with the head {type(loss).__name__}, whose forward takes no "
+        "weight, expected forward(output, target, unit=None, weight=None). Define losses and leave "
+        "forward to Head, or leave the weights out."
+    )
+
+
 def _checkpoints_hold_all(
     callbacks: Sequence[Any] | None, checkpoint_dir: str | Path | None, num_members: int
 ) -> str | None:
@@ -126,6 +142,7 @@ RELATIONS: tuple[Callable[..., str | None], ...] = (
     _simulation_is_absolute,
     _validation_is_on_rows_or_on_series,
     _experts_are_enough,
+    _the_head_takes_weights,
     _checkpoints_hold_all,
     _attention_can_be_causal,
     _modes_are_read,

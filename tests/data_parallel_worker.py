@@ -19,7 +19,7 @@ RANK = int(os.environ.get("RANK", "0"))
 
 def main(what: str, *arguments: str) -> None:
     torch.set_num_threads(1)
-    ways = {"fit": fit, "gradients": gradients, "refused": refused}
+    ways = {"fit": fit, "weighted": weighted, "gradients": gradients, "refused": refused}
     print(json.dumps(ways[what](what, *arguments)))
 
 
@@ -59,10 +59,23 @@ def fit(what: str, batch_size: str, path: str) -> dict[str, list[float]]:
     }
 
 
+def weighted(what: str, batch_size: str) -> dict[str, list[float]]:
+    y, X = data()
+    X.insert(0, "w", np.arange(400) % 7)
+    weights = {"weight_column": "w", "step_weights": [1, 2, 3]}
+    forecaster = made(int(batch_size), calibration="none", **weights).fit(y, X=X, fh=[1, 2, 3])
+    hours = pd.date_range(y.index[-1], periods=4, freq="h")[1:]
+    forecast = forecaster.predict(X=pd.DataFrame({"a": np.zeros(3)}, hours))
+    history = forecaster.history_
+    return {"forecast": forecast.tolist(), "train_loss": history["train_loss"].tolist()}
+
+
 def refused(what: str, folder: str) -> dict[str, str]:
+    y, X = data()
     cases = {
         "seeds": (data(), {"seed": RANK}),
         "data": (data(RANK), {}),
+        "weights": ((y, X.assign(w=1.0 + RANK)), {"weight_column": "w"}),
         "checkpoints": (data(), {"checkpoint_dir": folder}),
     }
     answers = {}

@@ -381,6 +381,16 @@ MUTANTS = [
         "return max(1, len(relative_steps(fh, timeline, last).T))",
         "forecaster semantics",
     ),
+    # weights
+    Mutant("nn/heads.py", "observed & (weight > 0)", "observed", "weights"),
+    Mutant("nn/heads.py", "observed | (weight == 0)", "observed", "weights"),
+    Mutant("data/sampling.py", "told[told != 0].clip(min=0)", "told.clip(min=0)", "weights"),
+    Mutant("data/sampling.py", "most * float((weights / most).mean())", "most", "weights"),
+    Mutant(
+        "data/covariates.py", "np.where(weights > 0, weights, -1.0)", "weights", "weights"
+    ),
+    Mutant("data/encoder.py", "self._covariates.write_weights(merged, X, X_rows)", "pass", "weights"),
+    Mutant("net.py", "self.criterion_(y_pred, *given, **weights)", "self.criterion_(y_pred, *given)", "weights"),
 ]
 # fmt: on
 

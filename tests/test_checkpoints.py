@@ -18,6 +18,7 @@ from tests.setups import TRAINING, tiny
 
 Y = pd.Series(np.sin(np.arange(120) / 4) + np.random.default_rng(0).normal(0, 0.1, 120))
 PANEL = pd.concat({"a": Y[:60], "b": 3 * Y[60:]}, names=["series", "time"]).to_frame("y")
+WEIGHTS = pd.DataFrame({"w": np.arange(120) % 5})
 FH = [1, 2, 3]
 LEARNING = {"max_epochs": 4, "dropout": 0.2, "lr": 0.05}
 
@@ -82,6 +83,9 @@ CALLS = {
     "pretrain": lambda folder: tiny(checkpoint_dir=folder, **LEARNING).pretrain(PANEL, fh=FH),
     "fine-tuning": fine_tuned,
     "update": updated,
+    "weights": lambda folder: tiny(
+        checkpoint_dir=folder, weight_column="w", step_weights=[1, 2, 3], **LEARNING
+    ).fit(Y[:100], X=WEIGHTS[:100], fh=FH),
     "optimizer": lambda folder: fit(folder, net_params={"optimizer": torch.optim.RMSprop}),
 }
 
@@ -168,6 +172,22 @@ def test_the_checkpoint_of_another_call_is_refused_by_name(words, changes, y, cu
         other.fit(y, fh=FH)
     assert sorted(tmp_path.iterdir()) == files
     assert weights(fit(tmp_path)) == weights(fit(None))
+
+
+@pytest.mark.parametrize(
+    ("words", "X", "steps"),
+    [
+        ("the data is another", WEIGHTS + 1, [1, 2, 3]),
+        (r"step_weights is \[1, 2, 4\], was \[1, 2, 3\]", WEIGHTS, [1, 2, 4]),
+    ],
+)
+def test_a_checkpoint_knows_its_weights(words, X, steps, cut, tmp_path):
+    cut.at = 2
+    with pytest.raises(PowerCutError):
+        CALLS["weights"](tmp_path)
+    other = tiny(checkpoint_dir=tmp_path, weight_column="w", step_weights=steps, **LEARNING)
+    with pytest.raises(ValueError, match=words):
+        other.fit(Y[:100], X=X[:100], fh=FH)
 
 
 def test_an_update_by_other_rows_is_refused(cut, tmp_path):

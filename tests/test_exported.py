@@ -141,6 +141,7 @@ def network(cls, **parameters):
 
 
 FORECASTERS = {
+    "weights": lambda: tiny(context_length=12, weight_column="size", step_weights=[1] * STEPS),
     "flagship": lambda: tiny(context_length=12),
     "members on bent targets": lambda: tiny(
         context_length=12,

@@ -177,6 +177,7 @@ ALTERNATIVES = {
     "window_norm": "mean",
     "loss": "mae",
     "quantiles": (0.2, 0.5, 0.7),
+    "step_weights": (1, 1, 1, 1, 9),
     "max_epochs": 3,  # of which two come before the training on all rows, and not one
     "batch_size": 5,
     "lr": 1e-2,
@@ -222,6 +223,7 @@ ELSEWHERE = {
     "patience": "test_net",
     "update_epochs": "test_semantics",
     "verbose": "test_net",
+    "weight_column": "test_weights",
 }
 
 

@@ -45,6 +45,12 @@ CASES = {
         [(), (0.5,), (0.9, 0.1), (0.5, 0.5), (0.0, 0.5), (0.5, 1), (0.1, NAN)],
         [0.5, "0.1", ("a", "b")],
     ),
+    "weight_column": ([None, "w", 3, ("a", "b")], [], [["w"], {}, True, 0.5]),
+    "step_weights": (
+        [None, (1, 2, 3), [0, 0.5], [np.float32(2)]],
+        [(), [0, 0.0], (1, -1), [1, NAN], [1, INF]],
+        ["linear", 3, ["a"], [None], np.ones(3)],
+    ),
     "calibration": (["none", "conformal", "adaptive"], ["split"], [None, True]),
     "num_samples": ([2, 200], [1, 0], [None, 2.0, np.timedelta64(7)]),
     "max_epochs": ([1, 10], [0], [None, 1.5]),
@@ -326,6 +332,8 @@ NUMBERS = {
     "scaler": "standard",
     "loss": "quantile",
     "quantiles": (0.2, 0.5, 0.9),
+    "weight_column": "c",
+    "step_weights": (1, 2.5, 0.0),
     "calibration": "conformal",
     "num_samples": 6,
     "max_epochs": 2,
@@ -375,7 +383,7 @@ def test_numbers_of_numpy_forecast_as_pythons_do(forecaster, parameters):
     )
     waves = np.sin(np.arange(80) / 3)
     y = pd.DataFrame({"y": waves}, index)
-    X = pd.DataFrame({"a": waves**2, "b": np.repeat([1.0, 2.0], 40)}, index)
+    X = pd.DataFrame({"a": waves**2, "b": np.repeat([1.0, 2.0], 40), "c": waves + 1}, index)
     answers = []
     for own in (parameters, numpys(parameters)):
         pretrained = forecaster(**own).pretrain(y, X=X)

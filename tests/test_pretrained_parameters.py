@@ -49,6 +49,7 @@ BUILT_IN = {
     "window_norm": "mean",
     "loss": "mse",
     "quantiles": (0.3, 0.7),
+    "weight_column": "a",
     "calibration": "none",
     "optimizer": "sgd",
     "weight_decay": 0.1,
@@ -98,6 +99,7 @@ TOGETHER = {
 ACTING = {
     "window_sampling": "uniform",
     "max_windows_per_epoch": 40,
+    "step_weights": (0, 0, 5),
     "batch_size": 5,
     "lr": 0.03,
     "gradient_clip": 1e-4,

@@ -69,6 +69,13 @@ def test_two_processes_train_as_one_with_twice_the_batch(together, tmp_path):
         np.testing.assert_allclose(first[name], values, rtol=1e-4, atol=1e-5)
 
 
+def test_two_processes_weigh_their_windows_as_one_does():
+    (one,), (first, second) = launch(1, "weighted", 16), launch(2, "weighted", 8)
+    assert first == second
+    for name, values in one.items():
+        np.testing.assert_allclose(first[name], values, rtol=1e-4, atol=1e-5)
+
+
 def test_what_they_have_saved_once_goes_on_alone(together):
     (answer, _), path = together
     loaded = TransformerLSTMForecaster.load_from_path(path)
@@ -91,6 +98,7 @@ def test_processes_that_disagree_are_refused_and_none_waits(tmp_path):
     words = {
         "seeds": "2 processes that differ in their random_state",
         "data": "differ in their sum of the data",
+        "weights": "differ in their sum of the data",
         "checkpoints": "Got checkpoint_dir and data_parallel in 2 processes",
     }
     for answers in launch(2, "refused", tmp_path):

@@ -57,6 +57,8 @@ class Covariates:
         Values of each categorical column, as text; the code of one is its place, from 1.
     static_scaling, static_categories : dict
         The same of the static columns.
+    weight : str or None, default=None
+        Name of the column of weights, which is no covariate.
     """
 
     past: tuple[Hashable, ...]
@@ -65,6 +67,7 @@ class Covariates:
     categories: dict[Hashable, pd.Index]
     static_scaling: dict[Hashable, CovariateScaling]
     static_categories: dict[Hashable, pd.Index]
+    weight: Hashable | None = None
 
     @classmethod
     def fit(
@@ -75,10 +78,12 @@ class Covariates:
         X: pd.DataFrame,
         index: pd.Index,
         clip: bool = True,
+        weight: Hashable | None = None,
     ) -> Covariates:
         """Learn from training data, as `FrameEncoder.fit` says; ``index`` is that of y."""
         _check_names(list(X.columns), past_covariates=past, static_covariates=static)
-        learnt = cls(past, static, {}, {}, {}, {})
+        _check_weight_name(weight, list(X.columns), [*past, *static])
+        learnt = cls(past, static, {}, {}, {}, {}, weight)
         owner = _owners(X.index)[1]
         for name in static:
             categorical = is_categorical(X[name])
@@ -90,7 +95,7 @@ class Covariates:
         if len(X) > len(index):  # rows beyond y are no training data
             X = X[X.index.isin(index)]
         for name in X.columns:
-            if name in static:
+            if name in static or name == weight:
                 continue
             if is_categorical(X[name]):
                 learnt.categories[name] = find_categories(X[name])
@@ -161,6 +166,34 @@ class Covariates:
                 f"Got X without the row {first}, which y has ({absent} rows are absent). Pass X "
                 "with every row of y; missing values may be NaN."
             )
+
+    def check_weights(self, X: pd.DataFrame | None) -> None:
+        """Raise a ValueError if X lacks the column of weights."""
+        if self.weight is None or (X is not None and self.weight in X.columns):
+            return
+        got = "X=None" if X is None else f"X with the columns {list(X.columns)}"
+        raise ValueError(
+            f"Got {got}, expected the column {self.weight!r} too, which weight_column names: the "
+            "weight of every row of y that is learnt from. Pass it; ones weigh all rows alike."
+        )
+
+    def write_weights(self, history: History, X: pd.DataFrame, X_rows: Rows) -> None:
+        """Write the weights of the rows of X that the history has.
+
+        Raises
+        ------
+        TypeError
+            If they are no numbers.
+        ValueError
+            If one is missing, infinite or negative: the first such row is named.
+        """
+        start, lengths = history.store.start.numpy(), history.lengths
+        for part in blocks(len(X_rows)):
+            series, within = history.locate(X_rows, part)
+            inside = (series >= 0) & (within >= 0) & (within < lengths[series])
+            weights = _weights(X[self.weight].iloc[part][inside])
+            position = start[series[inside]] + within[inside]  # rows of the store
+            history.store.values.numpy()[position, -1] = np.where(weights > 0, weights, -1.0)
 
     def write_static(self, history: History, X: pd.DataFrame, which: Integers) -> None:
         """Write the static covariates of the series ``which``, refusing if one is absent."""
@@ -381,6 +414,46 @@ def _warn_of_unknown(column: pd.Series, codes: Integers, known: pd.Index) -> Non
         f"values such as {got}, training had values such as {known.tolist()[:MAX_SHOWN]}. All "
         "count as unknown. Write them as in training, or fit again.",
     )
+
+
+def _weights(column: pd.Series) -> npt.NDArray[np.float32]:
+    """Return the weights of a column, refusing what is none."""
+    if isinstance(column.dtype, pd.CategoricalDtype) or (len(column) and is_categorical(column)):
+        raise TypeError(
+            f"Got the column {column.name!r} of type {column.dtype}, which weight_column names; "
+            "expected numbers. Convert it, for instance by `astype(float)`."
+        )
+    values = numeric_values(column.replace([np.inf, -np.inf], np.nan))
+    with np.errstate(over="ignore", under="ignore"):
+        weights = values.astype(np.float32)
+    wrong = ~np.isfinite(weights) | (weights < 0)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"Got the weight {column.iloc[row]} in column {column.name!r} at {column.index[row]}, "
+            "expected a finite number of at least 0. Pass 0 for a row that is not to be learnt "
+            "from."
+        )
+    return weights
+
+
+def _check_weight_name(
+    weight: Hashable | None, columns: list[Hashable], covariates: list[Hashable]
+) -> None:
+    """Check the column that ``weight_column`` names, if any."""
+    if weight is None:
+        return
+    if weight not in columns:
+        raise ValueError(
+            f"Got weight_column={weight!r}, but X has no such column; its columns are {columns}. "
+            "Name a column of X."
+        )
+    if weight in covariates:
+        raise ValueError(
+            f"Got the column {weight!r} as weight_column and in past_covariates or "
+            "static_covariates, expected it in one: weights are no covariate. Drop it from the "
+            "others."
+        )
 
 
 def _check_names(columns: list[Hashable], **parameters: tuple[Hashable, ...]) -> None:

@@ -54,6 +54,8 @@ class FrameEncoder:
     absolute : bool, default=False
         Whether the size of targets and covariates means the same everywhere: all series have one
         scale, and covariates are not clipped.
+    weight_column : str or None, default=None
+        Column of X that holds the weights of rows, and is no covariate.
     """
 
     def __init__(
@@ -65,11 +67,13 @@ class FrameEncoder:
         static_covariates: tuple[Hashable, ...],
         time_features: tuple[str, ...],
         absolute: bool = False,
+        weight_column: Hashable | None = None,
     ):
         self.support = support
         self.scaler, self.covariate_scaler = scaler, covariate_scaler
         self.past_covariates, self.static_covariates = past_covariates, static_covariates
         self.time_features, self.absolute = time_features, absolute
+        self.weight_column = weight_column
         self.identities: pd.Index | None = None
         self.timeline: Timeline | None = None
         self._targets = Targets([], [], support, scaler)
@@ -105,7 +109,13 @@ class FrameEncoder:
         past, static = self.past_covariates, self.static_covariates
         covariates = pd.DataFrame(index=y.index) if X is None else X
         self._covariates = Covariates.fit(
-            past, static, self.covariate_scaler, covariates, y.index, clip=not self.absolute
+            past,
+            static,
+            self.covariate_scaler,
+            covariates,
+            y.index,
+            clip=not self.absolute,
+            weight=self.weight_column,
         )
         return self
 
@@ -200,6 +210,18 @@ class FrameEncoder:
         self._describe(history, X, place)
         return history
 
+    def weigh(self, history: History, X: pd.DataFrame | None) -> None:
+        """Write the weights of all rows, which only training reads, into what `encode` returned.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X lacks the column of weights, or one is no finite number of at least 0.
+        """
+        self._covariates.check_weights(X)
+        if self.weight_column is not None and X is not None:
+            self._covariates.write_weights(history, X, Rows.parse(X.index, history.timeline))
+
     def extend(
         self,
         history: History,
@@ -213,7 +235,7 @@ class FrameEncoder:
         Rows may overlap old ones (a newer observation wins, a missing one never erases) or leave
         a gap (its rows are unobserved); series may be new. Scaling stays as it was, but of the
         series that are new or had few values: they learn it until they have enough, from the same
-        values, however many updates bring them.
+        values, however many updates bring them. Rows that have weights need them here.
 
         Returns
         -------
@@ -230,7 +252,9 @@ class FrameEncoder:
         place, old = history.places(rows.keys), len(history.first)
         new = old + np.arange((place < 0).sum())
         y = self._checked(y, X, self.static_covariates if len(new) else ())
-        X_rows = None if X is None or not self.columns else Rows.parse(X.index, timeline)
+        self._covariates.check_weights(X)
+        is_read = bool(self.columns) or self.weight_column is not None
+        X_rows = Rows.parse(X.index, timeline) if X is not None and is_read else None
         keys = history.keys
         if keys is not None and rows.keys is not None:
             keys = keys.append(rows.keys[place < 0])
@@ -252,6 +276,8 @@ class FrameEncoder:
             self._targets.write(merged, y, rows)
             if X is not None and X_rows is not None:
                 self._covariates.write(merged, X, X_rows, rows)
+                if self.weight_column is not None:
+                    self._covariates.write_weights(merged, X, X_rows)
             self._covariates.fill_new(merged, history)
             if len(new):
                 self._describe(merged, X, new)
@@ -392,7 +418,7 @@ class FrameEncoder:
     ) -> History:
         """Lay out series of given lengths, all values missing."""
         observed = len(self.targets) + len(self.numeric)
-        channels = observed + len(self.categories)
+        channels = observed + len(self.categories) + (self.weight_column is not None)
         widths = Widths(len(self.targets), observed, channels, self._covariates.num_static)
         layout = Layout(timeline, self.time_features, keys, first, lengths, horizon, widths)
         return History.blank(layout, room)

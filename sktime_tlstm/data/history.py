@@ -81,7 +81,8 @@ class SeriesStore:
     ----------
     values : Tensor of shape (total_time, num_targets + num_numeric + num_categorical), float32
         Scaled targets, scaled numeric covariates, category codes. Never NaN: a missing target is
-        zero, a missing covariate carries the last value forward.
+        zero, a missing covariate carries the last value forward. Where rows have weights, these
+        are one channel more: -1 stands for a weight of 0, and 0 for a row that was told none.
     observed : Tensor of shape (total_time, num_targets + num_numeric), bool
         False where the value was missing.
     calendar : Tensor of shape (num_times, num_calendar), float32

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from sktime_tlstm.data.history import SeriesStore
+from sktime_tlstm.data.rows import ranges
 from sktime_tlstm.data.windows import Batch, Inputs, WindowSpec, cut_windows
 
-__all__ = ["WindowDataset", "WindowSampler", "training_cutoffs"]
+__all__ = ["WindowDataset", "WindowSampler", "parts_of", "training_cutoffs"]
 
 
 class WindowDataset(Dataset[Any]):
@@ -33,6 +34,14 @@ class WindowDataset(Dataset[Any]):
         Draw every series equally often, instead of every window.
     windows_per_epoch : int or None
         Number of windows a training epoch draws; None for each one once.
+    step_weights : sequence of float, of length horizon, or None
+        Weights of the steps in the loss, divided here by their mean. Those of the rows, if the
+        store has any, are divided by the mean over all its rows.
+
+    Raises
+    ------
+    ValueError
+        If ``step_weights`` are of another length.
     """
 
     def __init__(
@@ -45,6 +54,7 @@ class WindowDataset(Dataset[Any]):
         recent: np.ndarray | None = None,
         by_series: bool = True,
         windows_per_epoch: int | None = None,
+        step_weights: Sequence[float] | None = None,
     ):
         self.store, self.spec = store, spec
         self.used = np.flatnonzero(high > low)
@@ -54,6 +64,17 @@ class WindowDataset(Dataset[Any]):
         self.season, self.by_series = season, by_series
         self.recent = None if recent is None else recent[self.used]
         self.windows_per_epoch = windows_per_epoch or len(self)
+        self.mean_weight = _mean_weight(store) if spec.weighted else 1.0
+        self.step_weights = None
+        if step_weights is not None:
+            if len(step_weights) != spec.horizon:
+                raise ValueError(
+                    f"Got step_weights of {len(step_weights)} steps, expected {spec.horizon}, one "
+                    "for each step of the trained horizon (the largest step of fh, or "
+                    "prediction_length). Pass as many."
+                )
+            steps = np.asarray(step_weights, dtype=np.float64)
+            self.step_weights = torch.from_numpy(steps / _mean(steps)).to(store.values)
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -62,18 +83,45 @@ class WindowDataset(Dataset[Any]):
     def __getitem__(self, index: int) -> tuple[dict[str, Tensor], Any]:
         """Return one window, without a batch dimension."""
         inputs, target = self.__getitems__([index])
-        single = tuple(part[0] for part in target) if isinstance(target, tuple) else target[0]
+        single = target[0]
+        if isinstance(target, tuple):
+            single = tuple(None if part is None else part[0] for part in target)
         return {name: value[0] for name, value in inputs.items()}, single
 
     def __getitems__(self, indices: list[int]) -> tuple[Inputs, Any]:
         """Return a whole batch: the network's keyword arguments and the normalised target.
 
-        Where the targets are counts, the second is a pair: the target and its unit.
+        Where the targets are counts, the second is a pair: the target and its unit. Where they
+        have weights, it is a triple: the target, the unit of counts or None, and the weights
+        (batch, horizon).
         """
         batch = self.batch(indices)
-        if self.spec.support == "count":
-            return Inputs(batch), (batch.target, batch.unit)
-        return Inputs(batch), batch.target
+        unit, weight = batch.unit if self.spec.support == "count" else None, self._weight(batch)
+        if weight is not None:
+            return Inputs(batch), (batch.target, unit, weight)
+        return Inputs(batch), batch.target if unit is None else (batch.target, unit)
+
+    def _weight(self, batch: Batch) -> Tensor | None:
+        """Return the weights (batch, horizon) of a batch's targets, 1 in the mean of all rows."""
+        weight = None if batch.weight is None else batch.weight / self.mean_weight
+        if self.step_weights is None:
+            return weight
+        ones = torch.ones_like(batch.target[..., 0]) if weight is None else weight
+        return ones * self.step_weights
+
+    def check_weights(self) -> None:
+        """Raise a ValueError if no row that is a target of a window has a weight above 0."""
+        if not self.spec.weighted:
+            return
+        start = self.store.start.cpu().numpy()[self.used] + self.low
+        number = np.minimum(self.count - 1 + self.spec.horizon, self.length - self.low)
+        rows = torch.from_numpy(ranges(start, number)).to(self.store.values.device)
+        if not bool((self.store.values[rows, -1] > 0).any()):
+            raise ValueError(
+                "Got a weight_column that is 0 in all rows that are forecast in training, expected "
+                "some above 0: nothing would be learnt. Raise some that lie behind a context and "
+                "are not held out, or pass weight_column=None."
+            )
 
     def batch(self, indices: list[int] | np.ndarray) -> Batch:
         """Return a batch with what undoes its normalisation."""
@@ -117,6 +165,26 @@ class WindowDataset(Dataset[Any]):
             late = last - (last - within) * number // self.count[place]
             within = np.where(half & (number > 0), late, within)
         return self.first[place] + within
+
+
+def parts_of(told: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Return target, unit of counts and weights, as a `WindowDataset` says beside its inputs."""
+    parts = told if isinstance(told, (tuple, list)) else (told,)
+    target, unit, weight = (*parts, None, None)[:3]
+    return target, unit, weight
+
+
+def _mean_weight(store: SeriesStore) -> float:
+    """Return the mean weight of all rows of a store that were told one; 1 if all are 0."""
+    rows = torch.from_numpy(ranges(store.start.cpu().numpy(), store.length.cpu().numpy()))
+    told = store.values[rows.to(store.values.device), -1].double().cpu().numpy()
+    return _mean(told[told != 0].clip(min=0)) or 1.0
+
+
+def _mean(weights: np.ndarray) -> float:
+    """Return a mean that is exact where all are equal."""
+    most = float(weights.max(initial=0.0))
+    return most * float((weights / most).mean()) if most else 0.0
 
 
 class WindowSampler(Sampler[int]):

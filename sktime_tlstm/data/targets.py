@@ -20,10 +20,10 @@ from sktime_tlstm.data.columns import (
     sampled,
 )
 from sktime_tlstm.data.history import History
-from sktime_tlstm.data.rows import Rows, blocks
+from sktime_tlstm.data.rows import Rows, blocks, split_index
 from sktime_tlstm.data.scaling import location_scale
 
-__all__ = ["MAX_ARCSINH", "SUPPORTS", "Targets", "num_learnt"]
+__all__ = ["MAX_ARCSINH", "SUPPORTS", "Targets", "has_outliers", "num_learnt"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -39,6 +39,9 @@ SUPPORTS = {
 }
 
 
+#: Distance from the median, in robust deviations, of an outlier; the series that are looked at, and
+#: the share of them that may have some before all are scaled by an arcsinh.
+OUTLYING, OUTLIER_SERIES, OUTLIER_SHARE = 50.0, 200, 0.1
 #: A series that `fit` saw with fewer values than this goes on learning its scale, as new ones do.
 FEW_VALUES = 4
 #: New series learn their scale from all values up to so many, then at every doubling, so that the
@@ -404,3 +407,19 @@ def _merged(old: Observed, new: Observed) -> Observed:
     rows, values = (np.concatenate(pair) for pair in zip(new, old, strict=True))
     rows, first = np.unique(rows, return_index=True)
     return rows, values[first]
+
+
+def has_outliers(y: pd.DataFrame) -> bool:
+    """Whether more than a few series have values that would drown all others."""
+    bounds = split_index(y.index)[1]
+    number = min(len(bounds) - 1, OUTLIER_SERIES)
+    chosen = np.linspace(0, len(bounds) - 2, number).astype(np.int64)  # evenly spaced
+    found = 0
+    for name in range(y.shape[1]):
+        values = numeric_values(y.iloc[:, name])
+        for begin, end in zip(bounds[chosen], bounds[chosen + 1], strict=True):
+            with np.errstate(over="ignore"):  # of marks such as 1e300, which are refused later
+                location, scale = location_scale(values[begin:end], "robust")
+                farthest = np.fmax.reduce(np.abs(values[begin:end] - location), initial=0.0)
+                found += bool(farthest > OUTLYING * scale)
+    return found > OUTLIER_SHARE * number * y.shape[1]

@@ -55,6 +55,8 @@ class WindowSpec:
         Whether a step is to be treated alike however far it is: it is not told how far.
     arcsinh : bool, default=False
         Whether targets are scaled by an arcsinh.
+    weighted : bool, default=False
+        Whether the store has a weight of every row, behind all other channels.
     """
 
     context_length: int
@@ -76,6 +78,7 @@ class WindowSpec:
     seasons: tuple[int, ...] = ()
     simulation: bool = False
     arcsinh: bool = False
+    weighted: bool = False
 
     @property
     def reach(self) -> int:
@@ -136,7 +139,8 @@ class Batch(NamedTuple):
     ``inputs`` are the keyword arguments of the network; ``target`` (batch, horizon, num_targets)
     is normalised, NaN where unobserved; ``loc`` and ``scale`` (batch, num_targets) undo the
     normalisation: ``value = loc + scale * normalised``; ``unit`` (batch, num_targets) takes
-    normalised values to units of y.
+    normalised values to units of y; ``weight`` (batch, horizon) is the weight of the targets'
+    rows as it was told, None where none is.
     """
 
     inputs: dict[str, Tensor]
@@ -144,6 +148,7 @@ class Batch(NamedTuple):
     loc: Tensor
     scale: Tensor
     unit: Tensor
+    weight: Tensor | None = None
 
 
 class Inputs(dict[str, Tensor]):
@@ -151,7 +156,8 @@ class Inputs(dict[str, Tensor]):
 
     def __init__(self, batch: Batch) -> None:
         super().__init__(batch.inputs)
-        self.loc, self.scale, self.unit = (part[:, None] for part in batch[2:])
+        parts = batch.loc, batch.scale, batch.unit
+        self.loc, self.scale, self.unit = (part[:, None] for part in parts)
 
     def absolute_errors(self, point: Tensor, target: Tensor, arcsinh: bool) -> Tensor:
         """Return how far normalised points (batch, time, num_targets) are off, in units of y."""
@@ -219,7 +225,11 @@ def cut_windows(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Te
     if spec.num_static_features:
         inputs["static"] = store.traits.static[series]
     target = torch.where(seen[:, reach:] > 0, normalised[:, reach:], torch.nan)
-    return Batch(inputs, target, loc, scale, scale * store.traits.unit[series])
+    weight = None
+    if spec.weighted:
+        told = values[:, reach:, -1]  # (batch, horizon); 0 for none, of rows that no series has
+        weight = torch.where(told == 0, 1.0, told.clamp(min=0))
+    return Batch(inputs, target, loc, scale, scale * store.traits.unit[series], weight)
 
 
 def past_targets(
@@ -299,7 +309,7 @@ def _past(spec: WindowSpec, values: Tensor, observed: Tensor, calendar: Tensor) 
         values[:, context, :numeric],
         observed[:, context],
         calendar[:, : spec.context_length],
-        values[:, context, numeric:],
+        values[:, context, numeric : numeric + len(spec.cardinalities)],
     ]
     return torch.cat(parts, dim=-1)
 

@@ -48,8 +48,17 @@ class Head(nn.Module):
         method = self.quantile_at
         return getattr(method, "__func__", method) is not Head.quantile_at
 
-    def forward(self, output: Tensor, target: Tensor, unit: Tensor | None = None) -> Tensor:
-        """Return the mean loss over the observed targets.
+    def forward(
+        self,
+        output: Tensor,
+        target: Tensor,
+        unit: Tensor | None = None,
+        weight: Tensor | None = None,
+    ) -> Tensor:
+        """Return the mean loss over the observed targets, weighted or not.
+
+        The mean is over targets, not over weights: weights whose mean is 1 leave the size of the
+        loss as it is, and that of a few targets is as far off as their weights are.
 
         Parameters
         ----------
@@ -59,19 +68,27 @@ class Head(nn.Module):
             NaN where nothing was observed.
         unit : Tensor of shape (batch, num_targets) or None, default=None
             Factor from scaled targets to counts; passed to heads whose support is "count".
+        weight : Tensor of shape (batch, time) or None, default=None
+            Weight of the losses of each step, at least 0; None for 1. A target of weight 0 has no
+            influence at all, but counts in the mean as if it was observed.
 
         Returns
         -------
         Tensor of shape ()
             Zero, but still part of the graph, where nothing was observed.
         """
-        observed = ~torch.isnan(target)
+        observed = counted = ~torch.isnan(target)
+        if weight is not None:
+            weight = weight.unsqueeze(-1)  # (batch, time) -> (batch, time, 1)
+            observed, counted = observed & (weight > 0), observed | (weight == 0)
         # Not NaN * 0: the gradient of a masked NaN would still be NaN.
         filled = torch.where(observed, target, float(self.support == "positive"))
         # (batch, target) -> (batch, 1, target)
         units = () if unit is None else (unit.unsqueeze(1),)
         losses = self.losses(self.unpack(output), filled, *units)
-        return torch.where(observed, losses, 0.0).sum() / observed.sum().clamp(min=1)
+        if weight is not None:
+            losses = losses * weight
+        return torch.where(observed, losses, 0.0).sum() / counted.sum().clamp(min=1)
 
     def unpack(self, output: Tensor) -> Tensor:
         """Split a network's output into parameters within their domain.
