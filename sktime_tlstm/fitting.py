@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sktime_tlstm.calibrating import calibrated, recalibrated, spread
+from sktime_tlstm.calibrating import calibrated, recalibrated
 from sktime_tlstm.checkpoints import Checkpoints, described, digest
-from sktime_tlstm.contract import looks_ahead, probe
+from sktime_tlstm.contract import looks_ahead, probe, unwrapped
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History, SeriesStore
 from sktime_tlstm.data.rows import find_timeline, split_index
@@ -134,9 +134,9 @@ def fit_model(
     _warn_of_idle_settings(options, longest, held_out)
     validation = validated(held_out)
     named = options.validation_fraction is not None or options.validation_series is not None
-    again = errors and not named and held_out is not None
+    again = errors and not named and held_out is not None and options.max_epochs > 0
     first = max(1, round(FIRST_EPOCHS * options.max_epochs)) if again else options.max_epochs
-    checkpoints = _checkpoints(options, stage, members, dataset, history, seed)
+    checkpoints = _checkpoints(options, stage, members, dataset, history, seed) if first else None
     _train(options, members, dataset, validation, first, seeds, stage, checkpoints=checkpoints)
     ahead = looks_ahead(members[0].outputs, batch, spec)
     model = Model(members, encoder, spec, None, options.num_samples, seed, ahead)
@@ -259,7 +259,7 @@ def _make_encoder(
         tuple(options.past_covariates or ()),
         tuple(options.static_covariates or ()),
         tuple(features),
-        absolute=simulation,
+        absolute=simulation or scaler is None,  # what is passed scaled is left as it is
         weight_column=options.weight_column,
     )
 
@@ -475,6 +475,9 @@ def _train(
 
     Side by side, unless something of the user's sees them train, which expects one after the other.
     """
+    if not epochs:
+        _warn_of_no_training(members[0])
+        return
     trainings = [
         functools.partial(
             train,
@@ -500,6 +503,15 @@ def _train(
         side_by_side(trainings, lambda: _ask_to_stop(members, True))
     finally:
         _ask_to_stop(members, False)
+
+
+def _warn_of_no_training(net: ForecastNet) -> None:
+    """Warn of a network that stays as it was built, unless it says that it brings its weights."""
+    if not getattr(unwrapped(net.module_), "comes_trained", False):
+        notify(
+            "Got max_epochs=0 with a network of random weights, which has learnt nothing. Pass "
+            "max_epochs=10; a network of yours that brings its weights says comes_trained = True."
+        )
 
 
 def _ask_to_stop(members: list[ForecastNet], stop: bool) -> None:

@@ -267,7 +267,7 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     ),
     "calibration": _one_of(["none", "conformal", "adaptive"]),
     "num_samples": _integer(2),
-    "max_epochs": _integer(1),
+    "max_epochs": _integer(0),
     "batch_size": _integer(1),
     "lr": _positive(),
     "optimizer": _one_of(OPTIMIZERS),

@@ -109,7 +109,8 @@ scaler : str or None
     median in median absolute deviations), "robust_arcsinh" (the arcsinh of that, which tames
     spikes), "standard", "minmax", "mean" (divided by the mean). "auto" is "robust"; for
     targets "robust_arcsinh" where more than a tenth of the series have values 50 deviations
-    off, unless the loss forecasts a mean, and "mean" for positive targets and counts.
+    off, unless the loss forecasts a mean, and "mean" for positive targets and counts. None
+    leaves both as they are, and ``X`` is not clipped.
 window_norm : {"meanstd", "mean"} or None
     Normalisation of the target in each window, by its context or its last seven seasons: by
     mean and deviation, by the mean alone, or none. Of a simulation none.
@@ -151,7 +152,9 @@ max_windows_per_epoch : int or None
     end of the data: no row is a target more than about five times, but at least 20 batches
     are drawn (tiny data repeat; their batches shrink down to 8).
 max_epochs : int
-    Epochs of ``fit``, fewer if the validation loss stops it.
+    Epochs of ``fit``, fewer if the validation loss stops it. 0 leaves the network as it was built:
+    for one that comes with its weights, such as ``sktime_tlstm.nn.FromTransformerTF``; others are
+    warned about.
 batch_size : int
     Windows of a training step, fewer on tiny data.
 lr : float

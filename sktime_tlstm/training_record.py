@@ -34,6 +34,8 @@ def history(members: Iterable[ForecastNet]) -> pd.DataFrame:
             windows = sum(batch.get("train_batch_size", 0) for batch in record["batches"])
             row["windows_per_second"] = windows / record["dur"]
             rows.append(row)
+    if not rows:  # of a network that came with its weights
+        return pd.DataFrame(columns=["member", *_RECORDED, "seconds"])
     return pd.DataFrame(rows).dropna(axis=1, how="all")
 
 

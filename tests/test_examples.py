@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import sktime_tlstm
 from sktime_tlstm import datasets, nn, plotting
+from tests.transformertf import lightning, random_network
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -227,6 +229,7 @@ def test_skill_says_that_it_needs_a_folder(run_example):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_code_of_a_page_runs(page, short_traffic, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    torch.save(lightning(random_network()), "magnet.ckpt")  # which a page loads
     blocks = re.findall(
         r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.DOTALL | re.MULTILINE
     )

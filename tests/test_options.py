@@ -53,7 +53,7 @@ CASES = {
     ),
     "calibration": (["none", "conformal", "adaptive"], ["split"], [None, True]),
     "num_samples": ([2, 200], [1, 0], [None, 2.0, np.timedelta64(7)]),
-    "max_epochs": ([1, 10], [0], [None, 1.5]),
+    "max_epochs": ([0, 1, 10], [-1], [None, 1.5]),
     "batch_size": ([1, 64], [0, -1], [None, "64"]),
     "lr": ([1e-9, 1, 2e-3, np.float32(0.1)], [0, -1.0, NAN, INF], [None, "fast", True]),
     "optimizer": (["adamw", "adam", "sgd"], ["lion"], [None, torch.optim.Adam]),

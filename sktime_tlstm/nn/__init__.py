@@ -35,6 +35,7 @@ from sktime_tlstm.nn.feedforward import (
     make_feedforward,
 )
 from sktime_tlstm.nn.frequency import FrequencyAttention
+from sktime_tlstm.nn.from_transformertf import FromTransformerTF
 from sktime_tlstm.nn.gating import AddNorm, GateAddNorm, GatedLinearUnit, GatedResidualNetwork
 from sktime_tlstm.nn.heads import (
     DEFAULT_QUANTILES,
@@ -114,6 +115,7 @@ __all__ = [
     "Family",
     "FeedForward",
     "FrequencyAttention",
+    "FromTransformerTF",
     "GateAddNorm",
     "GatedLinearUnit",
     "GatedResidualNetwork",

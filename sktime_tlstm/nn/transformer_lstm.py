@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -376,13 +376,14 @@ class TransformerLSTM(BlockNetwork):
         weights: Tensor = chosen.attention_weights(encoded, decoded, *masks[:2], condition)
         return weights
 
-    def load_transformertf_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
+    def load_transformertf_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Load the weights of TransformerTF's network of the same architecture.
 
         Parameters
         ----------
         state_dict : mapping of str to Tensor
-            The reference network's ``state_dict()``.
+            The reference network's ``state_dict()``, or that of its Lightning module, whose prefix
+            ``model.`` is stripped, or a Lightning checkpoint.
 
         Raises
         ------

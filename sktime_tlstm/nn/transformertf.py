@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +36,30 @@ _RENAMINGS = tuple(
 )
 
 
+#: What Lightning and torch.compile put in front of the network's names.
+_PREFIXES = ("model.", "_orig_mod.")
+
+
+def bare_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the weights of TransformerTF's bare network.
+
+    Parameters
+    ----------
+    state_dict : mapping
+        These weights; those of its Lightning module, in which the network is ``model`` and whose
+        other parts are left out; or the content of a Lightning checkpoint.
+    """
+    inner = state_dict.get("state_dict", state_dict)
+    weights = dict(inner if isinstance(inner, Mapping) else state_dict)
+    for prefix in _PREFIXES:
+        own = {name: part for name, part in weights.items() if name.startswith(prefix)}
+        if own:
+            weights = {name.removeprefix(prefix): part for name, part in own.items()}
+    return weights
+
+
 def load_transformertf_state_dict(
-    network: nn.Module, state_dict: Mapping[str, Tensor], num_heads: int
+    network: nn.Module, state_dict: Mapping[str, Any], num_heads: int
 ) -> None:
     """Load TransformerTF's weights of the same architecture into ``network``.
 
@@ -48,7 +71,7 @@ def load_transformertf_state_dict(
     network : nn.Module
         A `TransformerLSTM` or `AttentionLSTM`, changed only if everything fits.
     state_dict : mapping of str to Tensor
-        The reference network's ``state_dict()``.
+        The reference network's ``state_dict()``, or what `bare_state_dict` takes.
     num_heads : int
         Number of heads of ``network``.
 
@@ -58,6 +81,7 @@ def load_transformertf_state_dict(
         If a name is missing or unexpected, if a shape or the number of heads differs, or if shared
         LSTM weights are not equal.
     """
+    state_dict = bare_state_dict(state_dict)
     sources = {name: _reference_names(name, num_heads) for name in network.state_dict()}
     _check_names({source for names in sources.values() for source in names}, state_dict, num_heads)
     weights = {
@@ -91,7 +115,7 @@ def _check_names(expected: set[str], state_dict: Mapping[str, Tensor], num_heads
         f"Got a TransformerTF state dict that lacks {_some(missing)} and has the unexpected "
         f"{_some(unexpected)}; expected the bare network's names, such as 'encoder.weight_ih_l0'. "
         "Build this network with the arguments the reference was "
-        "trained with (and attention='interpretable'), and strip any prefix such as 'model.'."
+        "trained with (and attention='interpretable')."
     )
 
 

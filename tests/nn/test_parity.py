@@ -1,41 +1,21 @@
-import json
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 
 from sktime_tlstm.nn import AttentionLSTM, TransformerLSTM
-
-FILES = sorted((Path(__file__).parents[1] / "parity").glob("*_lstm_*.npz"))
-NETWORKS = {"attention_lstm": AttentionLSTM, "transformer_lstm": TransformerLSTM}
-
-
-def load(path):
-    """Return the network class, its arguments, the reference's weights, and its run."""
-    stored = np.load(path)
-    arguments = json.loads(str(stored["config"]))
-    network = NETWORKS[arguments.pop("kind")]
-    weights = {
-        name.removeprefix("param/"): torch.from_numpy(stored[name])
-        for name in stored.files
-        if name.startswith("param/")
-    }
-    inputs = ("past", "future", "encoder_lengths", "decoder_lengths")
-    return network, arguments, weights, [torch.from_numpy(stored[name]) for name in inputs], stored
+from tests.transformertf import RUNS, reference_run
 
 
 def named(name):
-    return next(path for path in FILES if path.stem == name)
+    return next(path for path in RUNS if path.stem == name)
 
 
 def test_there_are_five_reference_runs():
-    assert len(FILES) == 5
+    assert len(RUNS) == 5
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
 def test_our_networks_reproduce_the_reference_run(path):
-    network_class, arguments, weights, inputs, stored = load(path)
+    network_class, arguments, weights, inputs, stored = reference_run(path)
     network = network_class(**arguments).eval()
     network.load_transformertf_state_dict(weights)
     with torch.no_grad():
@@ -46,9 +26,9 @@ def test_our_networks_reproduce_the_reference_run(path):
         torch.testing.assert_close(output[row, :length], expected[row, :length], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
 def test_full_lengths_need_not_be_given(path):
-    network_class, arguments, weights, inputs, stored = load(path)
+    network_class, arguments, weights, inputs, stored = reference_run(path)
     network = network_class(**arguments).eval()
     network.load_transformertf_state_dict(weights)
     past, future, past_lengths, future_lengths = inputs
@@ -60,9 +40,9 @@ def test_full_lengths_need_not_be_given(path):
     )
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
 def test_every_reference_weight_matters(path):
-    network_class, arguments, weights, *_ = load(path)
+    network_class, arguments, weights, *_ = reference_run(path)
     network = network_class(**arguments).eval()
     shared = arguments.get("share_lstm_weights", False)
     network.load_transformertf_state_dict(weights)
@@ -76,9 +56,9 @@ def test_every_reference_weight_matters(path):
         assert sum(not torch.equal(before[key], after[key]) for key in before) == 1, name
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
 def test_missing_and_unexpected_names_are_an_error_that_changes_nothing(path):
-    network_class, arguments, weights, *_ = load(path)
+    network_class, arguments, weights, *_ = reference_run(path)
     network = network_class(**arguments)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     lacking = {name: value for name, value in weights.items() if name != "output_head.bias"}
@@ -94,10 +74,10 @@ def test_missing_and_unexpected_names_are_an_error_that_changes_nothing(path):
 
 
 def test_another_number_of_heads_is_an_error_naming_both():
-    _, arguments, weights, *_ = load(named("transformer_lstm_full"))
+    _, arguments, weights, *_ = reference_run(named("transformer_lstm_full"))
     with pytest.raises(ValueError, match=r"of 4 attention heads for a network with num_heads=2"):
         TransformerLSTM(**{**arguments, "num_heads": 2}).load_transformertf_state_dict(weights)
-    _, arguments, weights, *_ = load(named("attention_lstm_gated"))
+    _, arguments, weights, *_ = reference_run(named("attention_lstm_gated"))
     with pytest.raises(ValueError, match=r"of 4 attention heads for a network with num_heads=8"):
         AttentionLSTM(**{**arguments, "num_heads": 8}).load_transformertf_state_dict(weights)
 
@@ -107,13 +87,13 @@ def test_another_number_of_heads_is_an_error_naming_both():
     [{"attention": "multi_head"}, {"encoder_attention": False}, {"num_transformer_blocks": 1}],
 )
 def test_weights_of_another_architecture_are_an_error(other):
-    _, arguments, weights, *_ = load(named("transformer_lstm_full"))
+    _, arguments, weights, *_ = reference_run(named("transformer_lstm_full"))
     with pytest.raises(ValueError, match="Build"):
         TransformerLSTM(**{**arguments, **other}).load_transformertf_state_dict(weights)
 
 
 def test_unequal_weights_do_not_load_into_a_shared_lstm():
-    _, arguments, weights, *_ = load(named("transformer_lstm_shared_noncausal"))
+    _, arguments, weights, *_ = reference_run(named("transformer_lstm_shared_noncausal"))
     network = TransformerLSTM(**arguments)
     unequal = {**weights, "decoder.weight_hh_l1": weights["decoder.weight_hh_l1"] + 1}
     with pytest.raises(ValueError, match="share_lstm_weights=False"):
@@ -138,7 +118,7 @@ def test_trainable_residuals_and_other_widths_have_reference_names_too():
 
 @pytest.mark.parametrize("kind", ["query", "key"])
 def test_heads_keep_the_order_of_the_reference(kind):
-    _, arguments, weights, *_ = load(named("attention_lstm_gated"))
+    _, arguments, weights, *_ = reference_run(named("attention_lstm_gated"))
     network = AttentionLSTM(**arguments)
     network.load_transformertf_state_dict(weights)
     ours = getattr(network.attention, kind)
