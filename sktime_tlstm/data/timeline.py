@@ -119,8 +119,8 @@ class Timeline:
     def _unit(self) -> Literal["us", "ns"]:
         """The unit in which timestamps are counted: microseconds, which reach all years."""
         step = None if self.offset is None else even_step(self.offset)
-        finest = [pd.Timedelta(0) if step is None else step, self.origin - self.origin.floor("us")]
-        return "ns" if any(part.nanoseconds for part in finest) else "us"
+        finest = 0 if step is None else step.nanoseconds
+        return "ns" if finest or self.origin.nanosecond else "us"
 
     @cached_property
     def _counter(self) -> Counter:

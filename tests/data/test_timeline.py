@@ -318,6 +318,21 @@ OFFSETS = {
 ZONES = [None, "UTC", "Europe/Lisbon", "America/Asuncion", "Asia/Amman", "Australia/Lord_Howe"]
 
 
+@pytest.mark.parametrize("hour", [0, 1, 2])
+def test_series_may_begin_in_an_hour_that_the_clock_shows_twice(hour):
+    # at one o'clock of this night the clocks of Amman went back to midnight
+    begin = pd.Timestamp("2014-10-30 21:00", tz="UTC") + pd.Timedelta(hours=hour)
+    times = pd.date_range(begin, periods=50, freq="h").tz_convert("Asia/Amman")
+    timeline = Timeline.from_times(times)
+    assert timeline.times(np.arange(50)).equals(times)
+    assert timeline.ordinals(times).tolist() == list(range(50))
+    features = timeline.features(0, 50, timeline.default_time_features(50))
+    usual = Timeline.from_times(times[5:])
+    np.testing.assert_array_equal(
+        features[5:], usual.features(0, 45, timeline.default_time_features(50))
+    )
+
+
 @given(
     freq=st.sampled_from(list(OFFSETS)),
     zone=st.sampled_from(ZONES),
