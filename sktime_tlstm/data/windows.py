@@ -191,7 +191,7 @@ def cut_windows(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Te
     device, reach, targets = store.values.device, spec.reach, spec.num_targets
     # what is exported takes whole contexts alone
     shortest = int(cutoff.min()) if is_readable(cutoff) else spec.context_length
-    series, cutoff = series.to(device), cutoff.to(device)
+    series, cutoff = _sent(series, device), _sent(cutoff, device)
     offset = torch.arange(-reach, spec.horizon, device=device)
     place = cutoff[:, None] + offset  # (batch, reach + horizon), rows of the own series
     inside = (place >= 0) & (place < store.length[series, None])  # (batch, reach + horizon)
@@ -230,6 +230,14 @@ def cut_windows(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Te
         told = values[:, reach:, -1]  # (batch, horizon); 0 for none, of rows that no series has
         weight = torch.where(told == 0, 1.0, told.clamp(min=0))
     return Batch(inputs, target, loc, scale, scale * store.traits.unit[series], weight)
+
+
+def _sent(places: Tensor, device: torch.device) -> Tensor:
+    """Copy places to a device, which the host does not wait for if their memory is pinned."""
+    if device.type == "cuda":
+        places = places.pin_memory()
+    # on "mps" a copy that is not waited for may come after its source is gone
+    return places.to(device, non_blocking=device.type != "mps")
 
 
 def past_targets(
@@ -322,13 +330,14 @@ def _future(
     numeric = targets + spec.num_numeric
     batch = values.shape[0]
     known = [targets + channel for channel in spec.known]  # channels of the store
+    codes = [numeric + code for code in spec.known_categories]
     # What is the same for all windows or all steps is repeated: (batch, horizon, ...).
     step = torch.arange(1, horizon + 1, device=values.device, dtype=values.dtype) / horizon
     if spec.simulation:
         step = torch.zeros_like(step)
     parts = [
-        values[:, reach:, known],
-        observed[:, reach:, known],
+        *_channels(values[:, reach:], known),
+        *_channels(observed[:, reach:], known),
         calendar[:, spec.context_length :],
         step[None, :, None].expand(batch, -1, 1),
         loc[:, None].expand(-1, horizon, -1),
@@ -338,8 +347,17 @@ def _future(
         # The latest row before the cutoff that lies a multiple of the lag before each step.
         rows = reach - lag + torch.arange(horizon, device=values.device) % lag
         parts += [values[:, rows, :numeric], observed[:, rows, :targets]]
-    codes = [numeric + code for code in spec.known_categories]
-    return torch.cat([*parts, values[:, reach:, codes]], dim=-1)
+    return torch.cat([*parts, *_channels(values[:, reach:], codes)], dim=-1)
+
+
+def _channels(rows: Tensor, numbers: list[int]) -> list[Tensor]:
+    """Return some channels, in ascending order, of (batch, time, channel): neighbours together.
+
+    A list in an index would become a tensor at every call, and a copy that a device waits for.
+    """
+    firsts = [number for number in numbers if number - 1 not in numbers]
+    stops = [number + 1 for number in numbers if number + 1 not in numbers]
+    return [rows[..., first:stop] for first, stop in zip(firsts, stops, strict=True)]
 
 
 def _left_align(past: Tensor, lengths: Tensor, cutoff: Tensor) -> Tensor:

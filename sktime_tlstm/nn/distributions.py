@@ -55,6 +55,14 @@ def _student_t(raw: Tensor) -> Tensor:
     return torch.stack([2 + positive(raw[..., 0]), raw[..., 1], positive(raw[..., 2])], dim=-1)
 
 
+class _StudentT(td.StudentT):
+    """torch's, without what it samples by: for a constant in that a device is waited for."""
+
+    def __init__(self, df: Tensor, loc: Tensor, scale: Tensor) -> None:
+        self.df, self.loc, self.scale = df, loc, scale
+        td.Distribution.__init__(self, df.shape, validate_args=False)
+
+
 def _gamma(parameters: Tensor, unit: Tensor) -> td.Distribution:
     mean, shape = parameters.unbind(-1)
     return td.Gamma(shape, shape / mean, validate_args=False)
@@ -80,7 +88,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             ("df", "loc", "scale"),
             "real",
             _student_t,
-            lambda p, unit: td.StudentT(p[..., 0], p[..., 1], p[..., 2], validate_args=False),
+            lambda p, unit: _StudentT(p[..., 0], p[..., 1], p[..., 2]),
             lambda parameters: parameters[..., 1],
         ),
         "laplace": Family(

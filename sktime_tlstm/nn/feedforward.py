@@ -159,6 +159,10 @@ class MixtureOfExperts(nn.Module):
     choices that fell on expert e, ``P_e`` its mean probability; 1 where all are used alike), and
     the router's ``mean logsumexp(W_r x)^2`` (Zoph et al. 2022, "ST-MoE", equation 5).
 
+    On the CPU an expert sees the steps that are sent to it alone. A GPU would have to be waited for
+    to learn how many these are: there, without a capacity, every expert sees every step, and most
+    of what they say is weighed by zero.
+
     Parameters
     ----------
     d_model : int
@@ -261,7 +265,8 @@ class MixtureOfExperts(nn.Module):
         Tensor of shape (batch, time, d_model)
             Zero in the padding.
         """
-        if not is_readable(x):
+        blind = x.device.type != "cpu" and self._capacity(1) is None
+        if blind or not is_readable(x):
             return self._mix_all(x, mask)
         # (batch, time, d_model) -> (token, d_model), a token being a real step
         tokens = x.flatten(0, -2) if mask is None else x[mask]
@@ -284,8 +289,19 @@ class MixtureOfExperts(nn.Module):
                 "or has no values; expected evaluation, for it cannot be told which steps lie "
                 "beyond the capacity. Call eval() first."
             )
-        probabilities = torch.softmax(self._route(x), dim=-1)
+        if mask is not None:  # zero times infinity is not zero, in gradients neither
+            x = x.masked_fill(~mask[..., None], 0.0)
+        logits = self._route(x)
+        probabilities = torch.softmax(logits, dim=-1)
         gates, experts = self._choose(probabilities)
+        if is_readable(x):
+            # (batch, time, ...) -> (token, ...)
+            self._observe(
+                logits.flatten(0, -2),
+                probabilities.flatten(0, -2),
+                experts.flatten(0, -2),
+                None if mask is None else mask.flatten(),
+            )
         # (batch, time, choice) -> (batch, time, expert), zero where an expert was not chosen
         shares = torch.zeros_like(probabilities).scatter(-1, experts, gates).to(x.dtype)
         outputs = [
@@ -331,19 +347,21 @@ class MixtureOfExperts(nn.Module):
             gates = gates / gates.sum(dim=-1, keepdim=True)
         return gates, experts
 
-    def _observe(self, logits: Tensor, probabilities: Tensor, experts: Tensor) -> None:
+    def _observe(
+        self, logits: Tensor, probabilities: Tensor, experts: Tensor, real: Tensor | None = None
+    ) -> None:
         if not logits.shape[0]:  # no step, no mean
             return
         # (token, choice) -> (token, choice, expert)
         chosen = functional.one_hot(experts, len(self.experts)).to(probabilities.dtype)
-        load = chosen.mean(dim=(0, 1))
+        load = chosen.mean(dim=(0, 1)) if real is None else _mean(chosen.mean(dim=1), real)
         recomputing = _is_recomputing()
         if not recomputing:
             self.expert_load = load
         if not self.training or not torch.is_grad_enabled():
             return
-        balance = len(self.experts) * (load * probabilities.mean(dim=0)).sum()
-        z_loss = logits.logsumexp(dim=-1).square().mean()
+        balance = len(self.experts) * (load * _mean(probabilities, real)).sum()
+        z_loss = _mean(logits.logsumexp(dim=-1).square(), real)
         loss = self.balance_weight * balance + self.z_weight * z_loss
         # A recomputation must do all that the first run did, and keep its loss from counting twice.
         if not recomputing:
@@ -372,6 +390,15 @@ class MixtureOfExperts(nn.Module):
         if self.capacity_factor is None or not self.training:
             return None
         return math.ceil(self.capacity_factor * choices / len(self.experts))
+
+
+def _mean(values: Tensor, real: Tensor | None) -> Tensor:
+    """Return the mean of ``values`` (token, ...) over the tokens that are real (token,)."""
+    if real is None:
+        return values.mean(dim=0)
+    # No boolean index, which a device is waited for, and no matrix product, which autocast rounds.
+    weight = (real / real.sum().clamp(min=1)).to(values.dtype)
+    return (weight.reshape(-1, *[1] * (values.ndim - 1)) * values).sum(dim=0)
 
 
 def _is_recomputing() -> bool:

@@ -352,7 +352,10 @@ class QuantileHead(Head):
         Tensor of the broadcast shape of (...) and ``alpha``
         """
         dtype = torch.promote_types(parameters.dtype, torch.float32)
-        levels = torch.tensor(self.quantiles, dtype=dtype, device=parameters.device)
+        if dtype == self.levels.dtype == torch.float32:  # a device that has them need not wait
+            levels = self.levels.to(parameters.device)
+        else:
+            levels = torch.tensor(self.quantiles, dtype=dtype, device=parameters.device)
         limits = torch.finfo(dtype)
         alpha = alpha.to(levels).clamp(limits.tiny, 1 - limits.eps)
         values = parameters.to(dtype).sort(dim=-1).values

@@ -74,7 +74,7 @@ class LocalWindow:
         batch, time, _ = encoded.shape
         ragged = lengths is not None or time < window
         if lengths is None:
-            lengths = torch.full((batch,), time, dtype=torch.int64)
+            lengths = torch.full((batch,), time, dtype=torch.int64, device=encoded.device)
         lengths = lengths.to(encoded.device)
         # (batch, window): the last real steps, those that there are not in front
         place = lengths[:, None] - window + torch.arange(window, device=encoded.device)

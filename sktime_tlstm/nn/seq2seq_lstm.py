@@ -318,12 +318,16 @@ class Seq2SeqLSTM(nn.Module):
         own[:, 0] = True
         return truth, own
 
+    def _draws_on_device(self, own: Tensor) -> bool:
+        # The host would wait for the draws, to learn that some row of a batch has one at each step.
+        return own.device.type != "cpu" and self.teacher_forcing_ratio < 1
+
     def _stretches(self, own: Tensor) -> list[tuple[int, int]]:
         """Split the future in front of every step that reads an own forecast."""
         time = own.shape[1]
         if not self.feedback_width:
             starts = [0]
-        elif not self.training or not is_readable(own):  # asks no device, which would have to wait
+        elif not self.training or not is_readable(own) or self._draws_on_device(own):
             starts = list(range(time))
         else:
             # (batch, time, num_targets) -> the later steps at which any row reads an own forecast

@@ -268,6 +268,24 @@ def test_padding_counts_in_no_loss_and_no_load():
     assert load.sum().item() == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("chosen", [1, 2])
+def test_trained_without_a_look_at_choices_it_learns_the_same(chosen, masked):
+    network = MixtureOfExperts(6, num_experts=5, experts_per_token=chosen, z_weight=0.5)
+    blind, x = copy.deepcopy(network), torch.randn(2, 11, 6)
+    mask = padding_mask(torch.tensor([11, 3]), 11) if masked else None
+    if masked:
+        x[~mask] = torch.nan
+    answers = []
+    for mixture, run in ((network, network.forward), (blind, blind._mix_all)):
+        output = run(x, mask)
+        loss = auxiliary_loss(mixture)
+        (output.square().sum() + loss).backward()
+        gradients = [parameter.grad for parameter in mixture.parameters()]
+        answers.append([output, loss, mixture.expert_load, *gradients])
+    torch.testing.assert_close(*answers)
+
+
 def test_expert_load_is_that_of_the_last_pass_and_not_saved():
     network = MixtureOfExperts(6, num_experts=5).eval()
     assert "expert_load" not in network.state_dict()
