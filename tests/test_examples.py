@@ -129,6 +129,30 @@ def test_the_plain_composition_says_the_same_and_both_are_timed(run_example):
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read on Linux")
+def test_the_bench_of_gpus_runs_on_a_cpu(run_example):
+    small = ["--batches", "8", "--rows", "300", "--steps", "3", "--epochs", "1", "--rounds", "1"]
+    lines = run_example("benchmarks/gpu.py", "--device", "cpu", *small).splitlines()
+    figures = [line for line in lines if "of bare" in line]
+    assert len(figures) == 6  # bare, training and fit in two precisions
+    assert sum("waits cannot be counted on a CPU" in line for line in lines) == 2
+    for line in figures:
+        speed = float(line.split("%")[0].split()[-2].replace(",", ""))
+        assert speed > 0
+
+
+def test_growth_prints_times_and_exponents(run_example):
+    for part in ("horizon", "series"):
+        printed = run_example(
+            "benchmarks/growth.py", part, "--sizes", "8", "16", "--width", "8", "--rounds", "1"
+        )
+        head, fit, predict = (line.split() for line in printed.splitlines())
+        assert head[:3] == [part, "8", "16"]
+        for row in (fit, predict):
+            small, large, over_all, at_last = map(float, row[2:])
+            assert small > 0 and large > 0
+            assert over_all == at_last  # of two sizes there is one slope
+
+
 def test_scale_prints_its_figures(run_example):
     printed = run_example(
         "benchmarks/scale.py", "panel", "update", "--series", "3", "--rows", "900"

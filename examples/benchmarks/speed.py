@@ -25,9 +25,10 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,24 +54,15 @@ def main(arguments: list[str] | None = None) -> None:
     rows, more = slice(options.rows), slice(options.rows, options.rows + 720)
     windows = options.rows - CONTEXT - HORIZON + 1
 
-    forecaster = TransformerLSTMForecaster(
-        context_length=CONTEXT,
-        quantiles=(0.1, 0.5, 0.9),
-        max_epochs=3,
-        max_windows_per_epoch=windows // 4,
-        optimizer="adam",
-        lr=1e-3,
-        lr_schedule=None,
-        weight_decay=0.0,
-        random_state=0,
-        device="cpu",
-    )
+    forecaster = of_task(max_epochs=3, max_windows_per_epoch=windows // 4, device="cpu")
     with cpu_seconds() as fit:
         forecaster.fit(y.iloc[rows], X=X.iloc[rows], fh=range(1, HORIZON + 1))
     net, batches = forecaster.net_, windows // BATCH
     trained, batch = trained_windows(net), ready_batch(net)
+    step = bare_step(net, batch)
     with cpu_seconds() as bare:
-        train_bare(net, batch, batches)
+        for _ in range(batches):
+            step()
     with cpu_seconds() as skorch:
         net.set_params(max_epochs=1).partial_fit(ReadyBatches(batch, batches * BATCH))
 
@@ -99,6 +91,20 @@ def made_up(rows: int) -> tuple[pd.Series, pd.DataFrame]:
     return X.sum(axis=1) + rng.normal(size=rows), X
 
 
+def of_task(**parameters: Any) -> TransformerLSTMForecaster:
+    """Return a forecaster with the settings of the task."""
+    return TransformerLSTMForecaster(
+        context_length=CONTEXT,
+        quantiles=(0.1, 0.5, 0.9),
+        optimizer="adam",
+        lr=1e-3,
+        lr_schedule=None,
+        weight_decay=0.0,
+        random_state=0,
+        **parameters,
+    )
+
+
 @contextmanager
 def cpu_seconds() -> Iterator[list[float]]:
     """Measure CPU time into the list."""
@@ -114,24 +120,28 @@ def trained_windows(net) -> int:
     return sum(part.get("train_batch_size", 0) for part in batches)
 
 
-def ready_batch(net) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """Make up a batch as wide as those that the net was trained on."""
-    past = torch.randn(BATCH, CONTEXT, net.module__num_past_features)
-    future = torch.randn(BATCH, HORIZON, net.module__num_future_features)
-    return {"past": past, "future": future}, torch.randn(BATCH, HORIZON, 1)
+def ready_batch(net, windows: int = BATCH) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Make up a batch on the net's device, as wide as those that the net was trained on."""
+    past = torch.randn(windows, CONTEXT, net.module__num_past_features, device=net.device)
+    future = torch.randn(windows, HORIZON, net.module__num_future_features, device=net.device)
+    target = torch.randn(windows, HORIZON, 1, device=net.device)
+    return {"past": past, "future": future}, target
 
 
-def train_bare(net, batch, batches: int) -> None:
-    """Take optimiser steps with the net's module and head, and nothing of skorch."""
+def bare_step(net, batch, **options: Any) -> Callable[[], None]:
+    """Return an optimiser step with the net's module and head, and nothing of skorch."""
     inputs, target = batch
     module, head = net.module_.train(), net.criterion_
-    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3, fused=True)
-    for _ in range(batches):
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3, fused=True, **options)
+
+    def step() -> None:
         optimizer.zero_grad()
         with net.autocast():
             output = module(**inputs)
         head(output.float(), target).backward()
         optimizer.step()
+
+    return step
 
 
 class ReadyBatches(Dataset):
