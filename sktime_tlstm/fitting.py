@@ -259,7 +259,8 @@ def _make_encoder(
         tuple(options.past_covariates or ()),
         tuple(options.static_covariates or ()),
         tuple(features),
-        absolute=simulation or scaler is None,  # what is passed scaled is left as it is
+        # where nothing is normalised either, what is passed scaled is left as it is
+        absolute=simulation or (scaler is None and options.window_norm is None),
         weight_column=options.weight_column,
     )
 

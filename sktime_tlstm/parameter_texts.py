@@ -110,7 +110,7 @@ scaler : str or None
     spikes), "standard", "minmax", "mean" (divided by the mean). "auto" is "robust"; for
     targets "robust_arcsinh" where more than a tenth of the series have values 50 deviations
     off, unless the loss forecasts a mean, and "mean" for positive targets and counts. None
-    leaves both as they are, and ``X`` is not clipped.
+    leaves both as they are; with ``window_norm=None`` too, ``X`` is not clipped.
 window_norm : {"meanstd", "mean"} or None
     Normalisation of the target in each window, by its context or its last seven seasons: by
     mean and deviation, by the mean alone, or none. Of a simulation none.
