@@ -154,11 +154,8 @@ def _predict(asked: argparse.Namespace) -> None:
     configuration = _loaded(asked)
     save = _needed(configuration.save, "save", "model.zip")
     _check_out(asked.out)
-    device = {
-        name: configuration.forecaster[name]
-        for name in ("device",)
-        if name in configuration.forecaster
-    }
+    own = configuration.forecaster
+    device = {"device": own["device"]} if "device" in own else {}
     forecaster = TransformerLSTMForecaster.load_from_path(save, **device)
     forecaster.check_is_fitted()
     _compare(configuration, forecaster, save)
@@ -292,6 +289,7 @@ def _training_data(configuration: Configuration) -> tuple[pd.DataFrame, pd.DataF
         for kind in ("past_covariates", "static_covariates")
         for name in parameters.get(kind) or ()
     ]
+    named += [parameters["weight_column"]] if parameters.get("weight_column") else []
     frame = on_grid(data, read(data, files, [*data.target, *(data.covariates or ()), *named]))
     covariates = data.covariates
     if covariates is None:
@@ -304,7 +302,7 @@ def _training_data(configuration: Configuration) -> tuple[pd.DataFrame, pd.DataF
                 f"note: the columns {left_out} hold other things than numbers, and are not read; "
                 "name them in data.covariates to read them as categories"
             )
-    return observed(data, frame, covariates)
+    return observed(data, frame, list(dict.fromkeys([*covariates, *named])))
 
 
 def _note(text: str) -> None:
@@ -366,16 +364,16 @@ def _new_data(
     from sktime_tlstm.tables import observed, read
 
     encoder = forecaster._fitted.model.encoder
-    needed = [str(name) for name in (*encoder.targets, *encoder.columns)]
-    frame = read(configuration.data, [path], needed)
+    needed = [*encoder.targets, *encoder.columns, encoder.weight_column]
+    frame = read(configuration.data, [path], [str(name) for name in needed if name is not None])
     return observed(configuration.data, frame, _covariates(forecaster, frame))
 
 
 def _covariates(forecaster: TransformerLSTMForecaster, frame: pd.DataFrame) -> list[str]:
     """Return the columns of a frame that were covariates in fit."""
     encoder = forecaster._fitted.model.encoder
-    static = [*encoder.static_scaling, *encoder.static_categories]
-    return [str(name) for name in (*encoder.columns, *static) if name in frame.columns]
+    others = [*encoder.static_scaling, *encoder.static_categories, encoder.weight_column]
+    return [str(name) for name in (*encoder.columns, *others) if name in frame.columns]
 
 
 def _future(

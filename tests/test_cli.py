@@ -135,6 +135,24 @@ def test_new_rows_are_seen_and_not_kept(folder, capsys):
     assert Path("model.zip").read_bytes() == kept
 
 
+@pytest.mark.parametrize("covariates", [["temp"], None], ids=["named", "all numbers"])
+def test_rows_are_weighed_by_their_column(covariates, folder, capsys):
+    weights = np.linspace(0.0, 2.0, SEEN)
+    FRAME[:SEEN].drop(columns="wind").assign(weight=weights).to_csv("past.csv")
+    FRAME[SEEN : SEEN + 10].assign(weight=1.0).to_csv("new.csv")
+    configure(data={"covariates": covariates}, forecaster={"weight_column": "weight"})
+    assert main(["fit", "config.yaml"]) == 0
+    command = "predict config.yaml --update new.csv --future future.csv --out forecast.csv"
+    assert main(shlex.split(command)) == 0, capsys.readouterr().err
+    found = pd.read_csv("forecast.csv", parse_dates=["time"], index_col="time")
+    past = FRAME[:SEEN].assign(weight=weights)
+    forecaster, X = fitted(past, ["temp", "weight"], weight_column="weight"), FRAME[["temp"]]
+    new = FRAME[SEEN : SEEN + 10].assign(weight=1.0)
+    forecaster.update(new[["load"]], X=new[["temp", "weight"]], update_params=False)
+    expected = forecaster.predict(X=X)
+    pd.testing.assert_frame_equal(found, expected, check_freq=False, check_index_type=False)
+
+
 def test_without_fh_the_rows_of_the_future_are_forecast(folder, capsys):
     configure(fh=None, forecaster={"prediction_length": 4})
     assert main(["fit", "config.yaml"]) == 0
