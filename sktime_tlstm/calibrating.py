@@ -7,23 +7,19 @@ from dataclasses import replace
 import numpy as np
 
 from sktime_tlstm.calibration import Calibration, trusted
+from sktime_tlstm.data.rows import spread
 from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
 from sktime_tlstm.model import Model
 from sktime_tlstm.notices import notify
 from sktime_tlstm.options import Options
 from sktime_tlstm.simple import learn_simple, unconditional
 
-__all__ = ["calibrated", "recalibrated", "spread"]
+__all__ = ["calibrated", "recalibrated"]
 
 #: Windows that simple forecasts are weighed by, at most.
 SIMPLE_WINDOWS = 512
 #: Windows whose errors calibrate intervals; one of every series where there are more of these.
 CALIBRATION_WINDOWS = 100
-
-
-def spread(number: int, most: int) -> np.ndarray:
-    """Return at most ``most`` of the indices below ``number``, evenly spaced."""
-    return np.linspace(0, number - 1, min(number, most)).astype(np.int64)
 
 
 def calibrated(

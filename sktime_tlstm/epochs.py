@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 from torch.utils.data import Subset
 
-from sktime_tlstm.calibrating import spread
 from sktime_tlstm.data.history import History
-from sktime_tlstm.data.rows import named_series, split_index, without_series
+from sktime_tlstm.data.rows import named_series, split_index, spread, without_series
 from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
 from sktime_tlstm.data.windows import WindowSpec
 from sktime_tlstm.options import Options

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sktime_tlstm.contract import embedding_of, uncompiled
 from sktime_tlstm.data.channels import channels, embedded_channels
+from sktime_tlstm.data.rows import spread
 from sktime_tlstm.data.sampling import training_cutoffs
 from sktime_tlstm.data.windows import Batch, cut_windows
 from sktime_tlstm.fitted import Fitted
@@ -153,7 +154,7 @@ def past_windows(fitted: Fitted, number: int) -> Windows:
             f"of {spec.horizon}: a window needs a past and what came after. Pass a longer y."
         )
     first = np.concatenate([[0], np.cumsum(whole)])
-    place = np.linspace(0, first[-1] - 1, min(number, int(first[-1]))).astype(np.int64)
+    place = spread(int(first[-1]), number)
     series = np.searchsorted(first, place, side="right") - 1
     cutoff = low[series] + place - first[series]
     return Windows(fitted.history.store, series, cutoff, spec.horizon, None)

@@ -25,6 +25,7 @@ __all__ = [
     "portable",
     "ranges",
     "split_index",
+    "spread",
     "without_series",
 ]
 
@@ -460,3 +461,8 @@ def ranges(start: np.ndarray, length: np.ndarray) -> np.ndarray:
     """Return start[0] .. start[0] + length[0] - 1, start[1] .., concatenated."""
     before = np.concatenate([[0], np.cumsum(length)[:-1]])
     return np.arange(int(length.sum())) + np.repeat(start - before, length)
+
+
+def spread(number: int, most: int) -> np.ndarray:
+    """Return at most ``most`` of the indices below ``number``, evenly spaced."""
+    return np.linspace(0, number - 1, min(number, most)).astype(np.int64)

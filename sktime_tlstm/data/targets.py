@@ -20,7 +20,7 @@ from sktime_tlstm.data.columns import (
     sampled,
 )
 from sktime_tlstm.data.history import History
-from sktime_tlstm.data.rows import Rows, blocks, split_index
+from sktime_tlstm.data.rows import Rows, blocks, split_index, spread
 from sktime_tlstm.data.scaling import location_scale
 
 __all__ = ["MAX_ARCSINH", "SUPPORTS", "Targets", "has_outliers", "num_learnt"]
@@ -412,8 +412,7 @@ def _merged(old: Observed, new: Observed) -> Observed:
 def has_outliers(y: pd.DataFrame) -> bool:
     """Whether more than a few series have values that would drown all others."""
     bounds = split_index(y.index)[1]
-    number = min(len(bounds) - 1, OUTLIER_SERIES)
-    chosen = np.linspace(0, len(bounds) - 2, number).astype(np.int64)  # evenly spaced
+    chosen = spread(len(bounds) - 1, OUTLIER_SERIES)
     found = 0
     for name in range(y.shape[1]):
         values = numeric_values(y.iloc[:, name])
@@ -422,4 +421,4 @@ def has_outliers(y: pd.DataFrame) -> bool:
                 location, scale = location_scale(values[begin:end], "robust")
                 farthest = np.fmax.reduce(np.abs(values[begin:end] - location), initial=0.0)
                 found += bool(farthest > OUTLYING * scale)
-    return found > OUTLIER_SHARE * number * y.shape[1]
+    return found > OUTLIER_SHARE * len(chosen) * y.shape[1]
