@@ -7,16 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sktime_tlstm.data.panels import PanelDataset
     from sktime_tlstm.flagship import TransformerLSTMForecaster
     from sktime_tlstm.forecaster import SkorchForecaster
     from sktime_tlstm.notices import ForecastWarning
 
 __version__ = "0.1.0"
 
-__all__ = ["ForecastWarning", "SkorchForecaster", "TransformerLSTMForecaster"]
+__all__ = ["ForecastWarning", "PanelDataset", "SkorchForecaster", "TransformerLSTMForecaster"]
 
 _HOME_OF = {
     "ForecastWarning": "sktime_tlstm.notices",
+    "PanelDataset": "sktime_tlstm.data.panels",
     "SkorchForecaster": "sktime_tlstm.forecaster",
     "TransformerLSTMForecaster": "sktime_tlstm.flagship",
 }

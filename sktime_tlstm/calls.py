@@ -10,12 +10,14 @@ from typing import Any
 import pandas as pd
 from sktime.datatypes import convert_to
 
+from sktime_tlstm.data.panels import PanelDataset
 from sktime_tlstm.data.rows import check_levels, portable
+from sktime_tlstm.data.source import Source
 from sktime_tlstm.fitted import INNER_MTYPES
 from sktime_tlstm.progress import shown
 from sktime_tlstm.surroundings import usual_torch
 
-__all__ = ["answering", "converted", "from_any_past", "restoring"]
+__all__ = ["answering", "converted", "from_any_past", "reading", "restoring", "seeing"]
 
 
 def answering(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -73,6 +75,40 @@ def from_any_past(method: Callable[..., Any]) -> Callable[..., Any]:
     if forecasting.__doc__:
         forecasting.__doc__ = forecasting.__doc__.rstrip() + PAST_TEXT
     return forecasting
+
+
+def reading(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Make sktime's check of X and y read a `PanelDataset`, and see some of its rows."""
+
+    @functools.wraps(method)
+    def reading(self: Any, X: Any = None, y: Any = None, **types: Any) -> tuple[Any, Any]:
+        if not isinstance(y, PanelDataset):
+            return method(self, X=X, y=y, **types)
+        if self._state == "fitted":
+            raise TypeError(
+                "Got y of type PanelDataset, which fit and pretrain read, expected a frame. Pass "
+                "the rows as a frame, of some of the series if these are too many."
+            )
+        if X is not None:
+            raise TypeError(
+                "Got X beside y of type PanelDataset, expected the covariates in its pieces. Name "
+                "them by its covariates, and leave X out."
+            )
+        source = y.source()
+        method(self, X=source.X, y=source.y, **types)
+        return None, source
+
+    return reading
+
+
+def seeing(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Make sktime, which looks for the last row of y, see the rows of a source."""
+
+    @functools.wraps(method)
+    def seeing(self: Any, y: Any, *args: Any, **kwargs: Any) -> None:
+        method(self, y.y if isinstance(y, Source) else y, *args, **kwargs)
+
+    return seeing
 
 
 #: What ``y`` means to every method that forecasts.

@@ -201,5 +201,5 @@ def _hash(parts: Iterable[Any]) -> str:
         found.update(f"{part.shape}{part.dtype}".encode())
         if isinstance(part, torch.Tensor):  # by its bytes, for numpy has not all types
             part = part.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy()
-        found.update(np.ascontiguousarray(part).tobytes())
+        found.update(np.ascontiguousarray(part).reshape(-1).data)  # not copied
     return found.hexdigest()[:16]

@@ -9,8 +9,9 @@ import pandas as pd
 from torch.utils.data import Subset
 
 from sktime_tlstm.data.history import History
-from sktime_tlstm.data.rows import named_series, split_index, spread, without_series
+from sktime_tlstm.data.rows import named_series, spread, without_series
 from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
+from sktime_tlstm.data.source import Source
 from sktime_tlstm.data.windows import WindowSpec
 from sktime_tlstm.options import Options
 
@@ -47,39 +48,44 @@ def is_named(options: Options, history: History) -> np.ndarray:
 
 
 def rows_to_learn_from(
-    options: Options, y: pd.DataFrame, X: pd.DataFrame | None
-) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """Return the rows of all series but those that are held out by name.
+    options: Options, source: Source
+) -> tuple[pd.DataFrame, pd.DataFrame | None, np.ndarray]:
+    """Return the rows to learn from of all series but those that are held out by name.
+
+    Returns
+    -------
+    y, X : pandas.DataFrame
+    left : numpy.ndarray of bool, shape (num_series,)
+        Which series are not held out.
 
     Raises
     ------
     ValueError
         If a name is no key of a panel, or none of its series is left.
     """
-    names = options.validation_series
+    names, y, X = options.validation_series, source.y, source.X
     if names is None:
-        return y, X
-    keys, _ = split_index(y.index)
-    if keys is None:
+        return y, X, np.ones(len(source.lengths), dtype=bool)
+    if source.keys is None:
         raise ValueError(
             f"Got validation_series={names!r} with a single series, expected a panel whose other "
             "series are trained on. Pass validation_fraction=0.1 to hold out a series' last rows."
         )
-    known = set(keys)
+    known = set(source.keys)
     for name in names:
         if name not in known:
             raise ValueError(
                 f"Got validation_series with {name!r}, which is no key of y, expected keys such as "
-                f"{keys[0]!r}. Pass the whole key of each series, all levels of a hierarchy."
+                f"{source.keys[0]!r}. Pass the whole key of each series, all levels of a hierarchy."
             )
-    check_that_some_are_left(options, y)
-    return without_series(y, names), None if X is None else without_series(X, names)
+    check_that_some_are_left(options, source)
+    left = ~named_series(source.keys, names)
+    return without_series(y, names), None if X is None else without_series(X, names), left
 
 
-def check_that_some_are_left(options: Options, y: pd.DataFrame) -> None:
+def check_that_some_are_left(options: Options, source: Source) -> None:
     """Raise a ValueError if all series of a panel are held out by name."""
-    keys, _ = split_index(y.index)
-    if keys is not None and named_series(keys, options.validation_series).all():
+    if named_series(source.keys, options.validation_series).all():
         raise ValueError(
             f"Got validation_series={options.validation_series!r}, which names all series of y, "
             "expected some others to train on. Leave some out."

@@ -20,9 +20,9 @@ from sktime_tlstm.checkpoints import Checkpoints, described, digest
 from sktime_tlstm.contract import looks_ahead, probe, unwrapped
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History, SeriesStore
-from sktime_tlstm.data.rows import find_timeline, split_index
 from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
 from sktime_tlstm.data.seasonality import find_seasons
+from sktime_tlstm.data.source import Source
 from sktime_tlstm.data.targets import has_outliers
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.data.windows import WindowSpec, cut_windows
@@ -76,8 +76,7 @@ FINETUNE_LR = 0.15
 def fit_model(
     options: Options,
     network: tuple[Callable[..., Any], dict[str, Any]],
-    y: pd.DataFrame,
-    X: pd.DataFrame | None,
+    source: Source,
     largest_step: Callable[[Timeline], int | None],
     seed: int,
     stage: str = "fit",
@@ -90,7 +89,8 @@ def fit_model(
         The forecaster's parameters.
     network : (callable, dict)
         The network's class and keyword arguments.
-    y, X : pandas.DataFrame
+    source : Source
+        The data.
     largest_step : callable
         Returns the largest step of fh on a timeline; None if there is no fh.
     seed : int
@@ -98,27 +98,18 @@ def fit_model(
         What the record and the progress call this training.
     """
     head = make_head(options.loss, options.quantiles)
-    timeline = find_timeline(y.index, None if X is None else X.index)
-    learnt, learnt_X = rows_to_learn_from(options, y, X)
-    longest = int(np.diff(split_index(learnt.index)[1]).max())
-    seasons: tuple[int, ...] = ()
-    features: tuple[str, ...] = ()
-    if options.mode == "simulation":  # the input tells all, and the trained horizon ends nothing
-        horizon = options.prediction_length or max(1, min(SIMULATED_STEPS, longest // 3))
-    else:
-        seasons = timeline.seasons() or find_seasons(learnt)
-        features = timeline.default_time_features(longest)
-        asked = largest_step(timeline) or options.prediction_length
-        horizon = asked or _horizon_rule(seasons, longest)
-    encoder = _make_encoder(options, head, features, learnt).fit(learnt, learnt_X)
+    y, X, left = rows_to_learn_from(options, source)
+    longest = int(source.lengths[left].max())
+    features, seasons, horizon = _time_rules(options, source, y, longest, largest_step)
+    keys = None if source.keys is None else source.keys[left]
+    encoder = _make_encoder(options, head, features, y).fit(y, X, keys)
     if options.mode == "simulation" and not encoder.known_columns:
         raise ValueError(
             "Got mode='simulation' without a column of X that is known in the future, expected the "
             "input that drives the system: nothing else is read after the context. Pass it as X "
             "and leave it out of past_covariates, or pass mode='forecast'."
         )
-    history = encoder.encode(y, X, horizon)
-    encoder.weigh(history, X)
+    history = encoder.encode_source(source, horizon, weigh=True)
     spec = _make_spec(options, encoder, history, horizon, longest, seasons)
     errors = _needs_errors(options, head)
     if not errors or spec.simulation:
@@ -152,22 +143,21 @@ def fit_model(
 
 
 def finetune_model(
-    options: Options, model: Model, y: pd.DataFrame, X: pd.DataFrame | None, seed: int
+    options: Options, model: Model, source: Source, seed: int
 ) -> tuple[Model, History]:
     """Fit a copy of a pretrained model to other series; the scaling of covariates is kept."""
     encoder = model.encoder
     if options.finetune_epochs:
-        check_that_some_are_left(options, y)
-    if len(y.columns) == len(encoder.targets):
-        encoder = encoder.renamed(list(y.columns))
+        check_that_some_are_left(options, source)
+    if len(source.y.columns) == len(encoder.targets):
+        encoder = encoder.renamed(list(source.y.columns))
     reads = encoder.columns or encoder.static_covariates or encoder.weight_column is not None
-    if X is not None and not reads:
+    if source.X is not None and not reads:
         raise ValueError(
-            f"Got X with the columns {list(X.columns)}, but the forecaster was pretrained without "
-            "X. Pass X to pretrain as well, or X=None."
+            f"Got X with the columns {list(source.X.columns)}, but the forecaster was pretrained "
+            "without X. Pass X to pretrain as well, or X=None."
         )
-    history = encoder.encode(y, X, model.spec.horizon)
-    encoder.weigh(history, X)
+    history = encoder.encode_source(source, model.spec.horizon, weigh=True)
     members = copy.deepcopy(model.members)
     model = replace(
         model, members=members, encoder=encoder, num_samples=options.num_samples, seed=seed
@@ -263,6 +253,23 @@ def _make_encoder(
         absolute=simulation or (scaler is None and options.window_norm is None),
         weight_column=options.weight_column,
     )
+
+
+def _time_rules(
+    options: Options,
+    source: Source,
+    y: pd.DataFrame,
+    longest: int,
+    largest_step: Callable[[Timeline], int | None],
+) -> tuple[tuple[str, ...], tuple[int, ...], int]:
+    """Return the usual calendar features, the seasons, and the horizon."""
+    timeline = source.timeline()
+    if options.mode == "simulation":  # the input tells all, and the trained horizon ends nothing
+        return (), (), options.prediction_length or max(1, min(SIMULATED_STEPS, longest // 3))
+    seasons = timeline.seasons() or find_seasons(y)
+    asked = largest_step(timeline) or options.prediction_length
+    horizon = asked or _horizon_rule(seasons, longest)
+    return timeline.default_time_features(longest), seasons, horizon
 
 
 def _horizon_rule(seasons: tuple[int, ...], longest: int) -> int:

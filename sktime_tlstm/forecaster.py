@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,17 @@ from sktime.datatypes import convert_to
 from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
 
 from sktime_tlstm import backtest, families
-from sktime_tlstm.calls import answering, converted, from_any_past, restoring
+from sktime_tlstm.calls import (
+    answering,
+    converted,
+    from_any_past,
+    reading,
+    restoring,
+    seeing,
+)
 from sktime_tlstm.checkpoints import known_seed
 from sktime_tlstm.data.rows import check_levels, grouped, portable
+from sktime_tlstm.data.source import Source
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.fitted import INNER_MTYPES, Fitted, Learn, relative_steps
 from sktime_tlstm.fitting import finetune_model, fit_model, update_model
@@ -33,6 +41,8 @@ __all__ = ["SkorchForecaster"]
 
 #: Number of quantiles that variances and distributions are computed from.
 DISTRIBUTION_LEVELS = 200
+#: What is fitted: a frame, or what a `PanelDataset` reads.
+Data: TypeAlias = pd.DataFrame | Source
 #: Held while sktime writes an fh and reads it again, so that threads do not take each other's.
 _ONE_FH = threading.Lock()
 
@@ -207,6 +217,8 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
     update_predict = restoring(BaseForecaster.update_predict)
     update_predict_single = restoring(BaseForecaster.update_predict_single)
     pretrain = restoring(BaseForecaster.pretrain)
+    _check_X_y = reading(BaseForecaster._check_X_y)  # noqa: N815
+    _update_y_X = seeing(BaseForecaster._update_y_X)  # noqa: N815
 
     @functools.wraps(BaseForecaster.fit)
     def fit(self, y: Any, X: Any = None, fh: Any = None) -> SkorchForecaster:  # noqa: D102
@@ -222,16 +234,17 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
     # Fitting.
 
     def _fit(
-        self, y: pd.DataFrame, X: pd.DataFrame | None, fh: ForecastingHorizon | None
+        self, y: Data, X: pd.DataFrame | None, fh: ForecastingHorizon | None
     ) -> SkorchForecaster:
         options, seed = self._checked_options(), self._draw_seed()
-        y, X = grouped(y), None if X is None else grouped(X)
+        source = _source(y, X)
         if hasattr(self, "pretrained_model_"):
-            model, history = finetune_model(options, self.pretrained_model_, y, X, seed)
+            model, history = finetune_model(options, self.pretrained_model_, source, seed)
         else:
             largest_step = functools.partial(self._largest_step, fh)
-            model, history = fit_model(options, self._network(), y, X, largest_step, seed)
-        self._keep(Fitted(model, history, history.lengths, list(y.index.names), X is not None))
+            model, history = fit_model(options, self._network(), source, largest_step, seed)
+        names, has_covariates = list(source.y.index.names), source.X is not None
+        self._keep(Fitted(model, history, history.lengths, names, has_covariates))
         return self
 
     def _checked_options(self) -> Options:
@@ -272,26 +285,23 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
 
     # Pretraining.
 
-    def _pretrain(self, y: pd.DataFrame, X: Any = None, fh: Any = None) -> SkorchForecaster:
+    def _pretrain(self, y: Data, X: Any = None, fh: Any = None) -> SkorchForecaster:
         options = self._checked_options()
         fh = fh if fh is not None and fh.is_relative else None  # series may end at any time
         largest_step = functools.partial(self._largest_step, fh)
-        y, X = grouped(y), None if X is None else grouped(X)
-        seed = self._draw_seed()
-        network = self._network()
-        model, _ = fit_model(options, network, y, X, largest_step, seed, "pretraining")
+        network, source, seed = self._network(), _source(y, X), self._draw_seed()
+        model, _ = fit_model(options, network, source, largest_step, seed, "pretraining")
         self.pretrained_model_ = model
         self.pretrained_parameters_ = remembered(self._parameters())
         return self
 
-    def _pretrain_update(self, y: pd.DataFrame, X: Any = None, fh: Any = None) -> SkorchForecaster:
+    def _pretrain_update(self, y: Data, X: Any = None, fh: Any = None) -> SkorchForecaster:
         if not hasattr(self, "pretrained_model_"):
             return self._pretrain(y, X, fh)
         options = self._checked_options()
         options = replace(options, finetune_epochs=options.max_epochs)
-        y, X = grouped(y), None if X is None else grouped(X)
-        seed = self._draw_seed()
-        self.pretrained_model_, _ = finetune_model(options, self.pretrained_model_, y, X, seed)
+        source, seed = _source(y, X), self._draw_seed()
+        self.pretrained_model_, _ = finetune_model(options, self.pretrained_model_, source, seed)
         return self
 
     # Forecasting.
@@ -570,3 +580,8 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
 def _distribution_levels() -> list[float]:
     """Return evenly spaced levels; the mean over their quantiles is the distribution's mean."""
     return ((np.arange(DISTRIBUTION_LEVELS) + 0.5) / DISTRIBUTION_LEVELS).tolist()
+
+
+def _source(y: Data, X: pd.DataFrame | None) -> Source:
+    """Return the data of a training, whatever form they have."""
+    return y if isinstance(y, Source) else Source.of(grouped(y), None if X is None else grouped(X))

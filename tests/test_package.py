@@ -37,8 +37,11 @@ FRAMES = {
     "data.covariates",
     "data.encoder",
     "data.history",
+    "data.panels",
+    "data.parquet",
     "data.rows",
     "data.seasonality",
+    "data.source",
     "data.targets",
     "datasets",
     "epochs",
@@ -58,6 +61,7 @@ LIBRARIES = {
     "matplotlib": {"plotting"},
     "numpy": set(ARROWS) - {"nn", "processes"},
     "pandas": FRAMES | {"data.calendar", "data.frequency", "data.timeline"},
+    "pyarrow": {"data.parquet"},
     "ruamel": {"configuration"},
     "safetensors": {"archive"},
     "scipy": {"families"},
@@ -231,7 +235,8 @@ def _run(code: str) -> str:
 def _loaded_by(code: str) -> set[str]:
     """Return the libraries of LIBRARIES that a fresh interpreter has loaded after the code."""
     loaded = _run(f"{code}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})")
-    return set(LIBRARIES) & set(loaded.split())
+    known = set(LIBRARIES) - {"pyarrow"}  # which pandas loads where it is there
+    return known & set(loaded.split())
 
 
 def _room_of(path: Path) -> str:

@@ -14,6 +14,7 @@ __all__ = [
     "MAX_RATIO",
     "MAX_SIZE",
     "category_codes",
+    "category_text",
     "find_categories",
     "is_categorical",
     "numeric_values",
@@ -106,7 +107,9 @@ def _type_error(column: pd.Series, value: object = None) -> TypeError:
 
 def find_categories(column: pd.Series) -> pd.Index:
     """Return the distinct values of a column of categories as text, in order of appearance."""
-    return pd.Index([_text(value) for value in _category_values(column)], dtype=object).unique()
+    return pd.Index(
+        [category_text(value) for value in _category_values(column)], dtype=object
+    ).unique()
 
 
 def category_codes(column: pd.Series, known: pd.Index) -> tuple[pd.Index, Integers]:
@@ -123,7 +126,7 @@ def category_codes(column: pd.Series, known: pd.Index) -> tuple[pd.Index, Intege
         If the column holds neither text nor numbers, or both.
     """
     values = _category_values(column)
-    texts = [_text(value) for value in values]
+    texts = [category_text(value) for value in values]
     codes = np.asarray(known.get_indexer(pd.Index(texts, dtype=object)) + 1)
     for as_written in (str.strip, _as_number):
         if as_written is _as_number and codes.any():
@@ -148,7 +151,7 @@ def _category_values(column: pd.Series) -> npt.NDArray[np.object_]:
     return _distinct(column)
 
 
-def _text(value: Any) -> str:
+def category_text(value: Any) -> str:
     """Return the text that a category is known by."""
     if isinstance(value, bytes):
         return value.decode(errors="backslashreplace")
@@ -164,7 +167,7 @@ def _as_number(text: str) -> str:
     text = text.strip()
     text = {"True": "1", "False": "0"}.get(text, text)
     try:
-        return _text(float(text))
+        return category_text(float(text))
     except ValueError:
         return text
 

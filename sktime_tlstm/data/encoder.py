@@ -17,6 +17,7 @@ from sktime_tlstm.data.covariates import Covariates
 from sktime_tlstm.data.history import History, Layout, Widths, initial_room
 from sktime_tlstm.data.rows import (
     Rows,
+    check_apart,
     check_gapless,
     check_growth,
     find_timeline,
@@ -26,7 +27,8 @@ from sktime_tlstm.data.rows import (
     split_index,
 )
 from sktime_tlstm.data.scaling import CovariateScaling, location_scale
-from sktime_tlstm.data.targets import Targets
+from sktime_tlstm.data.source import Source
+from sktime_tlstm.data.targets import Observed, Targets
 from sktime_tlstm.data.timeline import Timeline
 
 __all__ = ["FrameEncoder"]
@@ -79,8 +81,16 @@ class FrameEncoder:
         self._targets = Targets([], [], support, scaler)
         self._covariates = Covariates(past_covariates, static_covariates, {}, {}, {}, {})
 
-    def fit(self, y: pd.DataFrame, X: pd.DataFrame | None) -> FrameEncoder:
+    def fit(
+        self, y: pd.DataFrame, X: pd.DataFrame | None, keys: pd.Index | None = None
+    ) -> FrameEncoder:
         """Learn columns, categories, the names of series and the scaling of covariates.
+
+        Parameters
+        ----------
+        y, X : pandas.DataFrame
+        keys : pandas.Index or None, default=None
+            Keys of all series, where y has not all of them.
 
         Raises
         ------
@@ -104,7 +114,7 @@ class FrameEncoder:
                     )
             shared = tuple(location_scale(values, self.scaler) for values in columns)
         self._targets = Targets(names, names, self.support, self.scaler, shared)
-        self.identities, _ = split_index(y.index)
+        self.identities = split_index(y.index)[0] if keys is None else keys
         self.timeline = find_timeline(y.index, None if X is None else X.index)
         past, static = self.past_covariates, self.static_covariates
         covariates = pd.DataFrame(index=y.index) if X is None else X
@@ -193,22 +203,47 @@ class FrameEncoder:
             columns than in training or one without a value, or a value is infinite or a mark for
             a missing one.
         """
-        y = self._checked(y, X, self.static_covariates)
+        return self.encode_source(Source.of(y, X), horizon)
+
+    def encode_source(self, source: Source, horizon: int, weigh: bool = False) -> History:
+        """Do the same, of series that may come in pieces; ``weigh`` writes their weights as well.
+
+        A piece is encoded where its series lie in the store of all, as it would be alone. What is
+        learnt across series, of those without any value, is learnt at the end.
+        """
         # A later fit may have too few rows to tell the step that this was trained on.
-        timeline = find_timeline(y.index, None if X is None else X.index, self.timeline)
-        rows = Rows.parse(y.index, timeline)
+        timeline = source.timeline(self.timeline)
+        first = timeline.ordinals(source.first)
+        check_apart(source.keys, source.first, first, source.lengths)
+        room = initial_room(source.lengths)
+        layout = self._layout(timeline, source.keys, first, source.lengths, horizon)
+        history = History.blank(layout, room, folder=source.store_dir)
+        observed = np.zeros(history.loc.shape, dtype=bool)
+        young: dict[tuple[int, int], Observed] = {}
+        for series, y, X in source.pieces():
+            part = history.part(series)
+            own, observed[series] = self._encode(part, y, X)
+            young |= {(series.start + number, k): values for (number, k), values in own.items()}
+            if weigh:
+                self.weigh(part, X)
+        self._targets.pool(history, observed)
+        return replace(history, young=young)
+
+    def _encode(
+        self, part: History, y: pd.DataFrame, X: pd.DataFrame | None
+    ) -> tuple[dict[tuple[int, int], Observed], Flags]:
+        """Write series where a history has room for them, and return what `fit_scaling` does."""
+        y = self._checked(y, X, self.static_covariates)
+        rows = Rows.parse(y.index, part.timeline)
         check_gapless(y.index, rows)
-        place = np.arange(len(rows.lengths))
-        first, room = rows.ordinals(rows.bounds[:-1]), initial_room(rows.lengths)
-        history = self._blank(timeline, rows.keys, first, rows.lengths, horizon, room)
-        history = self._targets.fit_scaling(history, y, rows)
-        self._targets.write(history, y, rows)
-        self._targets.fit_level(history)
+        young, observed = self._targets.fit_scaling(part, y, rows)
+        self._targets.write(part, y, rows)
+        self._targets.fit_level(part)
         if X is not None:
-            self._covariates.write(history, X, Rows.parse(X.index, timeline), rows)
-        self._covariates.fill(history)
-        self._describe(history, X, place)
-        return history
+            self._covariates.write(part, X, Rows.parse(X.index, part.timeline), rows)
+        self._covariates.fill(part)
+        self._describe(part, X, np.arange(len(part.first)))
+        return young, observed
 
     def weigh(self, history: History, X: pd.DataFrame | None) -> None:
         """Write the weights of all rows, which only training reads, into what `encode` returned.
@@ -322,8 +357,9 @@ class FrameEncoder:
             If X, one of its columns or a wanted row is absent, or a value is infinite.
         """
         kept, num_future = np.minimum(cutoff, reach), wanted.shape[1]
-        first, none = history.first + cutoff - kept, np.zeros_like(kept)
-        tail = self._blank(history.timeline, history.keys, first, kept + num_future, 0, none)
+        first = history.first + cutoff - kept
+        layout = self._layout(history.timeline, history.keys, first, kept + num_future, 0)
+        tail = History.blank(layout, np.zeros_like(kept))
         # The rows kept of all series, end to end: where they lie and where they go.
         source = ranges(history.store.start.numpy() + cutoff - kept, kept)
         target = ranges(tail.store.start.numpy(), kept)
@@ -407,21 +443,19 @@ class FrameEncoder:
         self._covariates.check(X, [*self.columns, *static])
         return y
 
-    def _blank(
+    def _layout(
         self,
         timeline: Timeline,
         keys: pd.Index | None,
         first: Integers,
         lengths: Integers,
         horizon: int,
-        room: Integers,
-    ) -> History:
-        """Lay out series of given lengths, all values missing."""
+    ) -> Layout:
+        """Lay out series of given lengths."""
         observed = len(self.targets) + len(self.numeric)
         channels = observed + len(self.categories) + (self.weight_column is not None)
         widths = Widths(len(self.targets), observed, channels, self._covariates.num_static)
-        layout = Layout(timeline, self.time_features, keys, first, lengths, horizon, widths)
-        return History.blank(layout, room)
+        return Layout(timeline, self.time_features, keys, first, lengths, horizon, widths)
 
     def _describe(self, history: History, X: pd.DataFrame | None, which: Integers) -> None:
         """Write what there is once for each of the series ``which``, but for their targets."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import NamedTuple
@@ -254,7 +255,13 @@ class History:
     young: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     @classmethod
-    def blank(cls, layout: Layout, room: np.ndarray, computed: np.ndarray | None = None) -> History:
+    def blank(
+        cls,
+        layout: Layout,
+        room: np.ndarray,
+        computed: np.ndarray | None = None,
+        folder: str | None = None,
+    ) -> History:
         """Lay series out, all values missing.
 
         Parameters
@@ -264,6 +271,9 @@ class History:
             Number of rows left free behind each series.
         computed : numpy.ndarray of float32, shape (rows, num_calendar), or None
             Calendar features of the first rows, where these were computed before.
+        folder : str or None, default=None
+            Where a temporary file holds the rows, which the system reads and forgets as memory
+            allows; None for memory.
         """
         widths, space = layout.widths, layout.lengths + room
         total, number = int(space.sum()), len(layout.lengths)
@@ -274,8 +284,8 @@ class History:
         calendar[: len(features)] = torch.from_numpy(features)
         first = layout.first - layout.first.min()
         store = SeriesStore(
-            values=torch.zeros(total, widths.channels),
-            observed=torch.zeros(total, widths.observed, dtype=torch.bool),
+            values=_zeros((total, widths.channels), torch.float32, folder),
+            observed=_zeros((total, widths.observed), torch.bool, folder),
             calendar=calendar,
             start=torch.from_numpy(np.cumsum(space) - space),
             length=torch.from_numpy(layout.lengths.astype(np.int64)),
@@ -472,3 +482,11 @@ class History:
 def initial_room(lengths: np.ndarray) -> np.ndarray:
     """Return how many rows are left free behind each series of training data."""
     return np.where(lengths < MIN_LENGTH_WITH_ROOM, 0, lengths * ROOM_SHARE).astype(np.int64)
+
+
+def _zeros(shape: tuple[int, int], dtype: torch.dtype, folder: str | None) -> Tensor:
+    if folder is None or not all(shape):
+        return torch.zeros(shape, dtype=dtype)
+    with tempfile.TemporaryFile(dir=folder) as file:  # which is gone with the tensor
+        numbers = np.memmap(file, torch.zeros(0, dtype=dtype).numpy().dtype, "w+", shape=shape)
+        return torch.from_numpy(numbers)

@@ -15,8 +15,10 @@ from sktime_tlstm.data.timeline import Timeline
 __all__ = [
     "Rows",
     "blocks",
+    "check_apart",
     "check_gapless",
     "check_growth",
+    "check_increasing",
     "check_levels",
     "find_timeline",
     "grouped",
@@ -100,10 +102,10 @@ class Rows:
             )
         if keys is not None and not keys.is_unique:
             order = _by_series(index)
-            _check_increasing(index[order], rows._steps_in(order) > 0)
+            check_increasing(index[order], rows._steps_in(order) > 0)
             return rows
         for begin, step in rows.steps():
-            _check_increasing(index, step > 0, begin)
+            check_increasing(index, step > 0, begin)
         return rows
 
     def __len__(self) -> int:
@@ -161,7 +163,8 @@ class Rows:
             yield part.start, step
 
 
-def _check_increasing(index: pd.Index, increases: np.ndarray, begin: int = 0) -> None:
+def check_increasing(index: pd.Index, increases: np.ndarray, begin: int = 0) -> None:
+    """Raise a ValueError that names the first row, from ``begin`` on, that does not increase."""
     if not increases.all():
         row = begin + int(np.argmin(increases))
         raise ValueError(
@@ -333,7 +336,7 @@ def portable(data: Any, told: bool) -> Any:
     return data
 
 
-def index_times(index: pd.Index, part: slice = slice(None)) -> pd.Index:
+def index_times(index: pd.Index, part: slice | np.ndarray = slice(None)) -> pd.Index:
     """Return the times of rows of a sktime index."""
     if not isinstance(index, pd.MultiIndex):
         return index[part]
@@ -367,7 +370,7 @@ def find_timeline(
     _, bounds = split_index(index)
     longest = int(np.argmax(np.diff(bounds)))
     grid = index_times(index, slice(bounds[longest], bounds[longest + 1]))
-    _check_increasing(grid, grid[1:] > grid[:-1], 1)
+    check_increasing(grid, grid[1:] > grid[:-1], 1)
     # Of days in a time zone, the change of the clock that tells their kind may lie in X alone.
     zoned = getattr(grid, "tz", None) is not None and (grid[1:2] - grid[:1] >= _HALF_DAY).all()
     if len(grid) >= FEW_ROWS and not zoned:
@@ -386,10 +389,7 @@ def find_timeline(
 
 
 def check_gapless(index: pd.Index, rows: Rows) -> None:
-    """Raise a ValueError that names the first step in time that a series lacks.
-
-    Or a series so far from the others that a wrong time is likelier: all share one calendar.
-    """
+    """Raise a ValueError that names the first step in time that a series lacks."""
     for begin, step in rows.steps():
         if (step != 1).any():
             row = begin + int(np.argmax(step != 1))
@@ -399,18 +399,30 @@ def check_gapless(index: pd.Index, rows: Rows) -> None:
                 "`frame.asfreq(...)` (integer indices: `frame.reindex(range(...))`); their values "
                 "may be NaN."
             )
-    _check_apart(index, rows)
 
 
-def _check_apart(index: pd.Index, rows: Rows) -> None:
-    begin, end = rows.ordinals(rows.bounds[:-1]), rows.ordinals(rows.bounds[1:] - 1)
-    order = np.argsort(begin, kind="stable")
-    known = np.maximum.accumulate(end[order]) + 1  # behind the last row of all series so far
-    gap, most = begin[order][1:] - known[:-1], MAX_GAP + GAP_PER_ROW * (known - begin[order[0]])
-    if (gap > most[:-1]).any():
+def check_apart(
+    keys: pd.Index | None, times: pd.Index, first: np.ndarray, lengths: np.ndarray
+) -> None:
+    """Refuse a series so far from the others that a wrong time is likelier: all share a calendar.
+
+    Parameters
+    ----------
+    keys : pandas.Index or None
+        Key of each series.
+    times : pandas.Index
+        Time of each series' first row.
+    first, lengths : numpy.ndarray of int64, shape (num_series,)
+        Its grid row, and the number of rows.
+    """
+    order = np.argsort(first, kind="stable")
+    known = np.maximum.accumulate((first + lengths)[order])  # behind all series so far
+    gap, most = first[order][1:] - known[:-1], MAX_GAP + GAP_PER_ROW * (known - first[order[0]])
+    if keys is not None and (gap > most[:-1]).any():
         after = int(np.argmax(gap > most[:-1]))
-        row = index[rows.bounds[order[after + 1]]]
-        raise _too_far(row, gap[after], "since the earlier series", most[after])
+        which = order[after + 1]
+        key = keys[which] if keys.nlevels > 1 else (keys[which],)
+        raise _too_far((*key, times[which]), gap[after], "since the earlier series", most[after])
 
 
 def check_growth(index: pd.Index, rows: Rows, first: np.ndarray, stop: np.ndarray) -> None:

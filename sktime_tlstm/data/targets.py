@@ -119,18 +119,22 @@ class Targets:
 
     # Scaling.
 
-    def fit_scaling(self, history: History, y: pd.DataFrame, rows: Rows) -> History:
+    def fit_scaling(
+        self, history: History, y: pd.DataFrame, rows: Rows
+    ) -> tuple[dict[tuple[int, int], Observed], Flags]:
         """Learn the scaling of all series of a history, which are those of y, in place.
 
         Returns
         -------
-        history : History
-            Which knows its young series.
+        young : dict of (series, channel) to (grid rows, values)
+            Of series that have not enough of them yet.
+        observed : numpy.ndarray of bool, shape (num_series, num_targets)
+            Of what there is any value.
 
         Raises
         ------
         ValueError
-            If a target is not observed at all, or a value is a mark for a missing one.
+            If a value is a mark for a missing one.
         """
         young: dict[tuple[int, int], Observed] = {}
         observed = np.zeros(history.loc.shape, dtype=bool)
@@ -159,30 +163,41 @@ class Targets:
                     which = np.flatnonzero(seen[bounds[series] : bounds[series + 1]])
                     when = rows.ordinals(which + rows.bounds[series])
                     young[int(series), channel] = when, values[which + bounds[series]]
-        for channel, name in enumerate(self.channels):
-            if self.shared is not None:
-                continue  # the past of a simulation may hold inputs alone
-            if not observed[:, channel].any():
-                raise ValueError(
-                    f"Got y without any observed value in column {name!r}, expected at least one. "
-                    "Pass a y that has some, or leave the column out."
-                )
-            self._pool_scaling(history, observed[:, channel], channel)
-        self._set_zero(history)
-        return replace(history, young=young)
+        return young, observed
 
     def fit_level(self, history: History) -> None:
-        """Learn mean and standard deviation of the scaled targets of all series."""
+        """Learn mean and standard deviation of the scaled targets of all series, in place."""
         store = history.store
-        observed = np.zeros(history.loc.shape, dtype=bool)
         for series in range(len(store)):
             rows = slice(int(store.start[series]), int(store.start[series] + store.length[series]))
             for channel in range(len(self.channels)):
                 value = store.values[rows, channel].numpy()[store.observed[rows, channel].numpy()]
-                observed[series, channel] = len(value) > 0
                 self._set_level(history, series, channel, value)
-        for channel in range(len(self.channels)):
-            self._pool_level(history, observed[:, channel], channel)
+
+    def pool(self, history: History, observed: Flags) -> None:
+        """Describe series without any value as the others are, in place, once these are.
+
+        Parameters
+        ----------
+        history : History
+        observed : numpy.ndarray of bool, shape (num_series, num_targets)
+
+        Raises
+        ------
+        ValueError
+            If a target is not observed at all.
+        """
+        for channel, name in enumerate(self.channels):
+            if observed[:, channel].any():
+                self._pool_level(history, observed[:, channel], channel)
+            elif self.shared is None:  # the past of a simulation may hold inputs alone
+                raise ValueError(
+                    f"Got y without any observed value in column {name!r}, expected at least one. "
+                    "Pass a y that has some, or leave the column out."
+                )
+            if self.shared is None:
+                self._pool_scaling(history, observed[:, channel], channel)
+        self._set_zero(history)
 
     def _set_scaling(self, history: History, series: int, channel: int, values: Floats) -> None:
         if self.shared is None:
@@ -219,7 +234,7 @@ class Targets:
 
     @staticmethod
     def _pool_level(history: History, observed: Flags, channel: int) -> None:
-        if observed.any() and not observed.all():
+        if not observed.all():
             for kept in (history.store.traits.level.numpy(), history.store.traits.spread.numpy()):
                 kept[~observed, channel] = np.median(kept[observed, channel])
 

@@ -7,7 +7,7 @@ import pytest
 from sktime_tlstm.data import rows as rows_room
 from sktime_tlstm.data.rows import (
     Rows,
-    check_gapless,
+    check_apart,
     check_growth,
     find_timeline,
     grouped,
@@ -162,12 +162,18 @@ def test_a_typing_error_of_a_century_is_refused_and_a_year_of_minutes_is_not():
 
 def test_a_series_far_from_the_others_is_refused_in_fit(small_gaps):
     late = pd.date_range("2022-02-01", periods=11)
-    index = panel(["p"]).index.append(panel(["q"], late).index).append(panel(["r"]).index)
-    timeline = find_timeline(index)
+    begins = panel(["p"]).index[:1].append(panel(["q"], late).index[:1])
+    begins = begins.append(panel(["r"]).index[:1])
+    timeline, lengths = find_timeline(panel(["p"]).index), np.full(3, 11)
+
+    def check(begins):
+        first = timeline.ordinals(begins.get_level_values(-1))
+        check_apart(begins.droplevel(-1), begins.get_level_values(-1), first, lengths[: len(first)])
+
     with pytest.raises(ValueError, match=r"'q', .* 322 missing steps since the earlier series"):
-        check_gapless(index, Rows.parse(index, timeline))
-    near = index[:11].append(panel(["q"], late - pd.Timedelta(days=150)).index)
-    check_gapless(near, Rows.parse(near, timeline))
+        check(begins)
+    near = panel(["q"], late - pd.Timedelta(days=150)).index[:1]
+    check(begins[:1].append(near))
 
 
 # Frequencies that sktime cannot carry.
