@@ -13,6 +13,7 @@ from sktime_tlstm import families
 from sktime_tlstm.calibration import Bands, Calibration, calibration_windows, network_bands
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History, SeriesStore
+from sktime_tlstm.data.rows import BLOCK_ROWS
 from sktime_tlstm.data.targets import MAX_ARCSINH
 from sktime_tlstm.data.windows import WindowSpec, cut_windows
 from sktime_tlstm.net import ForecastNet
@@ -174,10 +175,14 @@ class Model:
 
     def observed_range(self, store: SeriesStore) -> Tensor:
         """Return how far apart a store's targets lie (num_targets,), in units of the scale."""
-        targets = slice(self.spec.num_targets)
-        values, seen = store.values[:, targets], store.observed[:, targets]
-        most = torch.where(seen, values, -torch.inf).amax(0)
-        least = torch.where(seen, values, torch.inf).amin(0)
+        targets = self.spec.num_targets
+        values, observed = store.values[:, :targets], store.observed[:, :targets]
+        least = torch.full((targets,), torch.inf, device=values.device)
+        most = -least
+        # in parts, so that temporary tensors stay small beside the store
+        for part, seen in zip(values.split(BLOCK_ROWS), observed.split(BLOCK_ROWS), strict=True):
+            least = torch.minimum(least, torch.where(seen, part, torch.inf).amin(0))
+            most = torch.maximum(most, torch.where(seen, part, -torch.inf).amax(0))
         return (self._linear(most.double()) - self._linear(least.double())).cpu()
 
     def simple_bands(self, forecast: Forecast) -> Bands:

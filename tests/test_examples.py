@@ -155,11 +155,13 @@ def test_growth_prints_times_and_exponents(run_example):
 
 def test_scale_prints_its_figures(run_example):
     printed = run_example(
-        "benchmarks/scale.py", "panel", "update", "--series", "3", "--rows", "900"
+        "benchmarks/scale.py", "panel", "larger", "update", "--series", "3", "--rows", "900"
     )
     lines = printed.splitlines()
-    assert [line.split()[0] for line in lines] == ["panel", "fit", "update", "update"]
+    parts = ["panel", "fit", "larger", "larger", "update", "update"]
+    assert [line.split()[0] for line in lines] == parts
     assert lines[0].startswith("panel     1,500 rows")
+    assert lines[3].startswith("larger    7,500 rows, 0 MB encoded in a file: fit")
 
 
 @pytest.mark.parametrize("part", ["backtest", "m4"])

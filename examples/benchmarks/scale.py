@@ -8,6 +8,9 @@
 - panel: 20,000 series of 500 hours with 3 covariates, 10 million rows: the CPU time and the memory
   beyond the caller's frames that encoding takes, and that ``fit`` takes (one epoch of 2,560
   windows), sktime's checks and conversions measured apart;
+- larger: 20,000 series of 2,500 hours with 2 covariates, 50 million rows in Parquet files, fitted
+  by a `PanelDataset` in a process of its own (one epoch): its largest resident size, with what is
+  encoded in memory, and in a temporary file;
 - update: ``update(update_params=False)`` by one row, with 10,000 and with 1,000,000 rows stored:
   the package's own share of it, and all of it;
 - m4: one network for the 414 hourly series of the M4 competition, 48 hours ahead, four times the
@@ -18,6 +21,8 @@ Expected on one core of a 2-core cloud machine:
     backtest  update_predict about 2.7 CPU-s, forward passes 2.3 CPU-s, ratio 1.2
     panel     encoding 11 CPU-s, peak 1.25 times the raw float32 size; fit 12 CPU-s, sktime's
               checks 1 CPU-s
+    larger    65 CPU-s and at most 1,900 MiB resident, 715 of them encoded; in a file 69 CPU-s, and
+              1,050 MiB that are not the file's
     update    own 2.5 CPU-ms and 8 CPU-ms in all, with 10,000 rows as with 1,000,000
     m4        sMAPE 9.76, MASE .867, OWA .446 in 200 CPU-s (seasonal naive 13.912, 1.193, .627);
               zero-shot MASE .944, 4.6 % above training on all
@@ -28,6 +33,9 @@ from __future__ import annotations
 import argparse
 import gc
 import statistics
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -43,6 +51,32 @@ from sktime_tlstm.data.windows import cut_windows
 
 #: Scores of the M4 competition's second naive method on its hourly series, which OWA is a ratio to.
 NAIVE2_SMAPE, NAIVE2_MASE = 18.383, 2.395
+#: Rows of a series of the panel of files, and series of a file.
+LONG, PER_FILE = 2_500, 400
+#: Fits the panel of a folder, and prints CPU-seconds, megabytes at the peak and of the store.
+FIT_FILES = """
+import pathlib, sys, threading, time, torch
+from sktime_tlstm import PanelDataset, TransformerLSTMForecaster
+torch.set_num_threads(1)
+most = {"RssAnon": 0, "VmRSS": 0}
+def sample():
+    while True:
+        lines = (line.split() for line in open("/proc/self/status"))
+        now = {line[0][:-1]: int(line[1]) for line in lines if line[0][:-1] in most}
+        most.update({name: max(most[name], now[name]) for name in most})
+        time.sleep(0.01)
+threading.Thread(target=sample, daemon=True).start()
+folder, *store_dir = sys.argv[1:]
+panel = PanelDataset.from_parquet(
+    sorted(map(str, pathlib.Path(folder).glob("*.parquet"))), "series", "time", "y",
+    store_dir=store_dir[0] if store_dir else None,
+)
+forecaster = TransformerLSTMForecaster(max_epochs=1, random_state=0)
+forecaster.fit(panel, fh=range(1, 25))
+store = forecaster._fitted.history.store
+size = store.values.nbytes + store.observed.nbytes
+print(time.process_time(), most["VmRSS"] / 1024, most["RssAnon"] / 1024, size / 2**20)
+"""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -143,6 +177,34 @@ def panel(options: argparse.Namespace) -> None:
         f"          fit ({steps} steps) {own.seconds:.1f} CPU-s, and "
         f"{whole.seconds - own.seconds:.1f} CPU-s of sktime's checks and conversions"
     )
+
+
+def larger(options: argparse.Namespace) -> None:
+    """Fit a panel of Parquet files, never in memory as a whole, in processes of their own."""
+    rows = options.series * LONG
+    with tempfile.TemporaryDirectory() as folder:
+        for begin in range(0, options.series, PER_FILE):
+            write_series(Path(folder), begin, min(begin + PER_FILE, options.series))
+        for store in (None, folder):
+            command = [sys.executable, "-c", FIT_FILES, folder, *([store] if store else [])]
+            fitted = subprocess.run(command, check=True, capture_output=True, text=True)
+            seconds, peak, anonymous, store_size = map(float, fitted.stdout.split())
+            print(
+                f"larger    {rows:,} rows, {store_size:.0f} MB encoded in "
+                f"{'a file' if store else 'memory'}: fit {seconds:.0f} CPU-s, at most "
+                f"{peak:.0f} MB resident, and {anonymous:.0f} MB that are not of files"
+            )
+
+
+def write_series(folder: Path, begin: int, end: int) -> None:
+    """Write some series of hours with two covariates, one after the other."""
+    rng = np.random.default_rng(begin)
+    names = np.repeat([f"series {number:06d}" for number in range(begin, end)], LONG)
+    table = pd.DataFrame(rng.normal(size=(len(names), 2)), columns=["a", "b"], dtype="float32")
+    hours = pd.date_range("2024-01-01", periods=LONG, freq="h")
+    table["y"] = table.sum(axis=1) + 3 * np.sin(np.tile(hours.hour, end - begin) / 24 * 2 * np.pi)
+    table = table.assign(series=names, time=np.tile(hours, end - begin))
+    table.to_parquet(folder / f"from-{begin:06d}.parquet", index=False)
 
 
 def update(options: argparse.Namespace) -> None:
@@ -271,7 +333,7 @@ def resident() -> float:
     raise RuntimeError("Got no VmRSS in /proc/self/status, expected Linux.")
 
 
-PARTS = {"backtest": backtest, "panel": panel, "update": update, "m4": m4}
+PARTS = {"backtest": backtest, "panel": panel, "larger": larger, "update": update, "m4": m4}
 
 if __name__ == "__main__":
     main()

@@ -13,6 +13,7 @@ import pandas as pd
 from sktime_tlstm.data.timeline import Timeline
 
 __all__ = [
+    "BLOCK_ROWS",
     "Rows",
     "blocks",
     "check_apart",
