@@ -249,16 +249,18 @@ class Covariates:
         # Rows of the store, one for every row of X that is inside.
         position = tail.store.start.numpy()[series] + kept[series] + step
         columns = [name for name in self.known if name in X.columns]
-        self._warn_of_extrapolation(X[inside], columns)
+        self._warn_of_extrapolation(X, inside, columns)
         self._write_columns(tail, position, X, inside, columns, self._tables(X, columns))
 
-    def _warn_of_extrapolation(self, X: pd.DataFrame, columns: Sequence[Hashable]) -> None:
+    def _warn_of_extrapolation(
+        self, X: pd.DataFrame, inside: Flags, columns: Sequence[Hashable]
+    ) -> None:
         """Warn where numbers that are not clipped go beyond those of training."""
         for name in columns:
             scaling = self.numeric.get(name)
             if scaling is None or scaling.clip:
                 continue
-            values = numeric_values(X[name])
+            values = numeric_values(X[name])[inside]
             low, high = (
                 np.fmin.reduce(values, initial=np.inf),
                 np.fmax.reduce(values, initial=-np.inf),
@@ -304,10 +306,11 @@ class Covariates:
                 values[position[seen], channel] = codes[seen]
                 continue
             channel = num_targets + numeric.index(name)
-            numbers = numeric_values(X[name])[inside]
-            scaling = self.numeric[name]
-            limit = MAX_RATIO * max(1.0, abs(scaling.scale))
-            refuse_far(X[name][inside], numbers, np.abs(numbers - scaling.location) > limit)
+            column, scaling = X[name], self.numeric[name]
+            numbers = numeric_values(column)[inside]
+            far = np.abs(numbers - scaling.location) > MAX_RATIO * max(1.0, abs(scaling.scale))
+            if far.any():
+                refuse_far(column[inside], numbers, far)
             seen = ~np.isnan(numbers)
             values[position[seen], channel] = scaling(numbers[seen])
             observed[position[seen], channel] = True

@@ -359,7 +359,10 @@ class FrameEncoder:
         kept, num_future = np.minimum(cutoff, reach), wanted.shape[1]
         first = history.first + cutoff - kept
         layout = self._layout(history.timeline, history.keys, first, kept + num_future, 0)
-        tail = History.blank(layout, np.zeros_like(kept))
+        # the calendar of the steps up to the horizon is known already
+        begin = int((history.store.calendar_start.numpy() + cutoff - kept).min())
+        calendar = history.store.calendar[begin : history.room.calendar_rows].numpy()
+        tail = History.blank(layout, np.zeros_like(kept), calendar)
         # The rows kept of all series, end to end: where they lie and where they go.
         source = ranges(history.store.start.numpy() + cutoff - kept, kept)
         target = ranges(tail.store.start.numpy(), kept)

@@ -197,6 +197,8 @@ class Layout:
         """Return the calendar features (calendar_rows, num_calendar), the first as computed."""
         begin = 0 if computed is None else min(len(computed), self.calendar_rows)
         low, number = int(self.first.min()) + begin, self.calendar_rows - begin
+        if computed is not None and not number:
+            return computed[:begin]
         features = self.timeline.features(low, number, self.time_features)
         return features if computed is None else np.concatenate([computed[:begin], features])
 

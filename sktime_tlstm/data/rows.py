@@ -40,6 +40,9 @@ _HALF_DAY = pd.Timedelta(hours=12)
 #: Missing rows that are believed in one place: at least so many, and so many for every known row.
 MAX_GAP, GAP_PER_ROW = 50_000, 10
 
+#: Frequencies that any time is a step of.
+ANYWHERE = (pd.offsets.Tick, pd.offsets.Day)
+
 #: Rows that tell a frequency by themselves.
 FEW_ROWS = 4
 
@@ -318,6 +321,8 @@ def portable(data: Any, told: bool) -> Any:
     index = getattr(data, "index", None)
     times = index.levels[-1] if isinstance(index, pd.MultiIndex) else index
     if not isinstance(times, pd.DatetimeIndex) or times.freq is None or not len(times):
+        return data
+    if isinstance(times.freq, ANYWHERE):
         return data
     bare = pd.DatetimeIndex(times, freq=None)  # type: ignore[arg-type]
     try:

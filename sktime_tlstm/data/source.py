@@ -49,7 +49,7 @@ class Source:
     def of(cls, y: pd.DataFrame, X: pd.DataFrame | None) -> Source:
         """Return frames as a source of one piece."""
         keys, bounds = split_index(y.index)
-        first = index_times(y.index, bounds[:-1])
+        first = index_times(y.index, bounds[:-1][: len(y)])  # without rows there is no time
         whole = slice(0, len(bounds) - 1)
         return cls(y, X, keys, first, np.diff(bounds), lambda: iter([(whole, y, X)]))
 
