@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -207,6 +208,7 @@ def stored(forecaster: Any, rows: str) -> Archive:
     for name, value in forecaster.get_params(deep=False).items():
         trial = Writer(kinds)
         try:
+            value = str(value) if isinstance(value, Path) else value  # which mean the same
             parameters[name] = trial.record(value, f"parameters.{name}")
             writer.tensors.update(trial.tensors)
         except UnrecordableError:

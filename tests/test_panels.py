@@ -187,12 +187,13 @@ def test_a_model_is_pretrained_on_one_panel_and_then_another():
 def test_what_is_fitted_goes_on_as_usual(tmp_path):
     panel = PanelDataset(pieces_of(PANEL, [4, 3]), "sales", [], store_dir=tmp_path)
     whole = tiny().fit(PANEL[["sales"]], fh=FH)
-    piecewise = tiny(checkpoint_dir=str(tmp_path / "checkpoints")).fit(panel, fh=FH)
+    piecewise = tiny(checkpoint_dir=tmp_path / "checkpoints").fit(panel, fh=FH)
     new = PANEL.loc[["s6"], ["sales"]].iloc[-4:]
     new.index = new.index.set_levels(new.index.levels[-1] + pd.Timedelta(days=4), level=-1)
     copy = pickle.loads(pickle.dumps(piecewise))
     piecewise.save(tmp_path / "model", serialization_format="safetensors")
     loaded = tiny().load_from_path(tmp_path / "model.zip")
+    assert loaded.checkpoint_dir == str(tmp_path / "checkpoints")
     for forecaster in (piecewise, copy, loaded, whole):
         forecaster.update(new, update_params=False)
     for forecaster in (piecewise, copy, loaded):
