@@ -200,6 +200,18 @@ def test_what_is_fitted_goes_on_as_usual(tmp_path):
         pd.testing.assert_frame_equal(forecaster.predict(FH), whole.predict(FH))
 
 
+def test_updates_go_on_in_the_file(tmp_path):
+    panel = PanelDataset(pieces_of(PANEL, [4, 3]), "sales", [], store_dir=tmp_path)
+    forecaster = tiny().fit(panel, fh=FH)
+    before = forecaster._fitted.history.store.values.data_ptr()
+    new = PANEL.loc[["s6"], ["sales"]].iloc[-2:]
+    new.index = new.index.set_levels(new.index.levels[-1] + pd.Timedelta(days=2), level=-1)
+    forecaster.update(new, update_params=False)
+    assert forecaster._fitted.history.store.values.data_ptr() == before
+    whole = tiny().fit(PANEL[["sales"]], fh=FH).update(new, update_params=False)
+    pd.testing.assert_frame_equal(forecaster.predict(FH), whole.predict(FH))
+
+
 # Parquet.
 
 

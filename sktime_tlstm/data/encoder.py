@@ -14,7 +14,7 @@ import torch
 
 from sktime_tlstm.data.columns import sampled_values
 from sktime_tlstm.data.covariates import Covariates
-from sktime_tlstm.data.history import History, Layout, Widths, initial_room
+from sktime_tlstm.data.history import History, Layout, Widths, initial_room, whole_room
 from sktime_tlstm.data.rows import (
     Rows,
     check_apart,
@@ -215,7 +215,8 @@ class FrameEncoder:
         timeline = source.timeline(self.timeline)
         first = timeline.ordinals(source.first)
         check_apart(source.keys, source.first, first, source.lengths)
-        room = initial_room(source.lengths)
+        in_memory = source.store_dir is None  # what is unused of a file takes no space
+        room = (initial_room if in_memory else whole_room)(source.lengths)
         layout = self._layout(timeline, source.keys, first, source.lengths, horizon)
         history = History.blank(layout, room, folder=source.store_dir)
         observed = np.zeros(history.loc.shape, dtype=bool)

@@ -15,7 +15,16 @@ from torch import Tensor
 from sktime_tlstm.data.rows import Rows, ranges
 from sktime_tlstm.data.timeline import Timeline
 
-__all__ = ["History", "Layout", "Room", "SeriesStore", "Traits", "Widths", "initial_room"]
+__all__ = [
+    "History",
+    "Layout",
+    "Room",
+    "SeriesStore",
+    "Traits",
+    "Widths",
+    "initial_room",
+    "whole_room",
+]
 
 #: Room for new rows: a share of those there are. Untouched, the system gives it no memory; a
 #: series too short for that gets none before its first update, and then at least a few rows.
@@ -466,7 +475,7 @@ class History:
 
     def _moved(self, layout: Layout) -> History:
         number, store, first = len(self.first), self.store, layout.first
-        room = np.maximum((layout.lengths * ROOM_SHARE).astype(np.int64), MIN_ROOM)
+        room = whole_room(layout.lengths)
         same = first.min() == self.first.min()
         calendar = store.calendar[: self.room.calendar_rows].numpy() if same else None
         moved = History.blank(layout, room, calendar)
@@ -479,6 +488,11 @@ class History:
         moved.store.traits.write(store.traits)
         moved.loc[:number], moved.scale[:number] = self.loc, self.scale
         return replace(moved, young=self.young)
+
+
+def whole_room(lengths: np.ndarray) -> np.ndarray:
+    """Return how many rows are left free behind each series that will have updates."""
+    return np.maximum((lengths * ROOM_SHARE).astype(np.int64), MIN_ROOM)
 
 
 def initial_room(lengths: np.ndarray) -> np.ndarray:
