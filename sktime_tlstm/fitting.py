@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from sktime_tlstm.calibrating import calibrated, recalibrated
 from sktime_tlstm.checkpoints import Checkpoints, described, digest
 from sktime_tlstm.contract import looks_ahead, probe, unwrapped
+from sktime_tlstm.data.augmentation import Augmentation
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History, SeriesStore
 from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
@@ -483,6 +484,7 @@ def _train(
 
     Side by side, unless something of the user's sees them train, which expects one after the other.
     """
+    augmentation = Augmentation(dataset.spec, options.input_noise, options.min_context_length)
     if not epochs:
         _warn_of_no_training(members[0])
         return
@@ -499,6 +501,7 @@ def _train(
             stage=stage,
             label=f"{stage}, member {number}/{len(members)}" if len(members) > 1 else stage,
             checkpoint=None if checkpoints is None else checkpoints.next(),
+            augmentation=augmentation,
         )
         for number, (net, seed) in enumerate(zip(members, seeds, strict=True), start=1)
     ]

@@ -138,6 +138,8 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
         num_samples=200,
         window_sampling="by_series",
         max_windows_per_epoch=None,
+        input_noise=0.0,
+        min_context_length=None,
         max_epochs=10,
         batch_size=64,
         lr=4e-3,

@@ -26,11 +26,12 @@ from sktime_tlstm.callbacks import (
     schedule,
 )
 from sktime_tlstm.contract import construct, one_tensor, prepare, takes, unwrapped
+from sktime_tlstm.data.augmentation import Augmentation
 from sktime_tlstm.data.sampling import WindowDataset, WindowSampler, parts_of
 from sktime_tlstm.data.windows import Inputs, WindowSpec
 from sktime_tlstm.nn import Head, MixtureOfExperts
 from sktime_tlstm.nn.exporting import traces_all
-from sktime_tlstm.nn.randomness import OwnRandomness, active_randomness, seeded_globally
+from sktime_tlstm.nn.randomness import OwnRandomness, at_full_speed, seeded_globally, watched
 from sktime_tlstm.notices import notify
 from sktime_tlstm.processes import ALONE, Processes, joined
 
@@ -105,6 +106,8 @@ class ForecastNet(NeuralNet):
 
     #: Where the state of a training is kept, while there is one: a `Checkpoint`.
     checkpoint_: Any = None
+    #: What is done to the inputs of this training, if anything.
+    augmentation_: Augmentation | None = None
     #: Who trains together.
     processes_: Processes = ALONE
     #: Whether another thread wants this training to end, as at Ctrl-C, which reaches no thread.
@@ -265,6 +268,14 @@ class ForecastNet(NeuralNet):
             return super().get_iterator(dataset, training=training)
         finally:
             self.__dict__.pop("iterator_train__sampler", None)  # it would keep the data alive
+
+    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Train on a batch, augmented once, however often the optimizer evaluates it."""
+        if self.augmentation_ is not None:
+            inputs, target = batch
+            batch = self.augmentation_(inputs), target
+        step: dict[str, Any] = super().train_step(batch, **fit_params)
+        return step
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Train on a batch, whose targets are shown to networks that take them."""
@@ -547,12 +558,13 @@ def train(
     stage: str = "fit",
     label: str | None = None,
     checkpoint: Any = None,
+    augmentation: Augmentation | None = None,
 ) -> None:
     """Train an initialised net in place, under its own random state.
 
     ``stage`` is what the record calls this training, ``label`` what its progress does; None for
     the same. ``checkpoint``, a `Checkpoint` or None, is where the state after every epoch is kept:
-    what is there already is not done again.
+    what is there already is not done again. ``augmentation`` changes the inputs of training steps.
 
     Ctrl-C ends the training early and keeps the best weights so far, with a warning.
 
@@ -577,11 +589,11 @@ def train(
         net.stage_, net.label_ = stage, label or stage
         if checkpoint is not None and checkpoint.load(net):
             return
-        net.checkpoint_ = checkpoint
+        net.checkpoint_, net.augmentation_ = checkpoint, augmentation
         try:
             net.partial_fit((dataset, validation))
         finally:
-            net.__dict__.pop("checkpoint_")
+            del net.checkpoint_, net.augmentation_
     if checkpoint is not None and not net.was_interrupted_:
         checkpoint.end(net)
     if net.was_interrupted_:
@@ -601,30 +613,6 @@ def _whole_batch(batch: Any) -> Any:
 
 def _silent(*args: Any, **kwargs: Any) -> None:
     """Print nothing."""
-
-
-def at_full_speed(batches: Iterator[Any]) -> Iterator[Any]:
-    """Yield the batches of an epoch, and let few operations pass through `OwnRandomness`.
-
-    The first batch tells: where network and loss alone draw, and not callbacks or the optimizer,
-    nothing else is watched from then on, and they are only if they draw.
-    """
-    randomness = active_randomness()
-    if randomness is None:
-        yield from batches
-        return
-    randomness.draws = randomness.watched_draws = 0
-    with ExitStack() as stack:
-        for number, batch in enumerate(batches):
-            yield batch
-            if number == 0 and randomness.draws == randomness.watched_draws:
-                stack.enter_context(randomness.suspended())
-
-
-def watched() -> AbstractContextManager[None]:
-    """Return the context of what is known to draw, network and loss."""
-    randomness = active_randomness()
-    return nullcontext() if randomness is None else randomness.watched()
 
 
 def isolated_random_state(seed: int, compiled: bool = False) -> AbstractContextManager[Any]:

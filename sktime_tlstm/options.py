@@ -67,6 +67,8 @@ class Options:
     step_weights: Sequence[float] | None
     calibration: str
     num_samples: int
+    input_noise: float
+    min_context_length: int | None
     max_epochs: int
     batch_size: int
     lr: float
@@ -267,6 +269,8 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     ),
     "calibration": _one_of(["none", "conformal", "adaptive"]),
     "num_samples": _integer(2),
+    "input_noise": _not_negative(),
+    "min_context_length": _optional(_rows()),
     "max_epochs": _integer(0),
     "batch_size": _integer(1),
     "lr": _positive(),
@@ -396,6 +400,8 @@ ACTING_AFTER_PRETRAINING = frozenset(
         "max_windows_per_epoch",
         "num_samples",
         "step_weights",
+        "input_noise",
+        "min_context_length",
         "max_epochs",  # of a second pretraining
         "batch_size",
         "lr",

@@ -151,6 +151,16 @@ max_windows_per_epoch : int or None
     to four times as many. Every epoch draws windows afresh, half of them whole seasons before the
     end of the data: no row is a target more than about five times, but at least 20 batches
     are drawn (tiny data repeat; their batches shrink down to 8).
+input_noise : float
+    Standard deviation of Gaussian noise that every training step adds to what the encoder reads of
+    the context: targets and numeric covariates, each in the scaled units in which it is read. Gaps,
+    categories and calendar get none, nor does what the decoder reads (lags, known covariates); and
+    no noise is in validation, calibration and forecasts.
+min_context_length : int or None
+    In every training step each window keeps a number of its last rows of context that is drawn
+    evenly between this and ``context_length``; what it had before is hidden from the network, but
+    not from normalisation and lags. None: contexts are whole. Those of validation, calibration and
+    forecasts always are.
 max_epochs : int
     Epochs of ``fit``, fewer if the validation loss stops it. 0 leaves the network as it was built:
     for one that comes with its weights, such as ``sktime_tlstm.nn.FromTransformerTF``; others are

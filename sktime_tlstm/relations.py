@@ -9,6 +9,7 @@ from typing import Any
 
 from sktime_tlstm.callbacks import is_checkpoint
 from sktime_tlstm.contract import takes
+from sktime_tlstm.data.augmentation import check_shortest_context
 from sktime_tlstm.nn import Head
 from sktime_tlstm.nn.attention import check_modes
 from sktime_tlstm.nn.blocks import check_causality
@@ -24,6 +25,12 @@ def _heads_divide_the_width(d_model: int, num_heads: int) -> str | None:
         f"Got d_model={d_model} with num_heads={num_heads}, expected a multiple of num_heads. "
         f"Take for instance d_model={d_model // num_heads * num_heads or num_heads}."
     )
+
+
+def _the_shortest_context_is_one(
+    min_context_length: int | None, context_length: int | None
+) -> str | None:
+    return _fault(check_shortest_context, min_context_length, context_length)
 
 
 def _simulation_is_local(mode: str, attention: str, encoder_attention: bool) -> str | None:
@@ -137,6 +144,7 @@ def _fault(check: Callable[..., None], *values: Any) -> str | None:
 #: What must hold between parameters: functions of them that return the fault in words, if any.
 RELATIONS: tuple[Callable[..., str | None], ...] = (
     _heads_divide_the_width,
+    _the_shortest_context_is_one,
     _simulation_is_local,
     _simulation_has_no_lags,
     _simulation_is_absolute,

@@ -391,6 +391,12 @@ MUTANTS = [
     ),
     Mutant("data/encoder.py", "self._covariates.write_weights(merged, X, X_rows)", "pass", "weights"),
     Mutant("net.py", "self.criterion_(y_pred, *given, **weights)", "self.criterion_(y_pred, *given)", "weights"),
+    # augmentation
+    Mutant("data/augmentation.py", "noise * flags", "noise", "data/test_augmentation"),
+    Mutant("data/augmentation.py", "shortest, whole + 1,", "shortest, whole,", "data/test_augmentation"),
+    Mutant("data/augmentation.py", "lengths - kept, kept", "0 * kept, kept", "data/test_augmentation"),
+    Mutant("data/augmentation.py", "torch.minimum(drawn, lengths)", "drawn", "data/test_augmentation"),
+    Mutant("net.py", "net.augmentation_ = checkpoint, augmentation", "net.augmentation_ = checkpoint, None", "augmentation"),
 ]
 # fmt: on
 

@@ -86,6 +86,9 @@ CALLS = {
     "weights": lambda folder: tiny(
         checkpoint_dir=folder, weight_column="w", step_weights=[1, 2, 3], **LEARNING
     ).fit(Y[:100], X=WEIGHTS[:100], fh=FH),
+    "augmentation": lambda folder: fit(
+        folder, input_noise=0.1, min_context_length=3, context_length=8, num_members=2
+    ),
     "optimizer": lambda folder: fit(folder, net_params={"optimizer": torch.optim.RMSprop}),
 }
 

@@ -16,6 +16,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sktime_tlstm.data.augmentation import Augmentation
 from sktime_tlstm.data.sampling import WindowDataset
 from sktime_tlstm.net import build_net, train
 from sktime_tlstm.nn import LOSSES, Seq2SeqLSTM, TransformerLSTM, make_head
@@ -87,7 +88,9 @@ class LastRow(nn.Module):
         return self.linear(torch.cat([last, future], dim=-1))
 
 
-def train_on_device(network=LastRow, options=None, spec=EVERYTHING, head=None, shortest=17):
+def train_on_device(
+    network=LastRow, options=None, spec=EVERYTHING, head=None, shortest=17, augmentation=None
+):
     """Train for an epoch; its losses are read at the end, after all of its steps."""
     net = build_net(
         network,
@@ -115,7 +118,8 @@ def train_on_device(network=LastRow, options=None, spec=EVERYTHING, head=None, s
     data = WindowDataset(store, spec, *cutoffs, windows_per_epoch=WINDOWS)
     data.store = store.to("meta")
     with HostValues(), Copies(), pytest.raises(NotImplementedError, match="out of meta"):
-        train(net, data, None, epochs=1, lr=0.01, lr_schedule="onecycle", seed=0)
+        how = {"epochs": 1, "lr": 0.01, "lr_schedule": "onecycle", "seed": 0}
+        train(net, data, None, **how, augmentation=augmentation)
     return net.steps_
 
 
@@ -157,6 +161,12 @@ def test_no_simulation_waits_for_the_device():
     spec = dataclasses.replace(SPEC, simulation=True)
     options = {**SMALL, "encoder_attention": False, "attention": "multi_head"}
     assert train_on_device(TransformerLSTM, options, spec) == BATCHES
+
+
+@pytest.mark.parametrize("shortest", [2, 17])
+def test_no_augmentation_waits_for_the_device(shortest):
+    augmentation = Augmentation(EVERYTHING, 0.1, 3)
+    assert train_on_device(shortest=shortest, augmentation=augmentation) == BATCHES
 
 
 class Reading(LastRow):
@@ -201,13 +211,14 @@ def test_one_that_waits_would_be_found_out(network):
 
 
 def test_what_is_said_to_wait_does():
-    # in the documentation: short contexts, a capacity, and a teacher who is always right
+    # in the documentation: short contexts, also drawn ones, a capacity, and a teacher who is right
     bounded = {"feedforward": "moe", "capacity_factor": 1.5}
     always = {"decoding": "autoregressive", "teacher_forcing_ratio": 1.0}
-    for network, options, shortest in [
-        (TransformerLSTM, SMALL, 2),
-        (TransformerLSTM, {**SMALL, **bounded}, 17),
-        (Seq2SeqLSTM, {"embedding_dim": 5, "hidden_size": 7, **always}, 17),
+    for network, options, how in [
+        (TransformerLSTM, SMALL, {"shortest": 2}),
+        (TransformerLSTM, SMALL, {"augmentation": Augmentation(EVERYTHING, 0.0, 3)}),
+        (TransformerLSTM, {**SMALL, **bounded}, {}),
+        (Seq2SeqLSTM, {"embedding_dim": 5, "hidden_size": 7, **always}, {}),
     ]:
         with pytest.raises((AssertionError, RuntimeError)):
-            assert train_on_device(network, options, shortest=shortest) == BATCHES
+            assert train_on_device(network, options, **how) == BATCHES

@@ -178,6 +178,8 @@ ALTERNATIVES = {
     "loss": "mae",
     "quantiles": (0.2, 0.5, 0.7),
     "step_weights": (1, 1, 1, 1, 9),
+    "input_noise": 0.5,
+    "min_context_length": 2,
     "max_epochs": 3,  # of which two come before the training on all rows, and not one
     "batch_size": 5,
     "lr": 1e-2,

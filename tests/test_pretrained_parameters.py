@@ -100,6 +100,8 @@ ACTING = {
     "window_sampling": "uniform",
     "max_windows_per_epoch": 40,
     "step_weights": (0, 0, 5),
+    "input_noise": 0.5,
+    "min_context_length": 2,
     "batch_size": 5,
     "lr": 0.03,
     "gradient_clip": 1e-4,

@@ -79,7 +79,10 @@ def alone(**changes):
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("changes", [{}, {"validation_fraction": 0.2, "patience": 1}])
+AUGMENTED = {"dropout": 0.0, "input_noise": 0.1, "min_context_length": 2}
+
+
+@pytest.mark.parametrize("changes", [{}, {"validation_fraction": 0.2, "patience": 1}, AUGMENTED])
 def test_members_on_threads_are_those_of_one_after_the_other(threads, seen, changes):
     expected = alone(**changes)
     seen.clear()

@@ -11,7 +11,7 @@ from torch import Tensor
 from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.nn.exporting import is_readable
 
-__all__ = ["Batch", "Inputs", "WindowSpec", "cut_windows", "past_targets"]
+__all__ = ["Batch", "Inputs", "WindowSpec", "cut_windows", "moved_to_front", "past_targets"]
 
 #: The smallest window scale, as a fraction of the spread of the whole (scaled) series.
 MIN_WINDOW_SCALE = 0.05
@@ -220,7 +220,8 @@ def cut_windows(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Te
     inputs = {"past": past, "future": future}
     if shortest < spec.context_length:
         lengths = cutoff.clamp(1, spec.context_length)
-        inputs["past"] = _left_align(past, lengths, cutoff)
+        past = moved_to_front(past, spec.context_length - lengths, lengths)
+        inputs["past"] = past * (cutoff > 0)[:, None, None]  # an empty context is all zero
         inputs["past_lengths"] = lengths
     if spec.num_static_features:
         inputs["static"] = store.traits.static[series]
@@ -360,11 +361,16 @@ def _channels(rows: Tensor, numbers: list[int]) -> list[Tensor]:
     return [rows[..., first:stop] for first, stop in zip(firsts, stops, strict=True)]
 
 
-def _left_align(past: Tensor, lengths: Tensor, cutoff: Tensor) -> Tensor:
-    """Move each row's data to the front and put zeros behind; an empty context is all zero."""
-    time = torch.arange(past.shape[1], device=past.device)
-    source = past.shape[1] - lengths[:, None] + time  # (batch, past_time)
-    valid = (time < lengths[:, None]) & (cutoff[:, None] > 0)
-    # (batch, past_time) -> (batch, past_time, channel): every channel moves alike
-    source = source.clamp(max=past.shape[1] - 1)[..., None].expand_as(past)
-    return past.gather(1, source) * valid[..., None]
+def moved_to_front(rows: Tensor, skipped: Tensor, lengths: Tensor) -> Tensor:
+    """Move ``lengths`` rows behind those that are ``skipped`` to the front, and put zeros behind.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (batch, time, channel)
+    skipped, lengths : Tensor of shape (batch,), int64
+    """
+    time = torch.arange(rows.shape[1], device=rows.device)
+    source = (skipped[:, None] + time).clamp(max=rows.shape[1] - 1)  # (batch, time)
+    # (batch, time) -> (batch, time, channel): every channel moves alike
+    moved = rows.gather(1, source[..., None].expand_as(rows))
+    return moved * (time < lengths[:, None])[..., None]

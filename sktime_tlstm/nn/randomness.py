@@ -6,7 +6,7 @@ import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -19,12 +19,15 @@ __all__ = [
     "Dropout",
     "OwnRandomness",
     "active_randomness",
+    "at_full_speed",
     "checkpoint",
     "dropout",
+    "generator_on",
     "random_states",
     "replay",
     "seeded_globally",
     "set_random_states",
+    "watched",
 ]
 
 #: Held while torch's generators of the process are set, which all threads share.
@@ -172,6 +175,38 @@ def active_randomness() -> OwnRandomness | None:
     """Return the innermost block of this thread that draws from generators of its own."""
     stack = _stack()
     return stack[-1] if stack else None
+
+
+def at_full_speed(batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield the batches of an epoch, and let few operations pass through `OwnRandomness`.
+
+    The first batch tells: where network and loss alone draw, and not callbacks or the optimizer,
+    nothing else is watched from then on, and they are only if they draw.
+    """
+    randomness = active_randomness()
+    if randomness is None:
+        yield from batches
+        return
+    randomness.draws = randomness.watched_draws = 0
+    with ExitStack() as stack:
+        for number, batch in enumerate(batches):
+            yield batch
+            if number == 0 and randomness.draws == randomness.watched_draws:
+                stack.enter_context(randomness.suspended())
+
+
+def watched() -> AbstractContextManager[None]:
+    """Return the context of what is known to draw, network and loss."""
+    randomness = active_randomness()
+    return nullcontext() if randomness is None else randomness.watched()
+
+
+def generator_on(device: torch.device) -> torch.Generator | None:
+    """Return what this thread draws from on a device; None for torch's own generators."""
+    randomness = active_randomness()
+    if randomness is None or device.type == "meta":  # where nothing is drawn
+        return None
+    return randomness.drawing(device)
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
