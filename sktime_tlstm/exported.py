@@ -23,8 +23,8 @@ from sktime_tlstm.data.targets import MAX_ARCSINH
 from sktime_tlstm.data.windows import cut_windows
 from sktime_tlstm.fitted import Fitted
 from sktime_tlstm.model import Forecast
-from sktime_tlstm.net import quiet_loggers
 from sktime_tlstm.nn.exporting import traces_all
+from sktime_tlstm.notices import quiet_loggers
 
 __all__ = ["Graph", "checked_levels", "onnx_bytes", "program_bytes"]
 #: Name of the description in the files.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-import logging
 import math
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, cast
@@ -27,12 +25,13 @@ from sktime_tlstm.callbacks import (
 )
 from sktime_tlstm.contract import construct, one_tensor, prepare, takes, unwrapped
 from sktime_tlstm.data.augmentation import Augmentation
-from sktime_tlstm.data.sampling import WindowDataset, WindowSampler, parts_of
+from sktime_tlstm.data.sampling import WindowDataset, WindowSampler, parts_of, rows_of
 from sktime_tlstm.data.windows import Inputs, WindowSpec
 from sktime_tlstm.nn import Head, MixtureOfExperts
 from sktime_tlstm.nn.exporting import traces_all
+from sktime_tlstm.nn.heads import counted_targets
 from sktime_tlstm.nn.randomness import OwnRandomness, at_full_speed, seeded_globally, watched
-from sktime_tlstm.notices import notify
+from sktime_tlstm.notices import notify, quiet_compiler
 from sktime_tlstm.processes import ALONE, Processes, joined
 
 __all__ = [
@@ -42,7 +41,6 @@ __all__ = [
     "ForecastNet",
     "build_net",
     "isolated_random_state",
-    "quiet_loggers",
     "renew_callbacks",
     "train",
 ]
@@ -71,10 +69,6 @@ OWN_ARGUMENTS = (
 )
 
 
-#: Held while the levels of torch's loggers are other ones.
-_LOGGERS = threading.RLock()
-
-
 class EndOfTraining(KeyboardInterrupt):
     """A callback's wish to end the training, which is no Ctrl-C."""
 
@@ -96,6 +90,10 @@ class ForecastNet(NeuralNet):
     data_parallel : bool, default=False
         Whether the processes that a launcher (``accelerate launch``, ``torchrun``) has started
         train one network together: a step takes ``batch_size`` windows in each of them.
+    micro_batch_size : int or None, default=None
+        Windows that go through the network at once in a training step, whose gradients are added
+        up: less memory and more time to the same step, but for rounding, for what is drawn, and
+        for networks that look at a batch as a whole, as a mixture of experts does to balance them.
     seed : int, default=0
         Seed of the initial weights, the order of windows, and dropout.
     arcsinh : bool, default=False
@@ -120,12 +118,14 @@ class ForecastNet(NeuralNet):
         *,
         precision: str = "float32",
         data_parallel: bool = False,
+        micro_batch_size: int | None = None,
         seed: int = 0,
         arcsinh: bool = False,
         **kwargs: Any,
     ) -> None:
         self.precision = precision
         self.data_parallel = data_parallel
+        self.micro_batch_size = micro_batch_size
         self.seed = seed
         self.arcsinh = arcsinh
         super().__init__(module, criterion, **kwargs)
@@ -274,17 +274,39 @@ class ForecastNet(NeuralNet):
         if self.augmentation_ is not None:
             inputs, target = batch
             batch = self.augmentation_(inputs), target
-        step: dict[str, Any] = super().train_step(batch, **fit_params)
-        return step
+        return cast(dict[str, Any], super().train_step(batch, **fit_params))
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Train on a batch, whose targets are shown to networks that take them."""
         inputs, target = batch
         if self.shows_target_:
             inputs = {**inputs, "target": parts_of(target)[0]}
-        step: dict[str, Any] = super().train_step_single((inputs, target), **fit_params)
+        size = self.micro_batch_size
+        if size is None or size >= len(inputs["past"]):
+            step: dict[str, Any] = super().train_step_single((inputs, target), **fit_params)
+        else:
+            step = self._step_by_parts(inputs, target, size, **fit_params)
         self.processes_.average_gradients(self.module_)
         return step
+
+    def _step_by_parts(
+        self, inputs: dict[str, Tensor], told: Any, size: int, **fit_params: Any
+    ) -> dict[str, Any]:
+        """Add up the gradients of parts of a batch, each by its share of the targets."""
+        self._set_training(True)
+        target, _, weight = parts_of(told)
+        counted = counted_targets(target, weight).flatten(1).sum(1)  # (batch,)
+        shares = (counted / counted.sum().clamp(min=1)).to(self.device)
+        losses, outputs = [], []
+        for begin in range(0, len(counted), size):
+            rows = slice(begin, begin + size)
+            part = {name: value[rows] for name, value in inputs.items()}
+            output = self.infer(part, **fit_params)
+            loss = self.get_loss(output, rows_of(told, rows), part, True) * shares[rows].sum()
+            loss.backward()
+            losses.append(loss.detach())
+            outputs.append(output.detach())
+        return {"loss": torch.stack(losses).sum(), "y_pred": torch.cat(outputs)}
 
     def infer(self, x: dict[str, Tensor], **fit_params: Any) -> Tensor:
         """Run the network, in training as `precision` says, and return its output as float32."""
@@ -306,7 +328,7 @@ class ForecastNet(NeuralNet):
             return self.precision == "bf16-mixed"
         return (
             getattr(unwrapped(self.module_), "trains_in_bfloat16", False)
-            and self.batch_size >= BFLOAT16_BATCH
+            and min(self.batch_size, self.micro_batch_size or math.inf) >= BFLOAT16_BATCH
             and torch.device(self.device).type == "cpu"
             and _has_amx()
         )
@@ -415,26 +437,6 @@ def _has_amx() -> bool:
     """Whether this CPU multiplies matrices of bfloat16 by AMX; older torch cannot tell."""
     tells = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return tells is not None and torch.backends.mkldnn.is_available() and bool(tells())
-
-
-@contextmanager
-def quiet_loggers(*names: str) -> Iterator[None]:
-    """Keep torch's loggers from telling what no user can act on, on all threads meanwhile."""
-    loggers = [logging.getLogger(name) for name in names]
-    with _LOGGERS:
-        before = [logger.level for logger in loggers]
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, before, strict=True):
-                logger.setLevel(level)
-
-
-def quiet_compiler() -> AbstractContextManager[None]:
-    """Keep torch's compiler from logging what it could not compile."""
-    return quiet_loggers("torch._dynamo")
 
 
 def build_net(

@@ -1,20 +1,25 @@
-"""Notices: the one class of warnings, which name the line of the caller."""
+"""Notices: the one class of warnings, which name the caller's line; torch's own kept quiet."""
 
 from __future__ import annotations
 
+import logging
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-__all__ = ["ForecastWarning", "collected", "notify"]
+__all__ = ["ForecastWarning", "collected", "notify", "quiet_compiler", "quiet_loggers"]
 
 #: Libraries between the caller's line and ours.
 _PASSED_THROUGH = ("skbase", "skorch", "sktime", "torch")
 #: Where messages wait for a thread on which the caller can be seen; None where it is this one.
 _WAITING: ContextVar[list[str] | None] = ContextVar("_WAITING", default=None)
+
+#: Held while the levels of torch's loggers are other ones.
+_LOGGERS = threading.RLock()
 
 
 class ForecastWarning(UserWarning):
@@ -45,3 +50,23 @@ def collected(messages: list[str]) -> Iterator[None]:
         yield
     finally:
         _WAITING.reset(token)
+
+
+@contextmanager
+def quiet_loggers(*names: str) -> Iterator[None]:
+    """Keep torch's loggers from telling what no user can act on, on all threads meanwhile."""
+    loggers = [logging.getLogger(name) for name in names]
+    with _LOGGERS:
+        before = [logger.level for logger in loggers]
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
+
+
+def quiet_compiler() -> AbstractContextManager[None]:
+    """Keep torch's compiler from logging what it could not compile."""
+    return quiet_loggers("torch._dynamo")

@@ -202,7 +202,9 @@ callbacks : list or None
     such as a writer. One that reads the validation loss does nothing, with a warning, where there
     is none: in fine-tuning and updates always.
 net_params : dict or None
-    Any argument of skorch's NeuralNet, such as ``{"iterator_train__num_workers": 2}``.
+    Any argument of skorch's NeuralNet, such as ``{"iterator_train__num_workers": 2}``; and
+    "data_parallel", and "micro_batch_size": windows of a batch that go through the network at once
+    in training, whose gradients are added up (gradient accumulation).
 """
 
 _RUN = """

@@ -7,6 +7,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sktime_tlstm.callbacks import is_checkpoint
 from sktime_tlstm.contract import takes
 from sktime_tlstm.data.augmentation import check_shortest_context
@@ -70,6 +72,16 @@ def _validation_is_on_rows_or_on_series(
         f"Got validation_fraction={validation_fraction} with validation_series="
         f"{validation_series!r}, expected one of the two: what is validated are the last rows of "
         "each series, or whole series. Pass validation_fraction=None, or validation_series=None."
+    )
+
+
+def _parts_of_a_batch_are_whole(net_params: Mapping[str, Any] | None) -> str | None:
+    size = (net_params or {}).get("micro_batch_size")
+    if size is None or (isinstance(size, (int, np.integer)) and size is not True and size >= 1):
+        return None
+    return (
+        f"Got net_params with micro_batch_size={size!r}, expected an integer of at least 1: how "
+        "many windows of a batch go through the network at once. Leave it out for all."
     )
 
 
@@ -149,6 +161,7 @@ RELATIONS: tuple[Callable[..., str | None], ...] = (
     _simulation_has_no_lags,
     _simulation_is_absolute,
     _validation_is_on_rows_or_on_series,
+    _parts_of_a_batch_are_whole,
     _experts_are_enough,
     _the_head_takes_weights,
     _checkpoints_hold_all,

@@ -391,6 +391,9 @@ MUTANTS = [
     ),
     Mutant("data/encoder.py", "self._covariates.write_weights(merged, X, X_rows)", "pass", "weights"),
     Mutant("net.py", "self.criterion_(y_pred, *given, **weights)", "self.criterion_(y_pred, *given)", "weights"),
+    # micro-batches
+    Mutant("net.py", "* shares[rows].sum()", "* len(counted[rows]) / len(counted)", "micro_batches"),
+    Mutant("net.py", "rows = slice(begin, begin + size)", "rows = slice(begin, begin + size - (begin + size > len(counted)))", "micro_batches"),
     # augmentation
     Mutant("data/augmentation.py", "noise * flags", "noise", "data/test_augmentation"),
     Mutant("data/augmentation.py", "shortest, whole + 1,", "shortest, whole,", "data/test_augmentation"),

@@ -89,7 +89,13 @@ class LastRow(nn.Module):
 
 
 def train_on_device(
-    network=LastRow, options=None, spec=EVERYTHING, head=None, shortest=17, augmentation=None
+    network=LastRow,
+    options=None,
+    spec=EVERYTHING,
+    head=None,
+    shortest=17,
+    augmentation=None,
+    net_params=None,
 ):
     """Train for an epoch; its losses are read at the end, after all of its steps."""
     net = build_net(
@@ -103,7 +109,7 @@ def train_on_device(
         lr_schedule="onecycle",
         patience=None,
         callbacks=None,
-        net_params=None,
+        net_params=net_params,
         verbose=0,
         lr=0.01,
         batch_size=BATCH_SIZE,
@@ -167,6 +173,12 @@ def test_no_simulation_waits_for_the_device():
 def test_no_augmentation_waits_for_the_device(shortest):
     augmentation = Augmentation(EVERYTHING, 0.1, 3)
     assert train_on_device(shortest=shortest, augmentation=augmentation) == BATCHES
+
+
+@pytest.mark.parametrize("network", [LastRow, TransformerLSTM])
+def test_no_step_in_parts_waits_for_the_device(network):
+    options = SMALL if network is TransformerLSTM else {}
+    assert train_on_device(network, options, net_params={"micro_batch_size": 3}) == BATCHES
 
 
 class Reading(LastRow):

@@ -14,7 +14,7 @@ from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.rows import ranges
 from sktime_tlstm.data.windows import Batch, Inputs, WindowSpec, cut_windows
 
-__all__ = ["WindowDataset", "WindowSampler", "parts_of", "training_cutoffs"]
+__all__ = ["WindowDataset", "WindowSampler", "parts_of", "rows_of", "training_cutoffs"]
 
 
 class WindowDataset(Dataset[Any]):
@@ -83,10 +83,7 @@ class WindowDataset(Dataset[Any]):
     def __getitem__(self, index: int) -> tuple[dict[str, Tensor], Any]:
         """Return one window, without a batch dimension."""
         inputs, target = self.__getitems__([index])
-        single = target[0]
-        if isinstance(target, tuple):
-            single = tuple(None if part is None else part[0] for part in target)
-        return {name: value[0] for name, value in inputs.items()}, single
+        return {name: value[0] for name, value in inputs.items()}, rows_of(target, 0)
 
     def __getitems__(self, indices: list[int]) -> tuple[Inputs, Any]:
         """Return a whole batch: the network's keyword arguments and the normalised target.
@@ -172,6 +169,13 @@ def parts_of(told: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
     parts = told if isinstance(told, (tuple, list)) else (told,)
     target, unit, weight = (*parts, None, None)[:3]
     return target, unit, weight
+
+
+def rows_of(told: Any, rows: int | slice) -> Any:
+    """Return what a `WindowDataset` says beside its inputs, of some windows of a batch."""
+    if isinstance(told, (tuple, list)):
+        return tuple(None if part is None else part[rows] for part in told)
+    return told[rows]
 
 
 def _mean_weight(store: SeriesStore) -> float:

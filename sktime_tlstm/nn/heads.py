@@ -77,10 +77,10 @@ class Head(nn.Module):
         Tensor of shape ()
             Zero, but still part of the graph, where nothing was observed.
         """
-        observed = counted = ~torch.isnan(target)
+        observed, counted = ~torch.isnan(target), counted_targets(target, weight)
         if weight is not None:
             weight = weight.unsqueeze(-1)  # (batch, time) -> (batch, time, 1)
-            observed, counted = observed & (weight > 0), observed | (weight == 0)
+            observed = observed & (weight > 0)
         # Not NaN * 0: the gradient of a masked NaN would still be NaN.
         filled = torch.where(observed, target, float(self.support == "positive"))
         # (batch, target) -> (batch, 1, target)
@@ -164,6 +164,13 @@ class Head(nn.Module):
             "head whose has_quantiles is True. Use QuantileHead, or define quantile_at(parameters, "
             "alpha) in the head."
         )
+
+
+def counted_targets(target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return which targets (batch, time, num_targets) a head's mean counts; arguments as there."""
+    counted = ~torch.isnan(target)
+    # (batch, time) -> (batch, time, 1)
+    return counted if weight is None else counted | (weight.unsqueeze(-1) == 0)
 
 
 _POINT_LOSSES: Mapping[str, tuple[Callable[..., Tensor], str]] = MappingProxyType(
