@@ -323,7 +323,28 @@ def _make_spec(
         simulation=options.mode == "simulation",
         arcsinh=encoder.scaler == "robust_arcsinh",
         weighted=encoder.weight_column is not None,
+        hidden=_hidden_channels(options, encoder),
     )
+
+
+def _hidden_channels(options: Options, encoder: FrameEncoder) -> tuple[int, ...]:
+    """Return the channels of a store that ``hidden_past`` names."""
+    hidden = options.hidden_past or ()
+    columns = [*encoder.targets, *encoder.columns]  # in the order of the store
+    unknown = [name for name in hidden if name not in columns]
+    if unknown:
+        raise ValueError(
+            f"Got hidden_past={list(hidden)} with {unknown}, expected some of {columns}: columns "
+            "of y, and of X that vary in time. Name some of these."
+        )
+    targets = [name for name in hidden if name in encoder.targets]
+    if targets and options.mode != "simulation":
+        raise ValueError(
+            f"Got hidden_past={list(hidden)} with the columns {targets} of y and mode='forecast', "
+            "whose normalisation, lags and simple forecasts read the past of y; expected columns "
+            "of X alone. Pass mode='simulation', which reads it nowhere else."
+        )
+    return tuple(channel for channel, name in enumerate(columns) if name in hidden)
 
 
 def _usual_context(season: int) -> int:

@@ -100,6 +100,7 @@ class TransformerLSTMForecaster(SkorchForecaster):
         gradient_checkpointing=False,
         attention_kernel="auto",
         past_covariates=None,
+        hidden_past=None,
         static_covariates=None,
         series_embedding=False,
         time_features="auto",

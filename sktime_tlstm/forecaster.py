@@ -124,6 +124,7 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
         prediction_length=None,
         mode="forecast",
         past_covariates=None,
+        hidden_past=None,
         static_covariates=None,
         series_embedding=False,
         time_features="auto",

@@ -55,6 +55,7 @@ class Options:
     window_sampling: str
     max_windows_per_epoch: int | None
     past_covariates: Sequence[Hashable] | None
+    hidden_past: Sequence[Hashable] | None
     static_covariates: Sequence[Hashable] | None
     series_embedding: bool
     time_features: str | Sequence[str]
@@ -234,6 +235,7 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "window_sampling": _one_of(["by_series", "uniform"]),
     "max_windows_per_epoch": _optional(_integer(1)),
     "past_covariates": _column_names(),
+    "hidden_past": _column_names(),
     "static_covariates": _column_names(),
     "series_embedding": _boolean(),
     "time_features": _sequence_or_auto(

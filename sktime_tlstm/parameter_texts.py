@@ -91,6 +91,10 @@ prediction_length : int or None
 _DATA = """
 past_covariates : list of str or None
     Columns of X that are not known in the future.
+hidden_past : list of str or None
+    Columns of X whose rows before the cutoff the network does not read, as context and as lags, but
+    those after it alone; of a simulation also columns of y, whose values then only train it: it
+    begins from inputs, wherever no output is measured.
 static_covariates : list of str or None
     Columns of X that are constant within each series, such as a store's region: given to the
     network as one vector a series (it must take ``static``), and not needed in ``predict``.

@@ -63,6 +63,18 @@ def _simulation_is_absolute(mode: str, window_norm: str | None) -> str | None:
     )
 
 
+def _hidden_columns_are_read_elsewhere(
+    hidden_past: Sequence[Hashable] | None, past_covariates: Sequence[Hashable] | None
+) -> str | None:
+    both = [name for name in hidden_past or () if name in (past_covariates or ())]
+    if not both:
+        return None
+    return (
+        f"Got the columns {both} in hidden_past and in past_covariates, expected each in one: "
+        "neither their past nor their future would be read. Leave them out of X."
+    )
+
+
 def _validation_is_on_rows_or_on_series(
     validation_fraction: float | None, validation_series: Sequence[Hashable] | None
 ) -> str | None:
@@ -160,6 +172,7 @@ RELATIONS: tuple[Callable[..., str | None], ...] = (
     _simulation_is_local,
     _simulation_has_no_lags,
     _simulation_is_absolute,
+    _hidden_columns_are_read_elsewhere,
     _validation_is_on_rows_or_on_series,
     _parts_of_a_batch_are_whole,
     _experts_are_enough,

@@ -122,6 +122,7 @@ PARAMETERS = [
     ({"max_windows_per_epoch": 2.5}, TypeError, "an integer of at least 1"),
     ({"past_covariates": "a"}, TypeError, "a list or tuple of column names, each once, or None"),
     ({"past_covariates": 3}, TypeError, "a list or tuple of column names, each once, or None"),
+    ({"hidden_past": "a"}, TypeError, "a list or tuple of column names, each once, or None"),
     ({"static_covariates": "a"}, TypeError, "a list or tuple of column names, each once, or None"),
     ({"static_covariates": 3}, TypeError, "a list or tuple of column names, each once, or None"),
     ({"series_embedding": None}, TypeError, "True or False"),

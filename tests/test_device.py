@@ -153,6 +153,7 @@ def test_no_loss_waits_for_the_device(loss):
     [
         {"arcsinh": True},
         {"window_norm": None},
+        {"window_norm": None, "hidden": (0, 3, 5)},
         {"window_norm": "mean"},
         {"known": (0, 1, 2), "known_categories": (0, 1)},
         {"known": (), "known_categories": (), "lags": ()},

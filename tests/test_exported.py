@@ -152,6 +152,12 @@ FORECASTERS = {
     "network alone": lambda: tiny(
         context_length=12, calibration="none", static_covariates=["size"], series_embedding=True
     ),
+    "hidden columns": lambda: tiny(
+        context_length=12,
+        prediction_length=STEPS,
+        mode="simulation",
+        hidden_past=["one", "kind", "warmth"],
+    ),
     "simulation": lambda: tiny(context_length=12, prediction_length=STEPS, mode="simulation"),
     "full form of a point loss": lambda: tiny(
         context_length=12,

@@ -169,6 +169,7 @@ ALTERNATIVES = {
     "window_sampling": "uniform",
     "max_windows_per_epoch": 16,
     "past_covariates": ["late"],
+    "hidden_past": ["heat"],
     "static_covariates": ["size"],
     "series_embedding": True,
     "time_features": ("time_of_day",),

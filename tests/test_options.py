@@ -27,6 +27,7 @@ CASES = {
     "past_covariates": ([None, [], ["a"], ("a", 3)], [["b", "a", "b"], (3, 3), [[]]], ["a", 3]),
     "static_covariates": ([None, [], ["a"], ("a", 3)], [("c", "c")], ["a", 3]),
     "series_embedding": ([True, False], [], [None, 1, "yes"]),
+    "hidden_past": ([None, ["a"], ("a", 3)], [["a", "a"]], ["a", 3]),
     "time_features": (
         ["auto", (), ["weekend"]],
         ["weekend", "", ["noon"], ["weekend"] * 2],
@@ -212,6 +213,11 @@ def test_the_width_is_a_multiple_of_the_heads(d_model, num_heads, advice):
             {"min_context_length": 8, "context_length": 8},
             {"min_context_length": 9, "context_length": 8},
             "Got min_context_length=9 with a context of 8 rows, expected at most.*Pass a smaller",
+        ),
+        (
+            {"hidden_past": ["a"], "past_covariates": ["b"]},
+            {"hidden_past": ["a", "c"], "past_covariates": ["b", "c"]},
+            r"Got the columns \['c'\] in hidden_past and in past_covariates.*Leave them out of X",
         ),
         (
             {"attention": "frequency", "causal_attention": False},

@@ -41,6 +41,7 @@ BUILT_IN = {
     "context_length": 7,
     "prediction_length": 4,
     "past_covariates": ["a"],
+    "hidden_past": ["a"],
     "static_covariates": ["a"],
     "series_embedding": True,
     "time_features": ("weekend",),

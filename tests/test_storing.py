@@ -99,6 +99,7 @@ VARIANTS = {
     "optimizer of torch": lambda: tiny(net_params={"optimizer": torch.optim.RMSprop}),
     "identities": lambda: tiny(series_embedding=True, past_covariates=["warmth"]),
     "simulation": lambda: tiny(mode="simulation"),
+    "hidden": lambda: tiny(mode="simulation", hidden_past=["one", "warmth"]),
     "weights": lambda: tiny(weight_column="flag", step_weights=[1, 2, 3, 0]),
     "network alone": lambda: tiny(calibration="none", num_transformer_blocks=0),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -57,6 +58,9 @@ class WindowSpec:
         Whether targets are scaled by an arcsinh.
     weighted : bool, default=False
         Whether the store has a weight of every row, behind all other channels.
+    hidden : tuple of int, default=()
+        Channels of the store that no network reads before the cutoff: targets only of simulations,
+        which have no normalisation by window; numeric covariates; codes.
     """
 
     context_length: int
@@ -79,6 +83,7 @@ class WindowSpec:
     simulation: bool = False
     arcsinh: bool = False
     weighted: bool = False
+    hidden: tuple[int, ...] = ()
 
     @property
     def reach(self) -> int:
@@ -208,6 +213,11 @@ def cut_windows(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Te
     # (batch, 1, num_targets) beside (batch, reach + horizon, num_targets)
     normalised = (raw - loc[:, None]) / scale[:, None] * seen
     values = torch.cat([normalised, values[..., targets:]], dim=-1)
+    if spec.hidden:  # as if nothing was observed; 0 is also the code of the unknown
+        channel = torch.arange(values.shape[-1], device=device)
+        hidden = functools.reduce(torch.logical_or, [channel == number for number in spec.hidden])
+        read = ~((offset < 0)[:, None] & hidden)  # (reach + horizon, channel)
+        values, observed = values * read, observed * read[:, : observed.shape[-1]]
 
     past = _past(spec, values, observed, calendar)
     future = _future(spec, values, observed, calendar, loc, scale)

@@ -174,6 +174,33 @@ class SlowWindow:
         ]
 
 
+HIDDEN = ((), (0,), (1, 4), (3, 5), (0, 1, 2, 3, 4, 5, 6))
+
+
+@pytest.mark.parametrize("hidden", HIDDEN, ids=str)
+def test_hidden_channels_are_empty_before_the_cutoff_and_others_as_they_were(hidden):
+    spec = replace(SPEC, window_norm=None)
+    store = make_store(spec)
+    places = every_window(store)
+    usual = cut_windows(store, spec, *places)
+    batch = cut_windows(store, replace(spec, hidden=hidden), *places)
+    assert torch.equal(batch.target.nan_to_num(), usual.target.nan_to_num())
+    # values and flags of 2 targets and 3 covariates, 4 of the calendar, 2 codes
+    own = [channel for channel in hidden if channel < 5]
+    past = [*own, *(5 + channel for channel in own), *(c + 9 for c in hidden if c >= 5)]
+    # known: 2 values, 2 flags, 4 of the calendar, the step, 2 levels and 2 spreads; of each lag 5
+    # values and 2 flags; a code
+    begins = [13 + 7 * number for number in range(len(spec.lags))]
+    lags = [begin + channel for begin in begins for channel in own]
+    lags += [begin + 5 + channel for begin in begins for channel in own if channel < 2]
+    for name, empty in {"past": past, "future": lags}.items():
+        found, before = batch.inputs[name], usual.inputs[name]
+        kept = [channel for channel in range(found.shape[-1]) if channel not in empty]
+        assert not found[..., empty].any()
+        assert torch.equal(found[..., kept], before[..., kept])
+        assert before.flatten(0, 1)[:, empty].any(dim=0).all()  # none is empty by itself
+
+
 @EVERY_SPEC
 def test_a_batch_equals_windows_built_row_by_row(name):
     spec = SPECS[name]
