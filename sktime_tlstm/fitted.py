@@ -186,7 +186,10 @@ class Fitted:
                 f"Got y without X, but the forecaster reads the columns "
                 f"{self.model.encoder.columns} of X. Pass X with the rows of y and of fh."
             )
-        history = self.model.encoder.encode(y, X, self.model.spec.horizon)
+        encoder, spec = self.model.encoder, self.model.spec
+        history = encoder.encode(y, X, spec.horizon)
+        if spec.simulation and encoder.timeline is not None:
+            history.timeline.check_step(encoder.timeline)
         return replace(self, history=history, seen=history.lengths, index_names=list(y.index.names))
 
     def updated(

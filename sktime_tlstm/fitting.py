@@ -159,6 +159,8 @@ def finetune_model(
             "without X. Pass X to pretrain as well, or X=None."
         )
     history = encoder.encode_source(source, model.spec.horizon, weigh=True)
+    if model.spec.simulation and encoder.timeline is not None:
+        history.timeline.check_step(encoder.timeline)
     members = copy.deepcopy(model.members)
     model = replace(
         model, members=members, encoder=encoder, num_samples=options.num_samples, seed=seed

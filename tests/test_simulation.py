@@ -229,3 +229,61 @@ def test_a_module_of_ones_own_simulates_if_it_takes_a_window():
     settings = {"context_length": CONTEXT, "prediction_length": 10, "max_epochs": 1}
     forecaster = SkorchForecaster(Free, mode="simulation", random_state=0, **settings)
     assert len(forecaster.fit(y, X=X).predict(range(1, 81), X, y=y[:20])) == 80
+
+
+def sampled(index, seed=0):
+    y, X = record(len(index), seed)
+    return y.set_axis(index), X.set_axis(index)
+
+
+def refuses(words, call, *arguments, **named):
+    with pytest.raises(ValueError, match=words):
+        call(*arguments, **named)
+
+
+def test_records_at_uneven_times_are_refused_with_a_pointer_to_resampling():
+    even = pd.date_range("2024-01-01", periods=100, freq="100ms")
+    uneven = even + pd.to_timedelta(np.random.default_rng(0).integers(0, 40, 100), unit="ms")
+    y, X = sampled(even)
+    other, other_X = sampled(uneven)
+    words = r"[Rr]esample first, for instance by `frame.resample\(...\).mean\(\)`"
+    refuses(words, simulator().fit, other, X=other_X)
+    panel = {"keys": ["even", "uneven"], "names": ["record", "time"]}
+    both = pd.concat([y, other], **panel).to_frame(), pd.concat([X, other_X], **panel)
+    refuses(words, simulator().fit, both[0], X=both[1])
+    forecaster = simulator().fit(y, X=X)
+    refuses(words, forecaster.predict, range(1, 41), other_X, y=other[:CONTEXT])
+    later = pd.Timedelta("10s")
+    refuses(
+        words, forecaster.update, other.set_axis(uneven + later), X=other_X.set_axis(uneven + later)
+    )
+    gap = y.drop(even[30:33])
+    refuses("Got a time index without a regular freq.*" + words, simulator().fit, gap, X=X)
+    counted, counted_X = sampled(pd.Index(np.cumsum(np.random.default_rng(0).integers(1, 4, 100))))
+    refuses("Got a gap in time.*Insert them", simulator().fit, counted, X=counted_X)
+
+
+@pytest.mark.parametrize(
+    ("trained", "asked"),
+    [
+        (pd.date_range("2024-01-01", periods=100, freq="100ms"), "150ms"),
+        (pd.date_range("2024-01-01", periods=100, freq="100ms"), "101ms"),
+        (pd.period_range("2024-01-01", periods=100, freq="D"), "2D"),
+        (pd.period_range("2015-01", periods=100, freq="M"), "Q"),
+    ],
+)
+def test_another_sampling_than_in_training_is_refused(trained, asked):
+    y, X = sampled(trained)
+    grid = pd.period_range if isinstance(trained, pd.PeriodIndex) else pd.date_range
+    words = "expected the sampling that the simulation was trained on.*Resample first"
+    forecaster = simulator().fit(y, X=X)
+    same, same_X = sampled(grid("2031-03-01", periods=60, freq=trained.freq), seed=1)
+    other, other_X = sampled(grid("2031-03-01", periods=60, freq=asked), seed=1)
+    simulated = forecaster.predict(range(1, 41), same_X, y=same[:CONTEXT])
+    refuses(words, forecaster.predict, range(1, 41), other_X, y=other[:CONTEXT])
+    found = forecaster.predict(range(1, 41), same_X, y=same[:CONTEXT])
+    pd.testing.assert_series_equal(found, simulated, check_exact=True)
+    panel = {"keys": ["one"], "names": ["record", "time"]}
+    pretrained = simulator().pretrain(pd.concat([y], **panel).to_frame(), X=pd.concat([X], **panel))
+    refuses(words, pretrained.fit, other, X=other_X)
+    assert len(pretrained.clone().fit(same, X=same_X).predict([1], same_X, y=same[:CONTEXT])) == 1

@@ -40,6 +40,9 @@ TIME_FEATURES = {
     "day_of_year": lambda times: _phase(times.dayofyear.to_numpy() / 365.25),
 }
 
+#: By which share two mean steps may differ that are the same.
+SAME_STEP = 1e-3
+
 
 @dataclass(frozen=True)
 class Timeline:
@@ -276,6 +279,22 @@ class Timeline:
             return float("nan")
         times = self._clock(np.array([0, 60]))
         return (times[1] - times[0]) / _DAY / 60
+
+    def has_another_step(self, other: Timeline) -> bool:
+        """Whether a step is longer or shorter than on another grid, as far as both are known."""
+        if not self.is_calendar and not other.is_calendar:
+            return (self.offset or 1) != (other.offset or 1)
+        # NaN where one is not known; months differ a little by where they begin
+        return abs(self.days_per_step / other.days_per_step - 1) > SAME_STEP
+
+    def check_step(self, trained: Timeline) -> None:
+        """Raise a ValueError if a step is another than the one that a simulation was trained on."""
+        if self.has_another_step(trained):
+            raise ValueError(
+                f"Got rows with {self}, expected the sampling that the simulation was trained on "
+                f"({trained}): a step of another length is another system. Resample first, for "
+                "instance by `frame.resample(...).mean()`."
+            )
 
     def seasons(self) -> tuple[int, ...]:
         """Return the usual season lengths in steps, shortest first; empty where none is usual.
