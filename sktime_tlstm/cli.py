@@ -286,8 +286,9 @@ def _training_data(configuration: Configuration) -> tuple[pd.DataFrame, pd.DataF
     files = _needed(data.files, "data.files", "load.csv")
     named = [
         name
-        for kind in ("past_covariates", "static_covariates")
+        for kind in ("past_covariates", "static_covariates", "hidden_past")
         for name in parameters.get(kind) or ()
+        if name not in data.target or kind != "hidden_past"
     ]
     named += [parameters["weight_column"]] if parameters.get("weight_column") else []
     frame = on_grid(data, read(data, files, [*data.target, *(data.covariates or ()), *named]))

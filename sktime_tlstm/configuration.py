@@ -54,7 +54,8 @@ series : str or list of str
     Columns whose values name the series; none for a single series.
 covariates : list of str or None
     Columns that the forecasts read; None for all other columns of numbers, and those that
-    forecaster.past_covariates and static_covariates name. Columns of text are categories.
+    forecaster.past_covariates, static_covariates and hidden_past name. Columns of text are
+    categories.
 freq : str or None
     Frequency of pandas, such as h, D, 15min, MS: absent steps become rows without values. None:
     the dates tell it, and absent steps are refused.

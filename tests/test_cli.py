@@ -153,6 +153,19 @@ def test_rows_are_weighed_by_their_column(covariates, folder, capsys):
     pd.testing.assert_frame_equal(found, expected, check_freq=False, check_index_type=False)
 
 
+@pytest.mark.parametrize("covariates", [["temp"], None], ids=["named", "all numbers"])
+def test_columns_whose_past_is_hidden_are_read_targets_among_them(covariates, folder, capsys):
+    hidden = {"mode": "simulation", "prediction_length": 4, "hidden_past": ["load", "kind"]}
+    configure(fh=None, data={"covariates": covariates}, forecaster=hidden)
+    assert main(["fit", "config.yaml"]) == 0, capsys.readouterr().err
+    assert main(shlex.split("predict config.yaml --future future.csv --out forecast.csv")) == 0
+    found = pd.read_csv("forecast.csv", parse_dates=["time"], index_col="time")
+    columns = ["temp", "kind"] if covariates else ["temp", "wind", "kind"]
+    forecaster = fitted(FRAME[:SEEN], columns, **hidden)
+    expected = forecaster.predict(range(1, len(found) + 1), X=FRAME[columns])
+    pd.testing.assert_frame_equal(found, expected, check_freq=False, check_index_type=False)
+
+
 def test_without_fh_the_rows_of_the_future_are_forecast(folder, capsys):
     configure(fh=None, forecaster={"prediction_length": 4})
     assert main(["fit", "config.yaml"]) == 0
