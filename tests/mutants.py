@@ -394,6 +394,10 @@ MUTANTS = [
     # micro-batches
     Mutant("net.py", "* shares[rows].sum()", "* len(counted[rows]) / len(counted)", "micro_batches"),
     Mutant("net.py", "rows = slice(begin, begin + size)", "rows = slice(begin, begin + size - (begin + size > len(counted)))", "micro_batches"),
+    # hidden columns
+    Mutant("data/windows.py", "(offset < 0)[:, None] & hidden", "(offset < -1)[:, None] & hidden", "data/test_windows"),
+    Mutant("data/windows.py", "observed * read[:, : observed.shape[-1]]", "observed", "data/test_windows"),
+    Mutant("fitting.py", "history.timeline.check_step(encoder.timeline)", "pass", "simulation"),
     # augmentation
     Mutant("data/augmentation.py", "noise * flags", "noise", "data/test_augmentation"),
     Mutant("data/augmentation.py", "shortest, whole + 1,", "shortest, whole,", "data/test_augmentation"),
