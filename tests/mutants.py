@@ -393,7 +393,6 @@ MUTANTS = [
     Mutant("net.py", "self.criterion_(y_pred, *given, **weights)", "self.criterion_(y_pred, *given)", "weights"),
     # micro-batches
     Mutant("net.py", "* shares[rows].sum()", "* len(counted[rows]) / len(counted)", "micro_batches"),
-    Mutant("net.py", "rows = slice(begin, begin + size)", "rows = slice(begin, begin + size - (begin + size > len(counted)))", "micro_batches"),
     # hidden columns
     Mutant("data/windows.py", "(offset < 0)[:, None] & hidden", "(offset < -1)[:, None] & hidden", "data/test_windows"),
     Mutant("data/windows.py", "observed * read[:, : observed.shape[-1]]", "observed", "data/test_windows"),
