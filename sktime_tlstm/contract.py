@@ -78,6 +78,8 @@ def prepare(
         Its own keyword arguments.
     """
     arguments = {**params, **widths(module, spec, head)}
+    if spec.simulation and takes(module, "linear_inputs"):
+        arguments.setdefault("linear_inputs", True)
     if spec.codes:
         return embedded, {**arguments, "network": module, "spec": spec}
     return module, arguments

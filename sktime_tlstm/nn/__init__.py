@@ -36,7 +36,13 @@ from sktime_tlstm.nn.feedforward import (
 )
 from sktime_tlstm.nn.frequency import FrequencyAttention
 from sktime_tlstm.nn.from_transformertf import FromTransformerTF
-from sktime_tlstm.nn.gating import AddNorm, GateAddNorm, GatedLinearUnit, GatedResidualNetwork
+from sktime_tlstm.nn.gating import (
+    AddNorm,
+    GateAddNorm,
+    GatedLinearUnit,
+    GatedResidualNetwork,
+    LinearNetwork,
+)
 from sktime_tlstm.nn.heads import (
     DEFAULT_QUANTILES,
     LOSSES,
@@ -126,6 +132,7 @@ __all__ = [
     "LSTMEncoderDecoder",
     "LayerNorm",
     "LearnedPositions",
+    "LinearNetwork",
     "MixtureOfExperts",
     "MultiHeadAttention",
     "PointHead",

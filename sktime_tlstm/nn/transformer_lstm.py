@@ -19,7 +19,7 @@ from sktime_tlstm.nn.blocks import (
 from sktime_tlstm.nn.branches import BlockOptions, DecoderCache
 from sktime_tlstm.nn.exporting import is_readable
 from sktime_tlstm.nn.feedforward import forget_auxiliary_loss
-from sktime_tlstm.nn.gating import GatedResidualNetwork
+from sktime_tlstm.nn.gating import GatedResidualNetwork, LinearNetwork
 from sktime_tlstm.nn.inputs import (
     check_static_features,
     prepare_inputs,
@@ -144,6 +144,9 @@ class TransformerLSTM(BlockNetwork):
         ``causal_attention`` says; None for all. With a window the network takes futures of any
         length, at a cost that is linear in it: the LSTM's state and the window are carried on. It
         needs ``encoder_attention=False``.
+    linear_inputs : bool, default=False
+        Whether :math:`G_e` and :math:`G_d` are linear in past and future (`LinearNetwork`), so that
+        the output can grow with an input beyond all that was trained on.
 
     Raises
     ------
@@ -204,6 +207,7 @@ class TransformerLSTM(BlockNetwork):
         num_static_features: int = 0,
         expert: str = "gelu",
         attention_window: int | None = None,
+        linear_inputs: bool = False,
     ) -> None:
         given = locals()
         super().__init__()
@@ -215,7 +219,7 @@ class TransformerLSTM(BlockNetwork):
         self.num_heads, self.causal_attention = num_heads, causal_attention
         self.num_static_features = num_static_features
         self.condition_features = d_model + num_static_features if norm == "adaptive" else 0
-        self._build_lstm_pair(d_model, num_layers, dropout, share_lstm_weights)
+        self._build_lstm_pair(d_model, num_layers, dropout, share_lstm_weights, linear_inputs)
         condition = self.condition_features
         options = BlockOptions.among(given, gated=True, condition_features=condition)
         self.blocks = BlockStack(
@@ -401,11 +405,13 @@ class TransformerLSTM(BlockNetwork):
             )
 
     def _build_lstm_pair(
-        self, d_model: int, num_layers: int, dropout: float, share_weights: bool
+        self, d_model: int, num_layers: int, dropout: float, share_weights: bool, linear: bool
     ) -> None:
         context_features = self.num_static_features or None
         self.encoder_input, self.decoder_input = (
-            GatedResidualNetwork(width, d_model, d_model, context_features, dropout)
+            LinearNetwork(width, d_model, context_features)
+            if linear
+            else GatedResidualNetwork(width, d_model, d_model, context_features, dropout)
             for width in self.widths
         )
         widths = (d_model,) * 4

@@ -36,6 +36,7 @@ OPTIONS = [
     {"feedforward": "moe", "norm": "adaptive"},
     {"share_layers": True, "share_lstm_weights": False, "num_layers": 1},
     {"num_transformer_blocks": 1, "num_static_features": 2},
+    {"linear_inputs": True, "num_static_features": 2},
 ]
 
 
