@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,8 @@ Codes = tuple[pd.Index, Integers]
 MAX_SHOWN = 3
 #: How far beyond the range of training numbers may go without a warning, as a share of it.
 BEYOND = 0.1
+#: Times that they may jump as far as in training without a warning.
+FARTHER = 2.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,11 @@ class Covariates:
             if is_categorical(X[name]):
                 learnt.categories[name] = find_categories(X[name])
             else:
-                learnt.numeric[name] = _scaling(X[name], scaler, clip)
+                scaling = _scaling(X[name], scaler, clip)
+                if not scaling.clip:
+                    jump = _largest_jump(numeric_values(X[name]), _owners(X.index)[1])
+                    scaling = replace(scaling, jump=jump)
+                learnt.numeric[name] = scaling
         return learnt
 
     @property
@@ -249,13 +255,16 @@ class Covariates:
         # Rows of the store, one for every row of X that is inside.
         position = tail.store.start.numpy()[series] + kept[series] + step
         columns = [name for name in self.known if name in X.columns]
-        self._warn_of_extrapolation(X, inside, columns)
+        self._warn_of_extrapolation(X, inside, columns, series)
         self._write_columns(tail, position, X, inside, columns, self._tables(X, columns))
 
     def _warn_of_extrapolation(
-        self, X: pd.DataFrame, inside: Flags, columns: Sequence[Hashable]
+        self, X: pd.DataFrame, inside: Flags, columns: Sequence[Hashable], series: Integers
     ) -> None:
-        """Warn where numbers that are not clipped go beyond those of training."""
+        """Warn where numbers that are not clipped go beyond those of training, or jump farther.
+
+        ``series`` (row,) are those of the rows inside.
+        """
         for name in columns:
             scaling = self.numeric.get(name)
             if scaling is None or scaling.clip:
@@ -271,6 +280,14 @@ class Covariates:
                     f"Got X with the column {name!r} from {low:g} to {high:g} where training had "
                     f"{scaling.low:g} to {scaling.high:g}: the network extrapolates. Train on "
                     "records that reach as far.",
+                )
+            jump = _largest_jump(values, series)
+            if scaling.jump is not None and jump > FARTHER * scaling.jump:
+                notify(
+                    f"Got X with the column {name!r}, which jumps by up to {jump:g} from one row "
+                    f"to the next where training had at most {scaling.jump:g}: the network "
+                    "extrapolates, and intervals are too narrow as a rule. Train on records that "
+                    "are excited alike.",
                 )
 
     def _tables(self, X: pd.DataFrame, columns: Sequence[Hashable]) -> dict[Hashable, Codes]:
@@ -391,6 +408,12 @@ def _scaling(column: pd.Series, scaler: str | None, clip: bool) -> CovariateScal
             "as 0 and 1 if they are events, or leave it out.",
         )
     return scaling
+
+
+def _largest_jump(values: npt.NDArray[np.float64], series: Integers) -> float:
+    """Return the largest change from one row to the next of its series; NaN are passed over."""
+    within = series[1:] == series[:-1]
+    return float(np.fmax.reduce(np.abs(np.diff(values))[within], initial=0.0))
 
 
 def _repeated(row: Hashable) -> ValueError:

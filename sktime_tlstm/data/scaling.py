@@ -94,6 +94,8 @@ class CovariateScaling:
         Mean of the scaled training values.
     clip : bool, default=True
         Whether values are clipped.
+    jump : float or None, default=None
+        Largest change from one row of training to the next; None where it was not asked for.
     """
 
     location: float
@@ -103,6 +105,7 @@ class CovariateScaling:
     arcsinh: bool
     mean: float = 0.0
     clip: bool = True
+    jump: float | None = None
 
     @classmethod
     def fit(
