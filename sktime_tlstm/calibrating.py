@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from sktime_tlstm.calibration import Calibration, trusted
+from sktime_tlstm.calibration import Bands, Calibration, trusted
 from sktime_tlstm.data.rows import spread
 from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
 from sktime_tlstm.model import Model
@@ -14,12 +16,14 @@ from sktime_tlstm.notices import notify
 from sktime_tlstm.options import Options
 from sktime_tlstm.simple import learn_simple, unconditional
 
-__all__ = ["calibrated", "recalibrated"]
+__all__ = ["as_wide_as", "calibrated", "recalibrated", "usual_widths"]
 
 #: Windows that simple forecasts are weighed by, at most.
 SIMPLE_WINDOWS = 512
 #: Windows whose errors calibrate intervals; one of every series where there are more of these.
 CALIBRATION_WINDOWS = 100
+#: Share of a simulation's held-out errors that are smaller than a network's width is to be.
+USUAL_SIZE = 0.8
 
 
 def calibrated(
@@ -79,7 +83,10 @@ def calibrated(
 
 
 def _simulation_calibrated(options: Options, model: Model, held_out: WindowDataset | None) -> Model:
-    """Add a calibration of the network alone by free-running simulations that were held out."""
+    """Add a calibration of the network alone by free-running simulations that were held out.
+
+    Widths are multiplied such that a normal distribution of that width has the size of the errors.
+    """
     spec = model.spec
     blank = np.zeros((0, spec.horizon, spec.num_targets), np.float32)
     capacity = max(CALIBRATION_WINDOWS, 0 if held_out is None else len(held_out.used))
@@ -88,10 +95,57 @@ def _simulation_calibrated(options: Options, model: Model, held_out: WindowDatas
     )
     model = replace(model, calibration=calibration)
     if held_out is None:
+        notify(
+            "Got records of too few rows to hold some of them out: nothing tells how far "
+            "simulations will be off, and intervals are as wide as the network has learnt, far too "
+            "narrow as a rule. Pass longer records, or validation_series."
+        )
         return model
     series, cutoff, shares = _spaced(held_out, capacity, spec.horizon)
-    scores = model.scores(held_out.store.to("cpu"), series, cutoff)
+    bands, target = _held_out_bands(model, held_out, series, cutoff)
+    scores = bands.scores(target).float().numpy()
+    size = np.nanquantile(np.abs(scores.astype(np.float64)), USUAL_SIZE, axis=(0, 1))
+    widening = np.where(size > 0, size, 1.0)  # 1 where it is NaN, without any score
+    if held_out.rows is not None:  # windows overlap blocks: as many horizons as there are rows
+        rows = float(held_out.rows.sum()) / spec.horizon
+        shares = (shares * rows / shares.sum()).astype(np.float32)
+    calibration = replace(calibration, widening=torch.from_numpy(widening))
+    scores = (scores / widening).astype(np.float32)
     return replace(model, calibration=calibration.extended(scores, shares))
+
+
+def usual_widths(model: Model, held_out: WindowDataset) -> Tensor:
+    """Return how wide a calibrated model's intervals are on held-out windows (num_targets,)."""
+    number = int(max(CALIBRATION_WINDOWS, len(held_out.used)))
+    series, cutoff, _ = _spaced(held_out, number, model.spec.horizon)
+    bands, target = _held_out_bands(model, held_out, series, cutoff)
+    width = torch.where(target.isnan(), torch.nan, bands.below + bands.above)
+    return width.nanmean(dim=(0, 1))
+
+
+def as_wide_as(widths: Tensor, model: Model, held_out: WindowDataset) -> Model:
+    """Return a model that has learnt held-out windows since, as wide on them as it was before.
+
+    Networks are sure of what they have learnt, and their widths shrink; those of errors do not.
+    """
+    calibration = model.calibration
+    assert calibration is not None and calibration.widening is not None
+    factor = widths / usual_widths(model, held_out)
+    widening = calibration.widening * torch.where(factor.isfinite(), factor, 1.0)
+    return replace(model, calibration=replace(calibration, widening=widening))
+
+
+def _held_out_bands(
+    model: Model, held_out: WindowDataset, series: np.ndarray, cutoff: np.ndarray
+) -> tuple[Bands, Tensor]:
+    """Return bands of held-out windows and their targets, NaN where these are not held out."""
+    store = held_out.store.to("cpu")
+    bands = model.bands(model.ahead(store, series, cutoff))
+    target = model.targets(store, series, cutoff)
+    if held_out.rows is not None:
+        known = held_out.are_targets(series, cutoff).cpu()
+        target = torch.where(known[..., None], target, torch.nan)
+    return bands, target
 
 
 def recalibrated(model: Model, dataset: WindowDataset) -> Model:

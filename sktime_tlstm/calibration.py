@@ -68,6 +68,10 @@ class Bands:
         """Return the same with widths of at most ``widest`` (num_targets,)."""
         return Bands(self.center, self.below.minimum(widest), self.above.minimum(widest))
 
+    def widened(self, factor: Tensor) -> Bands:
+        """Return the same with widths multiplied by a ``factor`` (num_targets,)."""
+        return Bands(self.center, self.below * factor, self.above * factor)
+
     def scores(self, target: Tensor) -> Tensor:
         """Return by how many widths a target is off; NaN where it is NaN."""
         off = target - self.center
@@ -128,6 +132,9 @@ class Calibration:
     widest : Tensor of shape (num_targets,), or None
         Largest width of the network's, in units of each series' scale; None for no bound. Beyond
         the range of training the arcsinh lets a little doubt grow to a thousand times that range.
+    widening : Tensor of shape (num_targets,), or None
+        What the network's widths are multiplied by; None for nothing. A simulation has learnt few
+        records, some of them nearly by heart: that tells it nothing of how far it is off.
     """
 
     simple: SimpleForecast
@@ -137,6 +144,7 @@ class Calibration:
     shares: np.ndarray
     capacity: float
     widest: Tensor | None = None
+    widening: Tensor | None = None
 
     #: Levels at which quantiles are corrected; read in between and beyond as a `QuantileHead` is.
     levels: ClassVar[tuple[float, ...]] = (
@@ -153,9 +161,10 @@ class Calibration:
         _, horizon, targets = self.scores.shape
         level = np.array(self.levels)
         horizons = float(self.shares.sum())
-        shape = np.tile(
-            families.student_t(level, max(2 * horizons, 4.0)) / TO_UPPER, (targets, 1)
-        )  # (num_targets, level)
+        degrees = max(2 * horizons, 4.0)
+        # a width is that of the normal 90 % quantile, or was made that of the errors' own
+        unit = TO_UPPER if self.widening is None else families.student_t(np.array(0.9), degrees)
+        shape = np.tile(families.student_t(level, degrees) / unit, (targets, 1))  # (.., level)
         # all steps as one: (window * horizon, num_targets)
         pooled = self.scores.astype(np.float64).reshape(-1, targets)
         if len(pooled):
@@ -179,6 +188,9 @@ class Calibration:
         Errors that grow with the step add up from row to row: in few horizons they have gone few
         ways, by whose errors the simple forecasts were chosen besides. Errors of the same size at
         every step are known from every row.
+
+        Where the errors alone say how wide the widths are, of n horizons, taken as normal errors,
+        that size is known but for a share of the square root of 1 / 2n.
         """
         deviation = self.simple.deviation.numpy().T  # (horizon, num_targets)
         step = np.arange(1, len(deviation) + 1)
@@ -186,6 +198,8 @@ class Calibration:
         factors: np.ndarray = 1 + CARE * np.clip(growth, 0, 1) * (step / len(step))[:, None] / (
             max(horizons, 1.0)
         )
+        if self.widening is not None:
+            factors *= np.sqrt(1 + 0.5 / max(horizons, 0.5))
         return factors
 
     def quantiles(self, bands: Bands, level: Tensor) -> Tensor:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch.utils.data import Subset
 
 from sktime_tlstm.data.history import History
-from sktime_tlstm.data.rows import named_series, spread, without_series
+from sktime_tlstm.data.rows import named_series, ranges, spread, without_series
 from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
 from sktime_tlstm.data.source import Source
 from sktime_tlstm.data.windows import WindowSpec
@@ -38,6 +39,8 @@ WINDOWS_PER_EPOCH, MANY_ROWS, MOST_TIMES = 2560, 50_000, 4.0
 #: Share of the cutoffs held out where intervals come from held-out errors; of few cutoffs more, to
 #: so many horizons, but at most this share.
 HELD_OUT_FRACTION, HELD_OUT_HORIZONS, MOST_HELD_OUT = 0.1, 3, 1 / 3
+#: Blocks that these rows of a record are divided into, for simulations.
+HELD_OUT_BLOCKS = 3
 #: Validation windows evaluated after an epoch, at most.
 MAX_VALIDATION_WINDOWS = 512
 
@@ -111,6 +114,7 @@ def training_windows(
     low: np.ndarray,
     high: np.ndarray,
     batch_size: int,
+    rows: torch.Tensor | None = None,
 ) -> WindowDataset:
     """Return the windows at cutoffs (num_series,) from low to high, and how many an epoch draws."""
     lengths = history.lengths[high > low]
@@ -125,6 +129,7 @@ def training_windows(
         by_series=options.window_sampling == "by_series",
         windows_per_epoch=min(windows, most_windows(options, lengths)),
         step_weights=options.step_weights,
+        rows=rows,
     )
     dataset.check_weights()
     return dataset
@@ -145,12 +150,53 @@ def divided_windows(
     fraction = options.validation_fraction
     if options.validation_series is not None:
         return _divided_by_series(options, history, spec, batch_size)
+    if fraction is None and errors and spec.simulation:
+        return _divided_by_blocks(options, history, spec, batch_size)
     if fraction is None:
         fraction = _held_out_fraction(history, spec) if errors else 0.0
     low, split, high = training_cutoffs(history.lengths, spec, fraction)
     dataset = training_windows(options, history, spec, low, split, batch_size)
     first = np.where(split < high, split + spec.horizon - 1, high)
     held_out = WindowDataset(history.store, spec, first, high, step_weights=options.step_weights)
+    return dataset, held_out if len(held_out) else None
+
+
+def _divided_by_blocks(
+    options: Options, history: History, spec: WindowSpec, batch_size: int
+) -> tuple[WindowDataset, WindowDataset | None]:
+    """Return the windows of training, and those that are held out of blocks all over a record.
+
+    The last rows alone of a short record may be unlike the others. Rows of the blocks are targets
+    of held-out windows alone; a window that lies partly in one counts by its part.
+    """
+    lengths = history.lengths
+    low, _, high = training_cutoffs(lengths, spec, 0.0)
+    rows = lengths - low  # that are targets
+    wanted = np.minimum(HELD_OUT_HORIZONS * spec.horizon, MOST_HELD_OUT * rows)
+    size = np.maximum(HELD_OUT_FRACTION * rows, wanted).astype(np.int64) // HELD_OUT_BLOCKS
+    # (num_series, block), one after the other
+    end = low[:, None] + rows[:, None] * np.arange(1, HELD_OUT_BLOCKS + 1) // HELD_OUT_BLOCKS
+    begin = end - size[:, None]
+    held = np.zeros(len(history.store.values), dtype=bool)
+    start = history.store.start.cpu().numpy()
+    held[ranges((start[:, None] + begin).ravel(), np.repeat(size, HELD_OUT_BLOCKS))] = True
+    is_held = torch.from_numpy(held).to(history.store.values.device)
+    dataset = training_windows(options, history, spec, low, high, batch_size, ~is_held)
+    # windows with half of what they may have in a block, and in no two lists
+    half = (np.minimum(size, spec.horizon) + 1)[:, None] // 2
+    last = np.minimum(end - half + 1, high[:, None])
+    first = np.maximum(begin - spec.horizon + half, low[:, None])
+    first[:, 1:] = np.maximum(first[:, 1:], last[:, :-1])
+    last = np.where(size[:, None] > 0, last, first)
+    held_out = WindowDataset(
+        history.store,
+        spec,
+        first.ravel(),
+        last.ravel(),
+        step_weights=options.step_weights,
+        rows=is_held,
+        series=np.repeat(np.arange(len(lengths)), HELD_OUT_BLOCKS),
+    )
     return dataset, held_out if len(held_out) else None
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sktime_tlstm.calibrating import calibrated, recalibrated
+from sktime_tlstm.calibrating import as_wide_as, calibrated, recalibrated, usual_widths
 from sktime_tlstm.checkpoints import Checkpoints, described, digest
 from sktime_tlstm.contract import looks_ahead, probe, unwrapped
 from sktime_tlstm.data.augmentation import Augmentation
@@ -103,7 +103,7 @@ def fit_model(
     longest = int(source.lengths[left].max())
     features, seasons, horizon = _time_rules(options, source, y, longest, largest_step)
     keys = None if source.keys is None else source.keys[left]
-    encoder = _make_encoder(options, head, features, y).fit(y, X, keys, source.is_sampled)
+    encoder = _make_encoder(options, head, features, y).fit(y, X, keys)
     if options.mode == "simulation" and not encoder.known_columns:
         raise ValueError(
             "Got mode='simulation' without a column of X that is known in the future, expected the "
@@ -138,7 +138,11 @@ def fit_model(
             whole, _ = divided_windows(options, False, placed, spec, batch_size)
             epochs = max(1, round(WHOLE_EPOCHS * options.max_epochs))
             seeds, stage = [member + 1 for member in seeds], f"{stage} on all rows"
+            learnt = held_out if spec.simulation else None  # whose widths shrink
+            widths = None if learnt is None else usual_widths(model, learnt)
             _train(options, members, whole, None, epochs, seeds, stage, checkpoints=checkpoints)
+            if learnt is not None and widths is not None:
+                model = as_wide_as(widths, model, learnt)
     _finish(checkpoints, members)
     return model, history
 

@@ -205,7 +205,9 @@ class Model:
         """Return points and widths as a calibration blends them."""
         assert self.calibration is not None
         trusts = self.calibration.trust, self.calibration.width_trust
-        return self.network_bands(forecast).blended(self.simple_bands(forecast), *trusts)
+        blend = self.network_bands(forecast).blended(self.simple_bands(forecast), *trusts)
+        factor = self.calibration.widening
+        return blend if factor is None else blend.widened(factor)
 
     @staticmethod
     def _undo_each(forecast: Forecast, normalised: Tensor) -> Tensor:

@@ -76,7 +76,8 @@ mode : {"forecast", "simulation"}
     "simulation" is for systems driven by a known input: the network runs freely over any number
     of steps, its state carried on, and reads X but no outputs after the context. Targets of all
     series have one scale, X is not clipped, there is no calendar, no window normalisation, no lags
-    and no simple forecast. It is trained on ``prediction_length`` steps at a time, whatever fh.
+    and no simple forecast, and inputs enter the LSTMs by linear maps. It is trained on
+    ``prediction_length`` steps at a time, whatever fh.
 context_length : int or None
     Rows the network sees before a cutoff. None: two seasons (of a day for hourly data; where
     the index tells of none, one that the data show), of short seasons up to four or 48 rows; 64
@@ -185,7 +186,8 @@ validation_fraction : float or None
     Share of each series' cutoffs, its last ones, that is held out of training for validation,
     whose loss stops training early and picks the best weights. None: where errors are needed
     (calibration, point losses) 0.1, of little data up to a third, and training then goes on
-    over all rows; else 0. Series of at most two horizons have none.
+    over all rows; else 0. Series of at most two horizons have none. A simulation holds out blocks
+    all over each series instead, of any length.
 validation_series : list or None
     Keys of series of a panel that are held out of all training as a whole, and validated in the
     place of the last rows of each (``validation_fraction`` is None then): their loss stops training

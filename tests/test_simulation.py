@@ -1,6 +1,7 @@
 """``mode="simulation"``: free-running simulations of systems driven by a known input."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,15 @@ import pytest
 import torch
 from sktime.split import ExpandingWindowSplitter
 
-from sktime_tlstm import SkorchForecaster
-from sktime_tlstm.nn import AttentionLSTM, Seq2SeqLSTM
+from sktime_tlstm import SkorchForecaster, fitting
+from sktime_tlstm.epochs import divided_windows
+from sktime_tlstm.nn import (
+    AttentionLSTM,
+    GatedResidualNetwork,
+    LinearNetwork,
+    Seq2SeqLSTM,
+    TransformerLSTM,
+)
 from tests.setups import tiny
 
 CONTEXT, STEPS = 8, 24
@@ -129,6 +137,69 @@ def test_updates_and_backtests_simulate_from_where_they_stand(trained):
     np.testing.assert_allclose(table["y_pred"].iloc[0], moved, rtol=1e-5, atol=1e-6)
 
 
+def test_rows_all_over_a_record_are_held_out_and_all_others_are_trained_on(monkeypatch):
+    seen = []
+
+    def divided(*arguments):
+        seen.append(divided_windows(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(fitting, "divided_windows", divided)
+    y, X = records(1.0, 1.0)  # of 120 rows
+    simulator().fit(y, X=X)
+    (training, held_out), (whole, nothing) = seen
+    assert whole.rows is None is nothing
+    assert not (training.rows & held_out.rows).any()
+
+    def targets(dataset):
+        """Return how many windows have each row of the first series as a target."""
+        series, cutoff = dataset.place(np.arange(len(dataset)))
+        target = dataset.batch(np.arange(len(dataset))).target[..., 0]
+        row, first = cutoff[:, None] + np.arange(STEPS), series == 0
+        return np.bincount(row[first][~target.isnan()[first].numpy()], minlength=120)
+
+    known, held = targets(training) > 0, targets(held_out) > 0
+    assert not known[:CONTEXT].any() and not held[:CONTEXT].any()
+    assert (known ^ held)[CONTEXT:].all()
+    # a third of 112 rows, in three blocks of 12, each at the end of a third
+    assert np.flatnonzero(np.diff(held.astype(int)) == 1).tolist() == [32, 69, 107]
+    assert held.sum() == 36
+
+
+def test_intervals_are_as_wide_as_held_out_errors_though_the_network_learns_the_rows_by_heart():
+    y, X = record(260, seed=7)
+    noise = np.random.default_rng(7).normal(0, 0.1, len(y))
+    settings = {"d_model": 16, "max_epochs": 10, "lr": 0.01, "max_windows_per_epoch": None}
+    forecaster = simulator(**settings).fit(y + noise, X=X)
+    model = forecaster._fitted.model
+    factor = model.calibration.widening.item()
+    test, X_test = record(1000, seed=8)
+    test += np.random.default_rng(8).normal(0, 0.1, len(test))
+    steps, past = range(1, 1000 - CONTEXT + 1), {"y": test[:CONTEXT]}
+
+    def held(one):
+        interval = one.predict_interval(steps, X_test, coverage=[0.5, 0.9], **past)["y"]
+        truth = test[CONTEXT:]
+        return [
+            ((interval[level]["lower"] <= truth) & (truth <= interval[level]["upper"])).mean()
+            for level in (0.5, 0.9)
+        ]
+
+    half, most = held(forecaster)
+    assert 0.38 < half < 0.62 and 0.79 < most < 0.97
+    narrow = copy.copy(forecaster)
+    calibration = replace(model.calibration, widening=None)
+    narrow._fitted = replace(forecaster._fitted, model=replace(model, calibration=calibration))
+    assert factor > 1.2 and held(narrow)[1] < most - 0.12
+
+
+def test_records_shorter_than_two_horizons_are_held_out_in_part_and_tiny_ones_warned_of():
+    y, X = record(40)
+    assert len(simulator().fit(y, X=X)._fitted.model.calibration.scores)
+    with pytest.warns(UserWarning, match="too few rows to hold some of them out"):
+        simulator(prediction_length=2, context_length=2).fit(y[:6], X=X[:6])
+
+
 def records(*sizes):
     """Return a panel of records."""
     parts = [record(120, seed, size) for seed, size in enumerate(sizes)]
@@ -173,6 +244,32 @@ def test_inputs_are_not_clipped_and_those_far_beyond_training_are_warned_of():
     assert not np.allclose(*outputs)
     with pytest.warns(UserWarning, match=r"'u' from .* the network extrapolates"):
         forecaster.predict(range(1, 41), three, y=y[:20])
+
+
+def test_inputs_that_jump_farther_than_in_training_are_warned_of():
+    rows = np.arange(400)
+    slow = pd.DataFrame({"u": np.sin(rows / 20)})
+    y = pd.Series(np.cos(rows / 20), name="y")
+    forecaster = simulator().fit(y, X=slow)
+    jump = forecaster._fitted.model.encoder._covariates.numeric["u"].jump
+    assert jump == pytest.approx(np.abs(np.diff(slow["u"])).max())
+    square = np.sign(slow)
+    with pytest.warns(UserWarning, match=r"'u', which jumps by up to 2 from .* at most 0\.0499"):
+        forecaster.predict(range(1, 300), square, y=y[:20])
+    forecaster.predict(range(1, 300), slow[::-1].reset_index(drop=True), y=y[:20])
+
+
+def test_inputs_enter_by_linear_maps_unless_a_network_is_told_otherwise():
+    y, X = record(100)
+    network = simulator().fit(y, X=X)._fitted.model.members[0].module_
+    assert {type(network.encoder_input), type(network.decoder_input)} == {LinearNetwork}
+    settings = {"context_length": CONTEXT, "prediction_length": STEPS, "max_epochs": 1}
+    params = {"d_model": 4, "num_heads": 2, "encoder_attention": False, "linear_inputs": False}
+    other = SkorchForecaster(TransformerLSTM, params, mode="simulation", **settings)
+    network = other.fit(y, X=X)._fitted.model.members[0].module_
+    assert type(network.decoder_input) is GatedResidualNetwork
+    forecaster = tiny(context_length=CONTEXT).fit(y, X=X, fh=[1])
+    assert type(forecaster._fitted.model.members[0].module_.decoder_input) is GatedResidualNetwork
 
 
 def test_several_inputs_and_outputs():

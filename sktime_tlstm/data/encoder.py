@@ -82,11 +82,7 @@ class FrameEncoder:
         self._covariates = Covariates(past_covariates, static_covariates, {}, {}, {}, {})
 
     def fit(
-        self,
-        y: pd.DataFrame,
-        X: pd.DataFrame | None,
-        keys: pd.Index | None = None,
-        sampled: bool = False,
+        self, y: pd.DataFrame, X: pd.DataFrame | None, keys: pd.Index | None = None
     ) -> FrameEncoder:
         """Learn columns, categories, the names of series and the scaling of covariates.
 
@@ -95,8 +91,6 @@ class FrameEncoder:
         y, X : pandas.DataFrame
         keys : pandas.Index or None, default=None
             Keys of all series, where y has not all of them.
-        sampled : bool, default=False
-            Whether X holds rows of a sample, which all belong to rows of some y.
 
         Raises
         ------
@@ -121,7 +115,7 @@ class FrameEncoder:
             shared = tuple(location_scale(values, self.scaler) for values in columns)
         self._targets = Targets(names, names, self.support, self.scaler, shared)
         self.identities = split_index(y.index)[0] if keys is None else keys
-        self.timeline = find_timeline(y.index, None if X is None or sampled else X.index)
+        self.timeline = find_timeline(y.index, None if X is None else X.index)
         past, static = self.past_covariates, self.static_covariates
         covariates = pd.DataFrame(index=y.index) if X is None else X
         self._covariates = Covariates.fit(
@@ -129,7 +123,7 @@ class FrameEncoder:
             static,
             self.covariate_scaler,
             covariates,
-            covariates.index if sampled else y.index,
+            y.index,
             clip=not self.absolute,
             weight=self.weight_column,
         )
@@ -221,7 +215,7 @@ class FrameEncoder:
         timeline = source.timeline(self.timeline)
         first = timeline.ordinals(source.first)
         check_apart(source.keys, source.first, first, source.lengths)
-        in_memory = source.store_dir is None  # room in a file costs little
+        in_memory = source.store_dir is None  # what is unused of a file takes no space
         room = (initial_room if in_memory else whole_room)(source.lengths)
         layout = self._layout(timeline, source.keys, first, source.lengths, horizon)
         history = History.blank(layout, room, folder=source.store_dir)

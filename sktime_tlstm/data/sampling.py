@@ -26,6 +26,7 @@ class WindowDataset(Dataset[Any]):
     spec : WindowSpec
     low, high : numpy.ndarray of int64, shape (num_series,)
         The cutoffs of series i are ``low[i] .. high[i] - 1``; none where ``high <= low``.
+        Where ``series`` are named, of those: (part,), one after the other.
     season : int or None
         Half of a training epoch is drawn from cutoffs whole seasons before the series' end.
     recent : numpy.ndarray of int64, shape (num_series,), or None
@@ -37,6 +38,10 @@ class WindowDataset(Dataset[Any]):
     step_weights : sequence of float, of length horizon, or None
         Weights of the steps in the loss, divided here by their mean. Those of the rows, if the
         store has any, are divided by the mean over all its rows.
+    rows : Tensor of shape (total_time,), bool, or None
+        Which rows of the store may be targets; None for all.
+    series : numpy.ndarray of int64, shape (part,), or None
+        Which series each of ``low`` and ``high`` belongs to; None for all in order.
 
     Raises
     ------
@@ -55,14 +60,17 @@ class WindowDataset(Dataset[Any]):
         by_series: bool = True,
         windows_per_epoch: int | None = None,
         step_weights: Sequence[float] | None = None,
+        rows: Tensor | None = None,
+        series: np.ndarray | None = None,
     ):
-        self.store, self.spec = store, spec
-        self.used = np.flatnonzero(high > low)
-        self.low, self.count = low[self.used], (high - low)[self.used]
+        self.store, self.spec, self.rows = store, spec, rows
+        some = np.flatnonzero(high > low)
+        self.used = some if series is None else series[some]
+        self.low, self.count = low[some], (high - low)[some]
         self.length = store.length.cpu().numpy()[self.used]
         self.first = np.concatenate([[0], np.cumsum(self.count)])
         self.season, self.by_series = season, by_series
-        self.recent = None if recent is None else recent[self.used]
+        self.recent = None if recent is None else recent[some]
         self.windows_per_epoch = windows_per_epoch or len(self)
         self.mean_weight = _mean_weight(store) if spec.weighted else 1.0
         self.step_weights = None
@@ -123,9 +131,20 @@ class WindowDataset(Dataset[Any]):
     def batch(self, indices: list[int] | np.ndarray) -> Batch:
         """Return a batch with what undoes its normalisation."""
         series, cutoff = self.place(np.asarray(indices))
-        return cut_windows(
+        batch = cut_windows(
             self.store, self.spec, torch.from_numpy(series), torch.from_numpy(cutoff)
         )
+        if self.rows is None:
+            return batch
+        target = torch.where(self.are_targets(series, cutoff)[..., None], batch.target, torch.nan)
+        return batch._replace(target=target)
+
+    def are_targets(self, series: np.ndarray, cutoff: np.ndarray) -> Tensor:
+        """Return which rows behind cutoffs (window,) may be targets: (window, horizon), bool."""
+        assert self.rows is not None
+        first = self.store.start[torch.from_numpy(series)] + torch.from_numpy(cutoff)
+        row = first[:, None] + torch.arange(self.spec.horizon, device=first.device)
+        return self.rows[row.clamp(max=len(self.rows) - 1)]
 
     def place(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the series and the cutoff of each window."""
