@@ -78,13 +78,13 @@ def from_any_past(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def reading(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Make sktime's check of X and y read a `PanelDataset`, and see some of its rows."""
+    """Make sktime's check of X and y read a `PanelDataset`, and see its first rows."""
 
     @functools.wraps(method)
     def reading(self: Any, X: Any = None, y: Any = None, **types: Any) -> tuple[Any, Any]:
         if not isinstance(y, PanelDataset):
             return method(self, X=X, y=y, **types)
-        if self._state == "fitted":
+        if self._state == "fitted" and not types:  # pretrain states types, update does not
             raise TypeError(
                 "Got y of type PanelDataset, which fit and pretrain read, expected a frame. Pass "
                 "the rows as a frame, of some of the series if these are too many."
@@ -94,19 +94,23 @@ def reading(method: Callable[..., Any]) -> Callable[..., Any]:
                 "Got X beside y of type PanelDataset, expected the covariates in its pieces. Name "
                 "them by its covariates, and leave X out."
             )
-        source = y.source()
-        method(self, X=source.X, y=source.y, **types)
+        source = y.source(self._checked_options().validation_series)
+        y_head, X_head = source.head or (source.y, source.X)
+        method(self, X=X_head, y=y_head, **types)
         return None, source
 
     return reading
 
 
 def seeing(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Make sktime, which looks for the last row of y, see the rows of a source."""
+    """Make sktime, which looks for the last row of y, find it in a source."""
 
     @functools.wraps(method)
     def seeing(self: Any, y: Any, *args: Any, **kwargs: Any) -> None:
-        method(self, y.y if isinstance(y, Source) else y, *args, **kwargs)
+        if isinstance(y, Source):
+            self._set_cutoff(y.last)
+        else:
+            method(self, y, *args, **kwargs)
 
     return seeing
 

@@ -103,7 +103,7 @@ def fit_model(
     longest = int(source.lengths[left].max())
     features, seasons, horizon = _time_rules(options, source, y, longest, largest_step)
     keys = None if source.keys is None else source.keys[left]
-    encoder = _make_encoder(options, head, features, y).fit(y, X, keys)
+    encoder = _make_encoder(options, head, features, y).fit(y, X, keys, source.is_sampled)
     if options.mode == "simulation" and not encoder.known_columns:
         raise ValueError(
             "Got mode='simulation' without a column of X that is known in the future, expected the "

@@ -1,7 +1,9 @@
 """A panel that is read in pieces is fitted as the same panel in memory."""
 
+import errno
 import itertools
 import pickle
+import re
 import sys
 
 import numpy as np
@@ -144,19 +146,29 @@ def test_categories_of_pandas_and_numbers_of_several_types_are_told_apart():
     assert_same(piecewise, whole, X)
 
 
-def test_a_sample_of_the_rows_knows_all_categories_and_extremes(monkeypatch):
-    monkeypatch.setattr(panels, "SAMPLE_ROWS", 40)
+@pytest.fixture
+def small_samples(monkeypatch):
+    """Learn from few rows and series."""
+    monkeypatch.setattr(panels, "SAMPLE_ROWS", 80)
+    monkeypatch.setattr(panels, "LEAST_SERIES", 1)
+
+
+def test_a_sample_of_the_rows_knows_all_categories_and_extremes(small_samples):
     frame = PANEL.copy()
     frame.loc[("s4", frame.loc["s4"].index[7]), "price"] = 50.0
     frame.loc[("s1", frame.loc["s1"].index[3]), "holiday"] = "jubilee"
     panel = PanelDataset(pieces_of(frame, [1] * 7), "sales")
     source = panel.source()
-    assert len(source.y) < len(frame)
+    assert len(source.y) < len(frame) and len(source.X) < len(frame)
     assert source.X["price"].max() == 50.0
     assert set(source.X["holiday"]) == set(frame["holiday"])
+    assert set(source.X["region"]) == set(frame["region"])
     assert len(source.y.loc["s3"]) == 60  # the longest
-    assert source.y.index.get_level_values(-1).max() == frame.index.get_level_values(-1).max()
-    assert source.y.index.is_monotonic_increasing and source.y.index.is_unique
+    for key in source.y.index.levels[0]:  # whole series
+        pd.testing.assert_frame_equal(
+            source.y.loc[key], frame.loc[key, ["sales"]], check_freq=False
+        )
+    assert source.last[0] == frame.index.get_level_values(-1).max()
     whole = tiny(**SETTINGS).fit(frame[["sales"]], X=frame[COVARIATES], fh=FH)
     piecewise = tiny(**SETTINGS).fit(panel, fh=FH)
     one, other = (forecaster._fitted.history for forecaster in (piecewise, whole))
@@ -164,7 +176,75 @@ def test_a_sample_of_the_rows_knows_all_categories_and_extremes(monkeypatch):
     np.testing.assert_array_equal(one.store.observed, other.store.observed)
     np.testing.assert_array_equal(one.store.traits.identity, other.store.traits.identity)
     np.testing.assert_array_equal(one.store.traits.static[:, -1], other.store.traits.static[:, -1])
+    assert piecewise.cutoff == whole.cutoff
     assert np.isfinite(piecewise.predict(FH, X=future_of(PANEL))).all(axis=None)
+
+
+@pytest.mark.parametrize("first", [0, 3], ids=["first", "another"])
+def test_a_series_longer_than_the_sample_is_no_obstacle(first, small_samples):
+    lengths = np.full(6, 12)
+    lengths[first] = 300
+    frame = pd.concat({f"s{k}": series_of(k, rows, 0) for k, rows in enumerate(lengths)})
+    panel = PanelDataset(pieces_of(frame, [1] * 6), "sales", ["price"])
+    source = panel.source()
+    assert len(source.y.loc[f"s{first}"]) == 300
+    assert 25 < len(source.X) <= 85
+    whole = tiny().fit(frame[["sales"]], fh=FH)
+    alike = tiny().fit(PanelDataset(pieces_of(frame, [6]), "sales", []), fh=FH)
+    np.testing.assert_array_equal(
+        alike._fitted.history.store.values, whole._fitted.history.store.values
+    )
+
+
+def test_a_sample_has_of_every_kind_of_series(monkeypatch):
+    monkeypatch.setattr(panels, "SAMPLE_ROWS", 500)
+    parts = {}
+    for number in range(64):  # in the order of stores, and of items within each
+        part = series_of(number, 30, 0)
+        parts[number // 4, "abcd"[number % 4]] = part.assign(price=part["price"] * (number % 4 + 1))
+    frame = pd.concat(parts, names=["store", "item", "day"])
+    source = PanelDataset(pieces_of(frame, [8] * 8), "sales", ["price"]).source()
+    for sample in (source.X, source.y):
+        counts = sample.index.get_level_values("item").value_counts(normalize=True)
+        assert len(counts) == 4 and counts.min() > 0.1
+    assert source.X["price"].median() == pytest.approx(frame["price"].median(), rel=0.15)
+
+
+def test_rows_that_show_a_category_are_no_series_when_a_season_is_sought(monkeypatch):
+    monkeypatch.setattr(panels, "SAMPLE_ROWS", 1500)
+    rng = np.random.default_rng(0)
+    cycle = 10 * np.sin(2 * np.pi * np.arange(300) / 7)
+    parts = {
+        k: pd.DataFrame({"sales": cycle + rng.normal(size=300), "site": f"site {k}"}, range(300))
+        for k in range(40)
+    }
+    frame = pd.concat(parts, names=["site number", "step"])
+    for covariates in ([], ["site"]):
+        panel = PanelDataset(pieces_of(frame, [4] * 10), "sales", covariates)
+        assert tiny().fit(panel, fh=FH)._fitted.model.spec.seasons == (7,)
+
+
+def test_series_that_are_held_out_are_in_no_sample(small_samples):
+    panel = PanelDataset(pieces_of(PANEL, [4, 3]), "sales", ["price", "region"])
+    named = ["s3", "s1", "s0"]
+    source = panel.source(named)
+    for sample in (source.y, source.X):
+        assert not set(named) & set(sample.index.get_level_values(0))
+    assert set(source.keys) == set(PANEL.index.levels[0])
+    settings = {"validation_series": named, "calibration": "none"}
+    y, X = PANEL[["sales"]], PANEL[["price", "region"]]
+    encoders = [
+        forecaster._fitted.model.encoder
+        for forecaster in (
+            tiny(**settings).fit(panel, fh=FH),
+            tiny(**settings).fit(y, X=X, fh=FH),
+        )
+    ]
+    assert list(encoders[0].categories["region"]) == list(encoders[1].categories["region"])
+    assert str(encoders[0].timeline) == str(encoders[1].timeline)
+    assert encoders[0].identities.equals(encoders[1].identities)
+    with pytest.raises(ValueError, match="names all series of y"):
+        tiny(validation_series=list(PANEL.index.levels[0])).fit(panel, fh=FH)
 
 
 def test_a_horizon_in_dates_counts_from_the_end_of_all_pieces():
@@ -181,6 +261,14 @@ def test_a_model_is_pretrained_on_one_panel_and_then_another():
     whole = tiny().pretrain(first[["sales"]], fh=FH).pretrain(second[["sales"]]).fit(y, fh=FH)
     piecewise = tiny().pretrain(PanelDataset(pieces_of(first, [1, 3]), "sales", []), fh=FH)
     piecewise.pretrain(PanelDataset([second], "sales", [])).fit(y, fh=FH)
+    pd.testing.assert_frame_equal(piecewise.predict(), whole.predict())
+
+
+def test_a_fitted_forecaster_is_pretrained_as_on_a_frame():
+    y = PANEL[["sales"]]
+    whole = tiny().fit(y.loc[["s0"]], fh=FH).pretrain(y, fh=FH).fit(y.loc["s6"], fh=FH)
+    piecewise = tiny().fit(y.loc[["s0"]], fh=FH)
+    piecewise.pretrain(PanelDataset(pieces_of(y, [7]), "sales"), fh=FH).fit(y.loc["s6"], fh=FH)
     pd.testing.assert_frame_equal(piecewise.predict(), whole.predict())
 
 
@@ -259,11 +347,60 @@ def test_files_by_value_dates_and_lists_of_files_are_read(tmp_path):
     np.testing.assert_array_equal(tiny().fit(panel, fh=FH).predict(), whole.predict())
 
 
+def test_files_that_pandas_wrote_with_an_index_are_read(tmp_path):
+    pytest.importorskip("pyarrow")
+    PANEL[:100].to_parquet(tmp_path / "a.parquet")
+    PANEL[100:].to_parquet(tmp_path / "b.parquet")
+    panel = PanelDataset.from_parquet(tmp_path, "shop", "day", "sales", COVARIATES)
+    whole = tiny(**SETTINGS).fit(PANEL[["sales"]], X=PANEL[COVARIATES], fh=FH)
+    assert_same(tiny(**SETTINGS).fit(panel, fh=FH), whole, future_of(PANEL))
+
+
+def test_types_that_go_together_are_read_without_a_loss(tmp_path):
+    pytest.importorskip("pyarrow")
+    first, second = (PANEL.loc[keys].reset_index() for keys in (["s0", "s1"], ["s2", "s3"]))
+    first["price"], first["promo"] = 3, None
+    second["price"] = 3.75
+    first.to_parquet(tmp_path / "a.parquet")
+    second.astype({"weight": "float32"}).to_parquet(tmp_path / "b.parquet")
+    panel = PanelDataset.from_parquet(tmp_path, "shop", "day", "sales", ["price", "promo"])
+    read = pd.concat(list(panel.pieces()))
+    assert read["price"].tolist() == [3.0] * len(first) + [3.75] * len(second)
+    assert read["promo"].isna().sum() == len(first)
+
+
+def test_files_of_other_columns_or_zones_are_refused(tmp_path):
+    pytest.importorskip("pyarrow")
+    whole = PANEL.reset_index()
+    whole[:100].to_parquet(tmp_path / "a.parquet")
+    others = {
+        "one alone has the columns ['sales']": whole[100:].drop(columns="sales"),
+        "['Sales', 'sales']": whole[100:].rename(columns={"sales": "Sales"}),
+        "timestamp[us, tz=UTC]": whole[100:].assign(day=whole["day"].dt.tz_localize("UTC")),
+        "expected types that go together": whole[100:].assign(sales="much"),
+    }
+    for message, rows in others.items():
+        rows.to_parquet(tmp_path / "b.parquet")
+        with pytest.raises((ValueError, TypeError), match=re.escape(message)) as raised:
+            PanelDataset.from_parquet(tmp_path, "shop", "day", "sales", ["price"])
+        assert "b.parquet" in str(raised.value)
+    (tmp_path / "empty").mkdir()
+    for nothing in (tmp_path / "empty", []):
+        with pytest.raises(FileNotFoundError, match="there is no Parquet file"):
+            PanelDataset.from_parquet(nothing, "shop", "day", "sales")
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
         ({"time": "hour"}, ValueError, r"columns \['hour'\] to read, expected some of those of"),
-        ({"time": "shop"}, TypeError, r"column 'shop' of type .*string as time, expected dates"),
+        (
+            {"time": "region"},
+            TypeError,
+            r"column 'region' of type .*string as time, expected dates",
+        ),
+        ({"time": "shop"}, ValueError, r"expected columns that are named once"),
+        ({"series": ["shop", "sales"]}, ValueError, r"Drop \['sales'\] from one of them"),
         ({"target": "sale"}, ValueError, r"target with \['sale'\], expected columns of the pieces"),
         ({"covariates": ["prize"]}, ValueError, r"columns \['prize'\] to read"),
         ({"source": "nowhere"}, FileNotFoundError, "nowhere"),
@@ -305,6 +442,14 @@ BACKWARDS = [PIECES[0], PIECES[1][::-1]]
 SHORTER = iter([PIECES, PIECES[:1]])
 OTHER = iter([PIECES, [PIECES[0], PIECES[1].rename(index={"s4": "t4"}, level=0)]])
 LONGER = iter([PIECES[:1], PIECES])
+DAY = pd.Timedelta(days=1)
+LATER = PIECES[1].set_axis(PIECES[1].index.set_levels(PIECES[1].index.levels[-1] + DAY, level=-1))
+SHIFTED = iter([PIECES, [PIECES[0], LATER]])
+SCALED = iter([PIECES, [PIECES[0], PIECES[1].assign(sales=1e3 * PIECES[1]["sales"])]])
+ZONED = PIECES[1].tz_localize("Europe/Berlin", level=-1)
+WEEKS = pd.date_range("2020-01-31", periods=4, freq=pd.offsets.LastWeekOfMonth(weekday=4))
+ODD = pd.concat({k: pd.DataFrame({"sales": range(4)}, WEEKS) for k in "ab"})
+ODD.index = ODD.index.set_levels(WEEKS, level=-1)
 INFINITE = [PIECES[0], PIECES[1].assign(price=np.inf)]
 
 
@@ -319,9 +464,26 @@ INFINITE = [PIECES[0], PIECES[1].assign(price=np.inf)]
         ([PANEL["sales"]], TypeError, "piece of type Series, expected a pandas.DataFrame"),
         ([], ValueError, "pieces without rows"),
         ([PANEL[:0]], ValueError, "pieces without rows"),
-        (lambda: iter(next(SHORTER)), ValueError, "other series or rows when the pieces were read"),
-        (lambda: iter(next(OTHER)), ValueError, "other series or rows when the pieces were read"),
-        (lambda: iter(next(LONGER)), ValueError, "other series or rows when the pieces were read"),
+        (
+            lambda: iter(next(SHORTER)),
+            ValueError,
+            "other series, times or values when the pieces were read",
+        ),
+        (
+            lambda: iter(next(OTHER)),
+            ValueError,
+            "other series, times or values when the pieces were read",
+        ),
+        (
+            lambda: iter(next(LONGER)),
+            ValueError,
+            "other series, times or values when the pieces were read",
+        ),
+        (lambda: iter(next(SHIFTED)), ValueError, "other series, times or values"),
+        (lambda: iter(next(SCALED)), ValueError, "other series, times or values"),
+        ([PIECES[0], ZONED], TypeError, "expected times of one kind, all in one time zone or none"),
+        ([ODD], ValueError, "which do not tell this frequency by themselves"),
+        ([PIECES[0].iloc[:, [0, 1, 1]]], ValueError, "expected each once. Drop or rename some"),
         (INFINITE, ValueError, "infinite value in column 'price'"),
         ([PANEL.assign(sales="12")], TypeError, "Got y with the text '12'"),
     ],
@@ -340,12 +502,42 @@ def test_pieces_that_can_be_read_once_only_are_refused():
             PanelDataset(once, "sales")
 
 
-def test_wrong_names_and_folders_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"store_dir=.*expected a folder"):
-        PanelDataset(PIECES, "sales", store_dir=tmp_path / "none")
-    for target, covariates in (("sales", ["sales"]), ([], None)):
+def test_wrong_names_and_folders_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "none", tmp_path / "file"):
+        with pytest.raises(OSError, match=r"store_dir=.*expected a folder to write to; .*: No"):
+            PanelDataset(PIECES, "sales", store_dir=folder)
+    for target, covariates in (("sales", ["sales"]), ([], None), ("sales", ["price", "price"])):
         with pytest.raises(ValueError, match="expected at least one target, and no column twice"):
-            tiny().fit(PanelDataset(PIECES, target, covariates), fh=FH)
+            PanelDataset(PIECES, target, covariates)
+    with pytest.raises(TypeError, match="target=None, expected the name of a column"):
+        PanelDataset(PIECES, None)
+    with pytest.raises(ValueError, match=r"Got covariates with \['prize'\], expected columns of"):
+        tiny().fit(PanelDataset(PIECES, "sales", "prize"), fh=FH)
+    monkeypatch.chdir(tmp_path)
+    panel = PanelDataset(PIECES, "sales", [], store_dir=".")
+    monkeypatch.chdir("/")
+    assert tiny().fit(panel, fh=FH).is_fitted
+
+
+def test_a_full_disk_is_told_before_it_matters(tmp_path, monkeypatch):
+    def full(file, begin, size):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    panel = PanelDataset(PIECES, "sales", [], store_dir=tmp_path)
+    monkeypatch.setattr("os.posix_fallocate", full, raising=False)
+    forecaster = tiny()
+    with pytest.raises(OSError, match=r"no room for \d+ MiB \(No space left on device\)"):
+        forecaster.fit(panel, fh=FH)
+    assert not forecaster.is_fitted
+
+
+def test_parameters_are_checked_before_anything_is_read():
+    def pieces():
+        raise AssertionError
+
+    with pytest.raises(ValueError, match="Got lr=-1"):
+        tiny(lr=-1).fit(PanelDataset(pieces, "sales"), fh=FH)
 
 
 def test_a_dataset_is_for_training_alone():

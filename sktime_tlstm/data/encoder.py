@@ -82,7 +82,11 @@ class FrameEncoder:
         self._covariates = Covariates(past_covariates, static_covariates, {}, {}, {}, {})
 
     def fit(
-        self, y: pd.DataFrame, X: pd.DataFrame | None, keys: pd.Index | None = None
+        self,
+        y: pd.DataFrame,
+        X: pd.DataFrame | None,
+        keys: pd.Index | None = None,
+        sampled: bool = False,
     ) -> FrameEncoder:
         """Learn columns, categories, the names of series and the scaling of covariates.
 
@@ -91,6 +95,8 @@ class FrameEncoder:
         y, X : pandas.DataFrame
         keys : pandas.Index or None, default=None
             Keys of all series, where y has not all of them.
+        sampled : bool, default=False
+            Whether X holds rows of a sample, which all belong to rows of some y.
 
         Raises
         ------
@@ -115,7 +121,7 @@ class FrameEncoder:
             shared = tuple(location_scale(values, self.scaler) for values in columns)
         self._targets = Targets(names, names, self.support, self.scaler, shared)
         self.identities = split_index(y.index)[0] if keys is None else keys
-        self.timeline = find_timeline(y.index, None if X is None else X.index)
+        self.timeline = find_timeline(y.index, None if X is None or sampled else X.index)
         past, static = self.past_covariates, self.static_covariates
         covariates = pd.DataFrame(index=y.index) if X is None else X
         self._covariates = Covariates.fit(
@@ -123,7 +129,7 @@ class FrameEncoder:
             static,
             self.covariate_scaler,
             covariates,
-            y.index,
+            covariates.index if sampled else y.index,
             clip=not self.absolute,
             weight=self.weight_column,
         )
@@ -215,7 +221,7 @@ class FrameEncoder:
         timeline = source.timeline(self.timeline)
         first = timeline.ordinals(source.first)
         check_apart(source.keys, source.first, first, source.lengths)
-        in_memory = source.store_dir is None  # what is unused of a file takes no space
+        in_memory = source.store_dir is None  # room in a file costs little
         room = (initial_room if in_memory else whole_room)(source.lengths)
         layout = self._layout(timeline, source.keys, first, source.lengths, horizon)
         history = History.blank(layout, room, folder=source.store_dir)

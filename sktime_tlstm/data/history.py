@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
@@ -503,6 +505,15 @@ def initial_room(lengths: np.ndarray) -> np.ndarray:
 def _zeros(shape: tuple[int, int], dtype: torch.dtype, folder: str | None) -> Tensor:
     if folder is None or not all(shape):
         return torch.zeros(shape, dtype=dtype)
+    kind = torch.zeros(0, dtype=dtype).numpy().dtype
+    size = math.prod(shape) * kind.itemsize
     with tempfile.TemporaryFile(dir=folder) as file:  # which is gone with the tensor
-        numbers = np.memmap(file, torch.zeros(0, dtype=dtype).numpy().dtype, "w+", shape=shape)
-        return torch.from_numpy(numbers)
+        try:
+            if hasattr(os, "posix_fallocate"):  # a disk that is full later on ends the process
+                os.posix_fallocate(file.fileno(), 0, size)
+            return torch.from_numpy(np.memmap(file, kind, "r+", shape=shape))
+        except OSError as error:
+            raise type(error)(
+                f"Got store_dir={folder!r}, where the system has no room for {size / 2**20:,.0f} "
+                f"MiB ({error.strerror}). Pass another folder, or fewer series."
+            ) from error

@@ -24,7 +24,7 @@ class Source:
     Parameters
     ----------
     y, X : pandas.DataFrame
-        The rows to learn from: all, or of many some. X may be None.
+        What to learn from: all rows, or whole series and rows of a sample each. X may be None.
     keys : pandas.Index or None
         Key of each series; None for a single series.
     first : pandas.Index
@@ -35,6 +35,10 @@ class Source:
         Returns an iterator of pieces, which together have all rows.
     store_dir : str or None, default=None
         Folder of a temporary file that holds what is encoded; None for memory.
+    head : (pandas.DataFrame, pandas.DataFrame or None) or None, default=None
+        The first rows of y and X, where these come in pieces.
+    last : pandas.Index or None, default=None
+        The latest time, as an index of length 1, where these come in pieces.
     """
 
     y: pd.DataFrame
@@ -44,6 +48,8 @@ class Source:
     lengths: np.ndarray
     pieces: Callable[[], Iterator[Piece]]
     store_dir: str | None = None
+    head: tuple[pd.DataFrame, pd.DataFrame | None] | None = None
+    last: pd.Index | None = None
 
     @classmethod
     def of(cls, y: pd.DataFrame, X: pd.DataFrame | None) -> Source:
@@ -53,6 +59,12 @@ class Source:
         whole = slice(0, len(bounds) - 1)
         return cls(y, X, keys, first, np.diff(bounds), lambda: iter([(whole, y, X)]))
 
+    @property
+    def is_sampled(self) -> bool:
+        """Whether X are rows of y, but not of the same sample."""
+        return self.head is not None
+
     def timeline(self, usual: Timeline | None = None) -> Timeline:
         """Return the grid of all series; ``usual`` is that of data seen before."""
-        return find_timeline(self.y.index, None if self.X is None else self.X.index, usual)
+        further = None if self.X is None or self.is_sampled else self.X.index
+        return find_timeline(self.y.index, further, usual)
