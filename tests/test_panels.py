@@ -247,6 +247,15 @@ def test_series_that_are_held_out_are_in_no_sample(small_samples):
         tiny(validation_series=list(PANEL.index.levels[0])).fit(panel, fh=FH)
 
 
+def test_a_sample_tells_nothing_of_jumps(small_samples):
+    panel = PanelDataset(pieces_of(PANEL, [4, 3]), "sales", ["price"])
+    forecaster = tiny(scaler=None, window_norm=None).fit(panel, fh=FH)
+    (scaling,) = forecaster._fitted.model.encoder.scalings
+    assert scaling.jump is None
+    assert (scaling.low, scaling.high) == (PANEL["price"].min(), PANEL["price"].max())
+    forecaster.predict(FH, X=future_of(PANEL)[["price"]])
+
+
 def test_a_horizon_in_dates_counts_from_the_end_of_all_pieces():
     last = PANEL.index.get_level_values(-1).max()
     fh = ForecastingHorizon(pd.date_range(last, periods=5, freq="D")[1:], is_relative=False)

@@ -81,6 +81,7 @@ class Covariates:
         index: pd.Index,
         clip: bool = True,
         weight: Hashable | None = None,
+        sampled: bool = False,
     ) -> Covariates:
         """Learn from training data, as `FrameEncoder.fit` says; ``index`` is that of y."""
         _check_names(list(X.columns), past_covariates=past, static_covariates=static)
@@ -94,7 +95,7 @@ class Covariates:
                 learnt.static_categories[name] = find_categories(values)
             else:
                 learnt.static_scaling[name] = _scaling(values, scaler, clip)
-        if len(X) > len(index):  # rows beyond y are no training data
+        if len(X) > len(index) and not sampled:  # rows beyond y are no training data
             X = X[X.index.isin(index)]
         for name in X.columns:
             if name in static or name == weight:
@@ -103,7 +104,7 @@ class Covariates:
                 learnt.categories[name] = find_categories(X[name])
             else:
                 scaling = _scaling(X[name], scaler, clip)
-                if not scaling.clip:
+                if not scaling.clip and not sampled:  # of rows drawn none follows another
                     jump = _largest_jump(numeric_values(X[name]), _owners(X.index)[1])
                     scaling = replace(scaling, jump=jump)
                 learnt.numeric[name] = scaling

@@ -96,7 +96,7 @@ class FrameEncoder:
         keys : pandas.Index or None, default=None
             Keys of all series, where y has not all of them.
         sampled : bool, default=False
-            Whether X holds rows of a sample, which all belong to rows of some y.
+            Whether X holds rows drawn at random, of all series.
 
         Raises
         ------
@@ -129,9 +129,10 @@ class FrameEncoder:
             static,
             self.covariate_scaler,
             covariates,
-            covariates.index if sampled else y.index,
+            y.index,
             clip=not self.absolute,
             weight=self.weight_column,
+            sampled=sampled,
         )
         return self
 

@@ -61,8 +61,8 @@ class Source:
 
     @property
     def is_sampled(self) -> bool:
-        """Whether X are rows of y, but not of the same sample."""
-        return self.head is not None
+        """Whether X has some of the rows alone, which are not those of y."""
+        return self.head is not None and self.X is not None and len(self.X) < self.lengths.sum()
 
     def timeline(self, usual: Timeline | None = None) -> Timeline:
         """Return the grid of all series; ``usual`` is that of data seen before."""
