@@ -135,7 +135,7 @@ class PanelDataset:
         ----------
         source : str, path, or iterable of them
             A file, a folder, or files, in the order of the names or as they are given; folders may
-            be named by values, as in ``store=3``.
+            be named by values, as in ``store=3``; digits are numbers, so that ``store=03`` is 3.
         series : str or sequence of str
             Columns whose values together name a series.
         time : str
