@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import replace
 
 import numpy as np
@@ -87,31 +88,45 @@ def _simulation_calibrated(options: Options, model: Model, held_out: WindowDatas
 
     Widths are multiplied such that a normal distribution of that width has the size of the errors.
     """
-    spec = model.spec
+    spec, targets = model.spec, model.encoder.targets
     blank = np.zeros((0, spec.horizon, spec.num_targets), np.float32)
-    capacity = max(CALIBRATION_WINDOWS, 0 if held_out is None else len(held_out.used))
-    calibration = Calibration(
-        unconditional(spec), 1.0, 1.0, blank, np.zeros(0, np.float32), capacity
-    )
+    number = max(CALIBRATION_WINDOWS, 0 if held_out is None else len(held_out.used))
+    calibration = Calibration(unconditional(spec), 1.0, 1.0, blank, np.zeros(0, np.float32), number)
     model = replace(model, calibration=calibration)
     if held_out is None:
+        if options.validation_fraction == 0:
+            return model
         notify(
             "Got records of too few rows to hold some of them out: nothing tells how far "
             "simulations will be off, and intervals are as wide as the network has learnt, far too "
             "narrow as a rule. Pass longer records, or validation_series."
         )
         return model
-    series, cutoff, shares = _spaced(held_out, capacity, spec.horizon)
+    series, cutoff, shares = _spaced(held_out, number, spec.horizon)
     bands, target = _held_out_bands(model, held_out, series, cutoff)
     scores = bands.scores(target).float().numpy()
-    size = np.nanquantile(np.abs(scores.astype(np.float64)), USUAL_SIZE, axis=(0, 1))
-    widening = np.where(size > 0, size, 1.0)  # 1 where it is NaN, without any score
+    widening = np.array([_usual_size(scores[..., k], name) for k, name in enumerate(targets)])
     if held_out.rows is not None:  # windows overlap blocks: as many horizons as there are rows
-        rows = float(held_out.rows.sum()) / spec.horizon
+        seen = held_out.store.observed[:, : spec.num_targets].any(dim=1)
+        rows = float((held_out.rows & seen).sum()) / spec.horizon
         shares = (shares * rows / shares.sum()).astype(np.float32)
-    calibration = replace(calibration, widening=torch.from_numpy(widening))
+    capacity = max(number, float(shares.sum()))  # none of a long record is forgotten
+    calibration = replace(calibration, capacity=capacity, widening=torch.from_numpy(widening))
     scores = (scores / widening).astype(np.float32)
     return replace(model, calibration=calibration.extended(scores, shares))
+
+
+def _usual_size(scores: np.ndarray, name: Hashable) -> float:
+    """Return the size that most scores of a target do not exceed; 1 where there is none."""
+    known = np.abs(scores[~np.isnan(scores)].astype(np.float64))
+    if not len(known):
+        notify(
+            f"Got no value of {name!r} in the rows that are held out: nothing tells how far its "
+            "simulations will be off, and its intervals are as wide as the network has learnt, far "
+            "too narrow as a rule. Name records that have some by validation_series."
+        )
+        return 1.0
+    return float(np.quantile(known, USUAL_SIZE)) or 1.0
 
 
 def usual_widths(model: Model, held_out: WindowDataset) -> Tensor:

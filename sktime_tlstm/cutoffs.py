@@ -13,7 +13,7 @@ from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import Rows, split_index
 from sktime_tlstm.data.targets import num_learnt
 from sktime_tlstm.fitted import Fitted, Learn
-from sktime_tlstm.forecasting import Asked, forecast, warn_of_absent
+from sktime_tlstm.forecasting import LOOKS_AHEAD, Asked, forecast, warn_of_absent
 from sktime_tlstm.model import Model
 
 __all__ = ["MovingCutoffs"]
@@ -208,7 +208,8 @@ class MovingCutoffs:
 
         X_rows = self.model.encoder.future_rows(self.scaled, self.X)
         if X_rows is not None and self.model.looks_ahead:
-            warn_of_absent(self.scaled, lengths, behind(np.arange(1, horizon + 1)), X_rows)
+            ahead = behind(np.arange(1, horizon + 1))
+            warn_of_absent(self.scaled, lengths, ahead, X_rows, LOOKS_AHEAD)
         earliest = np.where(cutoffs < 0, lengths, cutoffs).min(axis=0)
         reach = self.model.spec.reach + int((lengths - earliest).max())
         return self.model.encoder.tail(self.scaled, lengths, reach, behind(step), self.X, X_rows)

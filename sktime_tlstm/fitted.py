@@ -13,7 +13,7 @@ from sktime.forecasting.base import ForecastingHorizon
 
 from sktime_tlstm.calibration import update_stride
 from sktime_tlstm.data.history import History
-from sktime_tlstm.data.rows import Rows, ranges
+from sktime_tlstm.data.rows import Rows, check_sampling, ranges
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.forecasting import Asked
 from sktime_tlstm.model import Model
@@ -207,6 +207,8 @@ class Fitted:
         """
         self.check_covariates(X)
         model, before = self.model, self.history
+        if model.spec.simulation:
+            check_sampling(y.index, before.timeline)
         history, seen = model.encoder.extend(before, self.seen, y, X, model.spec.horizon)
         end = history.first.copy()  # of a new series every row is new, wherever it begins
         end[: len(before.first)] = before.first + before.lengths

@@ -14,10 +14,32 @@ from sktime_tlstm.families import Parametric
 from sktime_tlstm.model import Model, Windows
 from sktime_tlstm.notices import notify
 
-__all__ = ["Asked", "forecast", "parametric", "parts", "sample", "warn_of_absent"]
+__all__ = [
+    "LOOKS_AHEAD",
+    "Asked",
+    "forecast",
+    "parametric",
+    "parts",
+    "sample",
+    "warn_of_absent",
+]
 
 #: Rows of history and future that are laid out at once.
 ROWS_AT_ONCE = 2**20
+
+
+#: How far the covariates of the future are read, why, and what to do where some are absent.
+LOOKS_AHEAD = (
+    "the end of the horizon",
+    "The network reads the covariates of all these steps for each of its forecasts; the last known "
+    "ones stand in. Pass X for every step up to the end of the horizon, or fit with the fh that "
+    "you forecast.",
+)
+RUNS_THROUGH = (
+    "the last one asked for",
+    "A simulation runs through all of them; the last known inputs stand in. Pass X for every step "
+    "from the first on.",
+)
 
 
 @dataclass(frozen=True)
@@ -140,7 +162,9 @@ def parametric(model: Model, asked: Asked) -> Parametric | None:
     return Parametric(family, parameters[:, order], loc[:, order], scale[:, order])
 
 
-def warn_of_absent(history: History, cutoff: np.ndarray, read: np.ndarray, X_rows: Rows) -> None:
+def warn_of_absent(
+    history: History, cutoff: np.ndarray, read: np.ndarray, X_rows: Rows, why: tuple[str, str]
+) -> None:
     """Warn where X lacks rows that the network reads besides those that are asked for.
 
     Parameters
@@ -151,6 +175,8 @@ def warn_of_absent(history: History, cutoff: np.ndarray, read: np.ndarray, X_row
         Which steps after the cutoff are read.
     X_rows : Rows
         The index of X.
+    why : (str, str)
+        How far steps are read, and why and what to do.
     """
     _, series, step = history.locate_future(X_rows, cutoff, read.shape[1])
     absent = read.copy()
@@ -161,10 +187,8 @@ def warn_of_absent(history: History, cutoff: np.ndarray, read: np.ndarray, X_row
     owner, lacking = owners[0], int((owners == owners[0]).sum())
     when = history.timeline.times(history.first[[owner]] + cutoff[[owner]] + steps[:1])[0]
     notify(
-        f"Got X without {lacking} of the {read.shape[1]} steps up to the end of the horizon"
-        f"{history.name(owner)}, the first {when}. The network reads the covariates of all these "
-        "steps for each of its forecasts; the last known ones stand in. Pass X for every step up "
-        "to the end of the horizon, or fit with the fh that you forecast.",
+        f"Got X without {lacking} of the {int(read[owner].sum())} steps up to {why[0]}"
+        f"{history.name(owner)}, the first {when}. {why[1]}",
     )
 
 
@@ -217,9 +241,13 @@ def _out_of_sample(model: Model, asked: Asked) -> Iterator[Part]:
             asked.X,
             X_rows,
         )
-        if X_rows is not None and model.looks_ahead and begin == 0:  # after errors
-            read = np.broadcast_to(wanted.any(axis=1, keepdims=True), wanted.shape)
-            warn_of_absent(asked.history, asked.cutoff, read, X_rows)
+        if X_rows is not None and begin == 0:  # after errors
+            if model.spec.simulation:  # all steps up to the last one asked for
+                read = np.maximum.accumulate(wanted[:, ::-1], axis=1)[:, ::-1]
+                warn_of_absent(asked.history, asked.cutoff, read, X_rows, RUNS_THROUGH)
+            elif model.looks_ahead:
+                read = np.broadcast_to(wanted.any(axis=1, keepdims=True), wanted.shape)
+                warn_of_absent(asked.history, asked.cutoff, read, X_rows, LOOKS_AHEAD)
         window, step = asked.series[rows] - begin, asked.step[rows] - 1
         windows = Windows(tail.store, np.arange(len(cutoff)), cutoff, num_future, begin)
         yield Part(rows, window, step, windows, begin + windows.series, asked.cutoff[group])

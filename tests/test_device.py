@@ -96,6 +96,7 @@ def train_on_device(
     shortest=17,
     augmentation=None,
     net_params=None,
+    blocks=False,
 ):
     """Train for an epoch; its losses are read at the end, after all of its steps."""
     net = build_net(
@@ -123,6 +124,8 @@ def train_on_device(
     cutoffs = np.array([shortest, shortest]), np.array([55, 45])
     data = WindowDataset(store, spec, *cutoffs, windows_per_epoch=WINDOWS)
     data.store = store.to("meta")
+    if blocks:  # rows of which are no targets
+        data.rows = torch.empty(len(store.values), dtype=torch.bool, device="meta")
     with HostValues(), Copies(), pytest.raises(NotImplementedError, match="out of meta"):
         how = {"epochs": 1, "lr": 0.01, "lr_schedule": "onecycle", "seed": 0}
         train(net, data, None, **how, augmentation=augmentation)
@@ -168,6 +171,7 @@ def test_no_simulation_waits_for_the_device():
     spec = dataclasses.replace(SPEC, simulation=True)
     options = {**SMALL, "encoder_attention": False, "attention": "multi_head"}
     assert train_on_device(TransformerLSTM, options, spec) == BATCHES
+    assert train_on_device(TransformerLSTM, options, spec, blocks=True) == BATCHES
 
 
 @pytest.mark.parametrize("shortest", [2, 17])

@@ -384,3 +384,91 @@ def test_another_sampling_than_in_training_is_refused(trained, asked):
     pretrained = simulator().pretrain(pd.concat([y], **panel).to_frame(), X=pd.concat([X], **panel))
     refuses(words, pretrained.fit, other, X=other_X)
     assert len(pretrained.clone().fit(same, X=same_X).predict([1], same_X, y=same[:CONTEXT])) == 1
+
+
+# What nothing tells, and what tells wrongly.
+
+
+def test_no_held_out_window_of_a_long_record_is_forgotten():
+    y, X = record(20_000)
+    forecaster = simulator(prediction_length=4).fit(y, X=X)
+    calibration = forecaster._fitted.model.calibration
+    assert len(calibration.scores) == 100
+    assert calibration.shares.sum() > 100  # horizons
+
+
+def test_an_output_that_is_never_seen_in_the_blocks_is_warned_of():
+    y, X = record(300)
+    both = pd.DataFrame({"a": y, "b": 2 * y})
+    both.loc[40:, "b"] = np.nan
+    with pytest.warns(UserWarning, match="Got no value of 'b' in the rows that are held out"):
+        forecaster = simulator().fit(both, X=X)
+    assert forecaster._fitted.model.calibration.widening[1] == 1
+    dense, sparse = (
+        simulator().fit(one, X=X)._fitted.model.calibration.shares.sum()
+        for one in (y, y.where(np.arange(300) % 5 == 0))
+    )
+    assert sparse == pytest.approx(dense / 5, rel=0.1)
+
+
+def test_nothing_held_out_as_asked_is_no_short_record():
+    y, X = record(300)
+    assert not len(simulator(validation_fraction=0.0).fit(y, X=X)._fitted.model.calibration.scores)
+
+
+def test_weights_in_held_out_rows_alone_are_refused():
+    y, X = record(300)
+    X["weight"] = (np.arange(300) >= 285).astype(float)
+    with pytest.raises(ValueError, match="0 in all rows that are forecast in training"):
+        simulator(weight_column="weight").fit(y, X=X)
+
+
+def test_fine_tuning_leaves_intervals_as_wide_as_the_errors():
+    noisy = [record(260, seed) for seed in range(4)]
+    noise = np.random.default_rng(0).normal(0, 0.1, size=(4, 260))
+    panel = pd.concat({k: (noisy[k][0] + noise[k]).to_frame() for k in range(2)})
+    inputs = pd.concat({k: noisy[k][1] for k in range(2)})
+    settings = {"d_model": 8, "max_epochs": 3, "batch_size": 16, "max_windows_per_epoch": None}
+    pretrained = simulator(**settings, lr=0.01).pretrain(panel, X=inputs)
+    (_, X), steps = noisy[2], range(1, 253)
+    widths = []
+    for epochs in (0, 30):
+        tuned = pretrained.clone()
+        tuned.finetune_epochs = epochs
+        tuned.fit(noisy[3][0] + noise[3], X=noisy[3][1])
+        past = pd.Series(0.0, X.index[:CONTEXT], name="y")
+        interval = tuned.predict_interval(steps, X, coverage=0.9, y=past)
+        widths.append((interval.iloc[:, 1] - interval.iloc[:, 0]).mean())
+    assert widths[1] > 0.8 * widths[0]
+
+
+def test_inputs_of_steps_before_the_one_asked_for_are_not_made_up_in_silence(trained):
+    y, X = record(100, seed=4)
+    with pytest.warns(UserWarning, match=r"without 4 of the 30 steps up to the last one asked for"):
+        trained.predict([30], X.drop(range(20, 24)), y=y[:CONTEXT])
+    trained.predict([30], X[: CONTEXT + 30], y=y[:CONTEXT])
+    fitted = simulator().fit(y[:60], X=X[:60])
+    with pytest.warns(UserWarning, match="runs through all of them"):
+        fitted.predict([3], X.loc[[62]])
+
+
+@pytest.mark.parametrize("levels", [(0.0, 1.0), (0.0, 0.0), (3.0, 3.0), (2.0, 5.0)], ids=str)
+def test_inputs_of_few_levels_are_not_clipped_either(levels):
+    y, X = record(200)
+    X["u"] = np.where(X["u"] > 0, levels[1], levels[0])
+    forecaster = simulator().fit(y, X=X)
+    inside = forecaster.predict(range(1, 41), X[:60], y=y[:20])
+    with pytest.warns(UserWarning, match="the network extrapolates"):
+        beyond = forecaster.predict(range(1, 41), 3 * X[:60] + 1, y=y[:20])
+    assert not np.allclose(inside, beyond)
+
+
+def test_updates_at_another_step_are_refused():
+    times = pd.date_range("2024-01-01", periods=400, freq="100ms")
+    y, X = (part.set_axis(times) for part in record(400))
+    forecaster = simulator().fit(y[:200], X=X[:200])
+    with pytest.raises(ValueError, match="a step of another length is another system"):
+        forecaster.update(y[200::2], X=X[200::2], update_params=False)
+    gaps = [*range(200, 230), *range(240, 260)]
+    forecaster.update(y.iloc[gaps], X=X.iloc[gaps], update_params=False)
+    forecaster.update(y.iloc[[265]], X=X.iloc[[265]], update_params=False)

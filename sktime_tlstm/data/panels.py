@@ -346,11 +346,11 @@ class _Survey:
             y = pd.concat([longest, y])  # which tells the frequency
         if X is not None:
             witnesses = [part[1:] for part in self.extremes.values()]
-            sampled = self.rows.frame([*witnesses, *self.witnesses])
-            X = X if sampled is None else sampled
-        lengths = np.concatenate(self.lengths)
+            rows = self.rows.frame([*witnesses, *self.witnesses])
+            X = X if rows is None else rows
+        lengths, sampled = np.concatenate(self.lengths), self.rows.share < 1
         read = _Again(again, keys, first, lengths, self.digests)
-        return Source(y, X, keys, first, lengths, read, store_dir, self.head, self.last)
+        return Source(y, X, keys, first, lengths, read, store_dir, self.head, self.last, sampled)
 
 
 class _Again:

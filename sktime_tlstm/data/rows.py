@@ -21,6 +21,7 @@ __all__ = [
     "check_growth",
     "check_increasing",
     "check_levels",
+    "check_sampling",
     "find_timeline",
     "grouped",
     "index_times",
@@ -392,6 +393,15 @@ def find_timeline(
         if usual is None or usual.offset is None:
             raise
     return Timeline.from_times(grid, usual)  # X may lack steps of a frequency that is known
+
+
+def check_sampling(index: pd.Index, trained: Timeline) -> None:
+    """Raise a ValueError if rows that are evenly spaced have another step than a grid."""
+    try:
+        own = find_timeline(index)
+    except ValueError:  # uneven rows are rows with gaps
+        return
+    own.check_step(trained)
 
 
 def check_gapless(index: pd.Index, rows: Rows) -> None:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Sampler
 
 from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.rows import ranges
-from sktime_tlstm.data.windows import Batch, Inputs, WindowSpec, cut_windows
+from sktime_tlstm.data.windows import Batch, Inputs, WindowSpec, cut_windows, sent
 
 __all__ = ["WindowDataset", "WindowSampler", "parts_of", "rows_of", "training_cutoffs"]
 
@@ -121,6 +121,8 @@ class WindowDataset(Dataset[Any]):
         start = self.store.start.cpu().numpy()[self.used] + self.low
         number = np.minimum(self.count - 1 + self.spec.horizon, self.length - self.low)
         rows = torch.from_numpy(ranges(start, number)).to(self.store.values.device)
+        if self.rows is not None:
+            rows = rows[self.rows[rows]]
         if not bool((self.store.values[rows, -1] > 0).any()):
             raise ValueError(
                 "Got a weight_column that is 0 in all rows that are forecast in training, expected "
@@ -142,7 +144,9 @@ class WindowDataset(Dataset[Any]):
     def are_targets(self, series: np.ndarray, cutoff: np.ndarray) -> Tensor:
         """Return which rows behind cutoffs (window,) may be targets: (window, horizon), bool."""
         assert self.rows is not None
-        first = self.store.start[torch.from_numpy(series)] + torch.from_numpy(cutoff)
+        device = self.store.values.device
+        owner, begin = (sent(torch.from_numpy(part), device) for part in (series, cutoff))
+        first = self.store.start[owner] + begin
         row = first[:, None] + torch.arange(self.spec.horizon, device=first.device)
         return self.rows[row.clamp(max=len(self.rows) - 1)]
 

@@ -124,7 +124,7 @@ class CovariateScaling:
         extremes : (float, float) or None, default=None
             Smallest and largest value of the column, of which ``values`` may be a sample.
         clip : bool, default=True
-            Whether numbers are clipped; flags always are.
+            Whether values are clipped.
         """
         values = values[~np.isnan(values)]
         if not len(values):
@@ -139,8 +139,8 @@ class CovariateScaling:
                 scaling = replace(scaling, location=0.0, scale=1.0)
         else:
             scaling = cls._of_numbers(values, scaler, levels, counts)
-            if not clip:
-                scaling = replace(scaling, low=extremes[0], high=extremes[1], clip=False)
+        if not clip:
+            scaling = replace(scaling, low=extremes[0], high=extremes[1], clip=False)
         return replace(scaling, mean=float(scaling(values).mean()))
 
     @classmethod

@@ -39,6 +39,8 @@ class Source:
         The first rows of y and X, where these come in pieces.
     last : pandas.Index or None, default=None
         The latest time, as an index of length 1, where these come in pieces.
+    is_sampled : bool, default=False
+        Whether X has rows drawn at random, which are not those of y.
     """
 
     y: pd.DataFrame
@@ -50,6 +52,7 @@ class Source:
     store_dir: str | None = None
     head: tuple[pd.DataFrame, pd.DataFrame | None] | None = None
     last: pd.Index | None = None
+    is_sampled: bool = False
 
     @classmethod
     def of(cls, y: pd.DataFrame, X: pd.DataFrame | None) -> Source:
@@ -58,11 +61,6 @@ class Source:
         first = index_times(y.index, bounds[:-1][: len(y)])  # without rows there is no time
         whole = slice(0, len(bounds) - 1)
         return cls(y, X, keys, first, np.diff(bounds), lambda: iter([(whole, y, X)]))
-
-    @property
-    def is_sampled(self) -> bool:
-        """Whether X has some of the rows alone, which are not those of y."""
-        return self.head is not None and self.X is not None and len(self.X) < self.lengths.sum()
 
     def timeline(self, usual: Timeline | None = None) -> Timeline:
         """Return the grid of all series; ``usual`` is that of data seen before."""

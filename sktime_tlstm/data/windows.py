@@ -12,7 +12,7 @@ from torch import Tensor
 from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.nn.exporting import is_readable
 
-__all__ = ["Batch", "Inputs", "WindowSpec", "cut_windows", "moved_to_front", "past_targets"]
+__all__ = ["Batch", "Inputs", "WindowSpec", "cut_windows", "moved_to_front", "past_targets", "sent"]
 
 #: The smallest window scale, as a fraction of the spread of the whole (scaled) series.
 MIN_WINDOW_SCALE = 0.05
@@ -196,7 +196,7 @@ def cut_windows(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Te
     device, reach, targets = store.values.device, spec.reach, spec.num_targets
     # what is exported takes whole contexts alone
     shortest = int(cutoff.min()) if is_readable(cutoff) else spec.context_length
-    series, cutoff = _sent(series, device), _sent(cutoff, device)
+    series, cutoff = sent(series, device), sent(cutoff, device)
     offset = torch.arange(-reach, spec.horizon, device=device)
     place = cutoff[:, None] + offset  # (batch, reach + horizon), rows of the own series
     inside = (place >= 0) & (place < store.length[series, None])  # (batch, reach + horizon)
@@ -243,7 +243,7 @@ def cut_windows(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Te
     return Batch(inputs, target, loc, scale, scale * store.traits.unit[series], weight)
 
 
-def _sent(places: Tensor, device: torch.device) -> Tensor:
+def sent(places: Tensor, device: torch.device) -> Tensor:
     """Copy places to a device, which the host does not wait for if their memory is pinned."""
     if device.type == "cuda":
         places = places.pin_memory()
