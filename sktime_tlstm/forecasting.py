@@ -187,7 +187,7 @@ def warn_of_absent(
     owner, lacking = owners[0], int((owners == owners[0]).sum())
     when = history.timeline.times(history.first[[owner]] + cutoff[[owner]] + steps[:1])[0]
     notify(
-        f"Got X without {lacking} of the {int(read[owner].sum())} steps up to {why[0]}"
+        f"Got X without {lacking} of the {read.shape[1]} steps up to {why[0]}"
         f"{history.name(owner)}, the first {when}. {why[1]}",
     )
 
@@ -243,7 +243,8 @@ def _out_of_sample(model: Model, asked: Asked) -> Iterator[Part]:
         )
         if X_rows is not None and begin == 0:  # after errors
             if model.spec.simulation:  # all steps up to the last one asked for
-                read = np.maximum.accumulate(wanted[:, ::-1], axis=1)[:, ::-1]
+                asked_for = wanted[:, : int(asked.step.max())]
+                read = np.maximum.accumulate(asked_for[:, ::-1], axis=1)[:, ::-1]
                 warn_of_absent(asked.history, asked.cutoff, read, X_rows, RUNS_THROUGH)
             elif model.looks_ahead:
                 read = np.broadcast_to(wanted.any(axis=1, keepdims=True), wanted.shape)
