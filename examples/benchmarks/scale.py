@@ -21,8 +21,8 @@ Expected on one core of a 2-core cloud machine:
     backtest  update_predict about 2.7 CPU-s, forward passes 2.3 CPU-s, ratio 1.2
     panel     encoding 11 CPU-s, peak 1.25 times the raw float32 size; fit 12 CPU-s, sktime's
               checks 1 CPU-s
-    larger    65 CPU-s and at most 1,900 MiB resident, 715 of them encoded; in a file 69 CPU-s, and
-              1,050 MiB that are not the file's
+    larger    58 CPU-s and at most 1,916 MiB resident, 715 of them encoded; in a file 61 CPU-s, and
+              1,118 MiB that are not the file's
     update    own 2.5 CPU-ms and 8 CPU-ms in all, with 10,000 rows as with 1,000,000
     m4        sMAPE 9.76, MASE .867, OWA .446 in 200 CPU-s (seasonal naive 13.912, 1.193, .627);
               zero-shot MASE .944, 4.6 % above training on all
