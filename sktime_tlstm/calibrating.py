@@ -129,8 +129,14 @@ def _usual_size(scores: np.ndarray, name: Hashable) -> float:
     return float(np.quantile(known, USUAL_SIZE)) or 1.0
 
 
-def usual_widths(model: Model, held_out: WindowDataset) -> Tensor:
-    """Return how wide a calibrated model's intervals are on held-out windows (num_targets,)."""
+def usual_widths(model: Model, held_out: WindowDataset | None) -> Tensor | None:
+    """Return how wide a simulation's intervals are on windows (num_targets,).
+
+    None where no errors tell it: of other models, and without windows.
+    """
+    calibration = model.calibration
+    if calibration is None or calibration.widening is None or not held_out:
+        return None
     number = int(max(CALIBRATION_WINDOWS, len(held_out.used)))
     series, cutoff, _ = _spaced(held_out, number, model.spec.horizon)
     bands, target = _held_out_bands(model, held_out, series, cutoff)
@@ -138,14 +144,15 @@ def usual_widths(model: Model, held_out: WindowDataset) -> Tensor:
     return width.nanmean(dim=(0, 1))
 
 
-def as_wide_as(widths: Tensor, model: Model, held_out: WindowDataset) -> Model:
-    """Return a model that has learnt held-out windows since, as wide on them as it was before.
+def as_wide_as(widths: Tensor | None, model: Model, held_out: WindowDataset | None) -> Model:
+    """Return a model that has learnt windows since, as wide on them as `usual_widths` said before.
 
     Networks are sure of what they have learnt, and their widths shrink; those of errors do not.
     """
-    calibration = model.calibration
-    assert calibration is not None and calibration.widening is not None
-    factor = widths / usual_widths(model, held_out)
+    now, calibration = usual_widths(model, held_out), model.calibration
+    if widths is None or now is None or calibration is None or calibration.widening is None:
+        return model
+    factor = widths / now
     widening = calibration.widening * torch.where(factor.isfinite(), factor, 1.0)
     return replace(model, calibration=replace(calibration, widening=widening))
 

@@ -138,9 +138,9 @@ def fit_model(
             whole, _ = divided_windows(options, False, placed, spec, batch_size)
             epochs = max(1, round(WHOLE_EPOCHS * options.max_epochs))
             seeds, stage = [member + 1 for member in seeds], f"{stage} on all rows"
-            widths = _widths_of_errors(model, held_out)
+            widths = usual_widths(model, held_out)
             _train(options, members, whole, None, epochs, seeds, stage, checkpoints=checkpoints)
-            model = _as_wide_as(widths, model, held_out)
+            model = as_wide_as(widths, model, held_out)
     _finish(checkpoints, members)
     return model, history
 
@@ -172,7 +172,7 @@ def finetune_model(
     whole = WindowDataset(placed.store, model.spec, low, high)
     model = recalibrated(model, whole)
     if options.finetune_epochs:
-        widths = _widths_of_errors(model, whole)
+        widths = usual_widths(model, whole)
         batch_size = usual_batch_size(options, history, model.spec)
         high = np.where(is_named(options, history), low, high)
         dataset = training_windows(options, placed, model.spec, low, high, batch_size)
@@ -180,23 +180,8 @@ def finetune_model(
             net.set_params(batch_size=batch_size)
             renew_callbacks(net, options.callbacks, options.gradient_clip, options.verbose)
         _train_on(options, members, dataset, options.finetune_epochs, "fine-tuning", history, seed)
-        model = _as_wide_as(widths, model, whole)
+        model = as_wide_as(widths, model, whole)
     return model, history
-
-
-def _widths_of_errors(model: Model, dataset: WindowDataset | None) -> Tensor | None:
-    """Return the widths of a simulation that training on windows is not to change, if any."""
-    calibration = model.calibration
-    if calibration is None or calibration.widening is None or dataset is None or not len(dataset):
-        return None
-    return usual_widths(model, dataset)
-
-
-def _as_wide_as(widths: Tensor | None, model: Model, dataset: WindowDataset | None) -> Model:
-    """Return the model with the widths it had before it was trained on the windows."""
-    if widths is None or dataset is None:
-        return model
-    return as_wide_as(widths, model, dataset)
 
 
 def update_model(options: Options, model: Model, history: History, new_rows: np.ndarray) -> Model:
