@@ -106,9 +106,8 @@ class PanelDataset:
         self.pieces = pieces
         self.target = _names("target", target)
         self.covariates = None if covariates is None else _names("covariates", covariates)
-        if not self.target or len({*self.target, *(self.covariates or ())}) < len(
-            [*self.target, *(self.covariates or ())]
-        ):
+        names = [*self.target, *(self.covariates or ())]
+        if not self.target or len(set(names)) < len(names):
             raise ValueError(
                 f"Got target={self.target} and covariates={self.covariates}, expected at least one "
                 "target, and no column twice."
@@ -285,23 +284,21 @@ class _Survey:
         taken = ~named_series(keys, self.left_out)
         numbers = self.num_series + np.arange(len(lengths))
         of_row = np.repeat(np.arange(len(lengths)), lengths)
-        self._add_series(y, bounds, taken, numbers, of_row)
+        rows = self.num_rows + np.arange(len(y))
+        self.series.add(y, numbers[of_row], rows, taken[of_row])
+        self._keep_longest(y, bounds, taken)
         if X is not None:
-            rows = self.num_rows + np.arange(len(X))
             self.rows.add(X, rows, rows, taken[of_row])
             for name in X.columns:
                 self._witness(X, X[name], rows, taken[of_row])
         self.num_series += len(lengths)
         self.num_rows += len(y)
 
-    def _add_series(
-        self, y: pd.DataFrame, bounds: Integers, taken: Flags, numbers: Integers, of_row: Integers
-    ) -> None:
+    def _keep_longest(self, y: pd.DataFrame, bounds: Integers, taken: Flags) -> None:
         lengths = np.where(taken, np.diff(bounds), 0)
         most = int(np.argmax(lengths))
         if self.longest is None or lengths[most] > len(self.longest):
             self.longest = _few_levels(y.iloc[bounds[most] : bounds[most] + lengths[most]])
-        self.series.add(y, numbers[of_row], self.num_rows + np.arange(len(y)), taken[of_row])
 
     def _witness(self, X: pd.DataFrame, column: pd.Series, rows: Integers, taken: Flags) -> None:
         """Keep rows that show how far the numbers of a column go, or every one of its kinds."""
@@ -503,17 +500,19 @@ def _check_order(index: pd.Index) -> None:
 
 def _check_alike(times: pd.Index, others: pd.Index) -> None:
     """Raise a TypeError if times of two pieces are of two kinds, or zones."""
-    kinds = [
-        (type(part), getattr(part, "tz", None) is None, getattr(part, "freq", None))
-        if isinstance(part, pd.PeriodIndex)
-        else (pd.Index if part.dtype.kind in "iu" else type(part), str(getattr(part, "tz", None)))
-        for part in (times, others)
-    ]
-    if kinds[0] != kinds[1]:
+    if _kind(times) != _kind(others):
         raise TypeError(
             f"Got pieces with times such as {times[0]!r} and {others[0]!r}, expected times of one "
             "kind, all in one time zone or none. Convert some, for instance by `tz_localize`."
         )
+
+
+def _kind(times: pd.Index) -> str:
+    if times.dtype.kind in "iu":
+        return "integers"
+    if isinstance(times, pd.DatetimeIndex):
+        return f"dates of the zone {times.tz}"  # in any unit
+    return str(times.dtype)
 
 
 def _changed() -> ValueError:
