@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import pandas as pd
@@ -267,8 +268,10 @@ CHILD = """
     write = checkpoints.write_file
     def told(path, content):
         print("writes", flush=True)
+        input()
         write(path, content)
         print("wrote", flush=True)
+        input()
     checkpoints.write_file = told
     print(test_checkpoints.weights(test_checkpoints.CALLS["members that stop early"](sys.argv[2])))
 """
@@ -279,15 +282,26 @@ def test_a_killed_process_goes_on_to_the_same_bits(tmp_path):
     unbroken = weights(CALLS["members that stop early"](None))
     run = [sys.executable, "-c", textwrap.dedent(CHILD), str(Path(__file__).parents[1])]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    for moment in range(5):  # one after the other, in one folder: each goes on where it is
+    # One after the other, in one folder: each goes on where the one before was killed. A process
+    # waits at each line it tells, so that a busy machine cannot let it run on to its end; one that
+    # is killed at "writes" may begin to write.
+    for lines in (1, 2, 1, 2, 3):
         with subprocess.Popen(
-            [*run, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
+            [*run, str(tmp_path)], stdin=PIPE, stdout=PIPE, text=True, env=environment
         ) as process:
-            for _ in range(1 + moment):
-                assert process.stdout.readline() in ("writes\n", "wrote\n")
+            for line in range(lines):
+                assert process.stdout.readline() == ("wrote\n" if line % 2 else "writes\n")
+                if line < lines - 1 or line % 2 == 0:
+                    process.stdin.write("go on\n")
+                    process.stdin.flush()
             process.kill()
         assert process.returncode < 0
     said = subprocess.run(
-        [*run, str(tmp_path)], capture_output=True, text=True, env=environment, check=True
+        [*run, str(tmp_path)],
+        input="go on\n" * 100,
+        stdout=PIPE,
+        text=True,
+        env=environment,
+        check=True,
     ).stdout
     assert said.splitlines()[-1] == unbroken
