@@ -78,8 +78,8 @@ def prepare(
         Its own keyword arguments.
     """
     arguments = {**params, **widths(module, spec, head)}
-    if spec.simulation and takes(module, "linear_inputs"):
-        arguments.setdefault("linear_inputs", True)
+    if spec.simulation and takes(module, "gated_inputs"):  # which a shared LSTM cannot do without
+        arguments.setdefault("gated_inputs", bool(arguments.get("share_lstm_weights")))
     if spec.codes:
         return embedded, {**arguments, "network": module, "spec": spec}
     return module, arguments

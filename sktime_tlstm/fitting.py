@@ -56,6 +56,8 @@ SHORT_CONTEXT_SEASONS, SHORT_CONTEXT = 4, 48
 PLAIN_HORIZON, MAX_HORIZON = 12, 96
 #: Steps that a simulation is trained on at once, at most.
 SIMULATED_STEPS = 256
+#: Weight decay of each mode, unless told otherwise.
+WEIGHT_DECAY = {"forecast": 0.3, "simulation": 0.01}
 #: Largest seasonal lag that is used by rule.
 MAX_LAG = 1024
 #: Seasons over which the target is normalised within a window.
@@ -407,16 +409,18 @@ def build_member(
     batch_size, seed : int
     """
     module, params = network
-    precision = options.precision
+    precision, weight_decay = options.precision, options.weight_decay
     if precision == "auto" and spec.simulation:  # whose errors may be finer than bfloat16 tells
         precision = "float32"
+    if weight_decay is None:
+        weight_decay = WEIGHT_DECAY["simulation" if spec.simulation else "forecast"]
     return build_net(
         module,
         plain(params),
         copy.deepcopy(head),
         spec,
         optimizer=options.optimizer,
-        weight_decay=options.weight_decay,
+        weight_decay=weight_decay,
         gradient_clip=options.gradient_clip,
         lr_schedule=options.lr_schedule,
         patience=options.patience,

@@ -121,7 +121,7 @@ class TransformerLSTMForecaster(SkorchForecaster):
         batch_size=64,
         lr=4e-3,
         optimizer="adamw",
-        weight_decay=0.3,
+        weight_decay=None,
         gradient_clip=1.0,
         lr_schedule="onecycle",
         validation_fraction=None,
@@ -166,7 +166,7 @@ class TransformerLSTMForecaster(SkorchForecaster):
             "dropout": [0.0, 0.1, 0.3],
             "window_norm": ["meanstd", "mean", None],
             "lr": [1e-3, 2e-3, 4e-3, 8e-3],
-            "weight_decay": [0.01, 0.1, 0.3],
+            "weight_decay": [0.01, 0.1, None],
             "max_epochs": [5, 10, 20],
             "num_members": [1, 3],
         }

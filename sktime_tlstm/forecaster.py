@@ -145,7 +145,7 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
         batch_size=64,
         lr=4e-3,
         optimizer="adamw",
-        weight_decay=0.3,
+        weight_decay=None,
         gradient_clip=1.0,
         lr_schedule="onecycle",
         validation_fraction=None,

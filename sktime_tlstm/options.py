@@ -74,7 +74,7 @@ class Options:
     batch_size: int
     lr: float
     optimizer: str
-    weight_decay: float
+    weight_decay: float | None
     gradient_clip: float | None
     lr_schedule: str | None
     validation_fraction: float | None
@@ -277,7 +277,7 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "batch_size": _integer(1),
     "lr": _positive(),
     "optimizer": _one_of(OPTIMIZERS),
-    "weight_decay": _not_negative(),
+    "weight_decay": _optional(_not_negative()),
     "gradient_clip": _optional(_positive()),
     "lr_schedule": _optional(_one_of(LR_SCHEDULES)),
     "validation_fraction": _optional(_fraction("below 1", 1.0)),

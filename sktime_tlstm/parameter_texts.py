@@ -76,7 +76,7 @@ mode : {"forecast", "simulation"}
     "simulation" is for systems driven by a known input: the network runs freely over any number
     of steps, its state carried on, and reads X but no outputs after the context. Targets of all
     series have one scale, X is not clipped, there is no calendar, no window normalisation, no lags
-    and no simple forecast, and inputs enter the LSTMs by linear maps. It is trained on
+    and no simple forecast, and LSTMs read inputs as they are. It is trained on
     ``prediction_length`` steps at a time, whatever fh.
 context_length : int or None
     Rows the network sees before a cutoff. None: two seasons (of a day for hourly data; where
@@ -176,8 +176,9 @@ lr : float
     The largest learning rate; fine-tuning and updates take 0.15 times as much throughout.
 optimizer : {"adamw", "adam", "sgd"}
     How the weights follow the gradient; others of torch through ``net_params``.
-weight_decay : float
-    How strongly the optimizer draws weights towards zero, if it takes such a parameter.
+weight_decay : float or None
+    How strongly the optimizer draws weights towards zero, if it takes such a parameter. None: 0.3,
+    and 0.01 in simulations, whose networks follow exact rules.
 gradient_clip : float or None
     Largest norm of the gradient; None for no bound.
 lr_schedule : {"onecycle", "cosine"} or None

@@ -174,7 +174,7 @@ PARAMETERS = [
     ({"optimizer": "adamax"}, ValueError, "one of ['adamw', 'adam', 'sgd']"),
     ({"optimizer": torch.optim.Adam}, TypeError, "one of ['adamw', 'adam', 'sgd']"),
     ({"weight_decay": -0.1}, ValueError, "a finite number of at least 0"),
-    ({"weight_decay": None}, TypeError, "a finite number of at least 0"),
+    ({"weight_decay": "0"}, TypeError, "a finite number of at least 0"),
     ({"gradient_clip": 0}, ValueError, "a positive finite number, or None"),
     ({"gradient_clip": "1"}, TypeError, "a positive finite number, or None"),
     ({"lr_schedule": "step"}, ValueError, "one of ['onecycle', 'cosine'], or None"),

@@ -60,7 +60,7 @@ CASES = {
     "batch_size": ([1, 64], [0, -1], [None, "64"]),
     "lr": ([1e-9, 1, 2e-3, np.float32(0.1)], [0, -1.0, NAN, INF], [None, "fast", True]),
     "optimizer": (["adamw", "adam", "sgd"], ["lion"], [None, torch.optim.Adam]),
-    "weight_decay": ([0, 0.0, 0.3], [-0.1, NAN, INF], [None, "0"]),
+    "weight_decay": ([None, 0, 0.0, 0.3], [-0.1, NAN, INF], ["0", [0.1]]),
     "gradient_clip": ([None, 0.5, 1], [0, -1, NAN], ["1", False]),
     "lr_schedule": ([None, "onecycle", "cosine"], ["step"], [1]),
     "validation_fraction": ([None, 0, 0.1, 0.99], [1.0, -0.1, NAN], ["0.1", True]),

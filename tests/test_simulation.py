@@ -14,7 +14,6 @@ from sktime_tlstm.epochs import divided_windows
 from sktime_tlstm.nn import (
     AttentionLSTM,
     GatedResidualNetwork,
-    LinearNetwork,
     Seq2SeqLSTM,
     TransformerLSTM,
 )
@@ -190,7 +189,7 @@ def test_intervals_are_as_wide_as_held_out_errors_though_the_network_learns_the_
     narrow = copy.copy(forecaster)
     calibration = replace(model.calibration, widening=None)
     narrow._fitted = replace(forecaster._fitted, model=replace(model, calibration=calibration))
-    assert factor > 1.2 and held(narrow)[1] < most - 0.12
+    assert factor > 1.2 and held(narrow)[1] < most - 0.1
 
 
 def test_records_shorter_than_two_horizons_are_held_out_in_part_and_tiny_ones_warned_of():
@@ -259,17 +258,32 @@ def test_inputs_that_jump_farther_than_in_training_are_warned_of():
     forecaster.predict(range(1, 300), slow[::-1].reset_index(drop=True), y=y[:20])
 
 
-def test_inputs_enter_by_linear_maps_unless_a_network_is_told_otherwise():
+def test_lstms_read_inputs_as_they_are_unless_a_network_is_told_otherwise():
     y, X = record(100)
-    network = simulator().fit(y, X=X)._fitted.model.members[0].module_
-    assert {type(network.encoder_input), type(network.decoder_input)} == {LinearNetwork}
+
+    def network(forecaster, **fit):
+        return forecaster.fit(y, X=X, **fit)._fitted.model.members[0].module_
+
+    plain = network(simulator())
+    assert plain.decoder_input is None and plain.recurrent.decoder.input_size == plain.widths[1]
+    params = {"d_model": 4, "num_heads": 2, "encoder_attention": False, "gated_inputs": True}
     settings = {"context_length": CONTEXT, "prediction_length": STEPS, "max_epochs": 1}
-    params = {"d_model": 4, "num_heads": 2, "encoder_attention": False, "linear_inputs": False}
-    other = SkorchForecaster(TransformerLSTM, params, mode="simulation", **settings)
-    network = other.fit(y, X=X)._fitted.model.members[0].module_
-    assert type(network.decoder_input) is GatedResidualNetwork
-    forecaster = tiny(context_length=CONTEXT).fit(y, X=X, fh=[1])
-    assert type(forecaster._fitted.model.members[0].module_.decoder_input) is GatedResidualNetwork
+    told = SkorchForecaster(TransformerLSTM, params, mode="simulation", **settings)
+    shared = simulator(share_lstm_weights=True)  # one LSTM needs inputs of one width
+    for gated in (
+        network(told),
+        network(shared),
+        network(tiny(context_length=CONTEXT), fh=[1]),
+    ):
+        assert type(gated.decoder_input) is GatedResidualNetwork
+
+
+@pytest.mark.parametrize(("given", "decay"), [(None, (0.3, 0.01)), (0.0, (0.0, 0.0))])
+def test_weights_decay_little_in_simulations(given, decay):
+    y, X = record(100)
+    for forecaster, expected in zip((tiny, simulator), decay, strict=True):
+        fitted = forecaster(weight_decay=given).fit(y, X=X, fh=[1])._fitted
+        assert fitted.model.members[0].optimizer_.param_groups[0]["weight_decay"] == expected
 
 
 def test_several_inputs_and_outputs():

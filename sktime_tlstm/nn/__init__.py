@@ -41,7 +41,6 @@ from sktime_tlstm.nn.gating import (
     GateAddNorm,
     GatedLinearUnit,
     GatedResidualNetwork,
-    LinearNetwork,
 )
 from sktime_tlstm.nn.heads import (
     DEFAULT_QUANTILES,
@@ -132,7 +131,6 @@ __all__ = [
     "LSTMEncoderDecoder",
     "LayerNorm",
     "LearnedPositions",
-    "LinearNetwork",
     "MixtureOfExperts",
     "MultiHeadAttention",
     "PointHead",

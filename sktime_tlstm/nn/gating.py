@@ -162,47 +162,6 @@ class GateAddNorm(nn.Module):
         return normalized
 
 
-class LinearNetwork(nn.Module):
-    r"""A linear map of an input and a context, in the place of a `GatedResidualNetwork`.
-
-    .. math:: y = W x + b + W_3 c
-
-    Without a normalization, which brings inputs of all sizes to one, what follows can go on in
-    proportion to an input that is larger than any it was trained on.
-
-    Parameters
-    ----------
-    in_features, out_features : int
-        Widths of ``x`` and of the output.
-    context_features : int or None, default=None
-        Width of the context ``c``; None for a network without context.
-
-    Raises
-    ------
-    ValueError
-        If ``forward`` gets a context and the network was built without one, or the reverse.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sktime_tlstm.nn import LinearNetwork
-    >>> network = LinearNetwork(5, 3, context_features=2)
-    >>> network(torch.ones(2, 7, 5), torch.ones(2, 1, 2)).shape
-    torch.Size([2, 7, 3])
-    """
-
-    def __init__(
-        self, in_features: int, out_features: int, context_features: int | None = None
-    ) -> None:
-        super().__init__()
-        self.input_layer = nn.Linear(in_features, out_features)
-        self.context_layer = _context_layer(context_features, out_features)
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Map ``x`` (..., in_features) and ``context`` (broadcastable) to (..., out_features)."""
-        return _add_context(self, self.input_layer(x), context)
-
-
 class GatedResidualNetwork(nn.Module):
     r"""Two-layer network on a branch that a gate can close.
 
@@ -249,7 +208,11 @@ class GatedResidualNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.input_layer = nn.Linear(in_features, hidden_features)
-        self.context_layer = _context_layer(context_features, hidden_features)
+        self.context_layer = (
+            None
+            if context_features is None
+            else nn.Linear(context_features, hidden_features, bias=False)
+        )
         self.hidden_layer = nn.Linear(hidden_features, hidden_features)
         self.gate = GatedLinearUnit(hidden_features, out_features, dropout)
         self.project = (
@@ -276,28 +239,18 @@ class GatedResidualNetwork(nn.Module):
         -------
         Tensor of shape (..., out_features)
         """
-        hidden = functional.elu(_add_context(self, entered, context))
+        hidden = functional.elu(self._add_context(entered, context))
         normalized: Tensor = self.norm(self.gate(self.hidden_layer(hidden)) + residual)
         return normalized
 
-
-def _context_layer(context_features: int | None, out_features: int) -> nn.Linear | None:
-    if context_features is None:
-        return None
-    return nn.Linear(context_features, out_features, bias=False)
-
-
-def _add_context(
-    network: GatedResidualNetwork | LinearNetwork, hidden: Tensor, context: Tensor | None
-) -> Tensor:
-    layer = network.context_layer
-    if (layer is None) != (context is None):
-        raise ValueError(
-            f"Got context={'None' if context is None else 'a tensor'} in a "
-            f"{type(network).__name__} built {'without' if layer is None else 'with'} "
-            "context_features. Pass a context exactly where context_features is given."
-        )
-    if layer is None:
-        return hidden
-    enriched: Tensor = hidden + layer(context)
-    return enriched
+    def _add_context(self, hidden: Tensor, context: Tensor | None) -> Tensor:
+        if (self.context_layer is None) != (context is None):
+            raise ValueError(
+                f"Got context={'None' if context is None else 'a tensor'} in a "
+                f"GatedResidualNetwork built {'without' if self.context_layer is None else 'with'} "
+                "context_features. Pass a context exactly where context_features is given."
+            )
+        if self.context_layer is None:
+            return hidden
+        enriched: Tensor = hidden + self.context_layer(context)
+        return enriched

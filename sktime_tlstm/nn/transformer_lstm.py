@@ -19,7 +19,7 @@ from sktime_tlstm.nn.blocks import (
 from sktime_tlstm.nn.branches import BlockOptions, DecoderCache
 from sktime_tlstm.nn.exporting import is_readable
 from sktime_tlstm.nn.feedforward import forget_auxiliary_loss
-from sktime_tlstm.nn.gating import GatedResidualNetwork, LinearNetwork
+from sktime_tlstm.nn.gating import GatedResidualNetwork
 from sktime_tlstm.nn.inputs import (
     check_static_features,
     prepare_inputs,
@@ -144,9 +144,10 @@ class TransformerLSTM(BlockNetwork):
         ``causal_attention`` says; None for all. With a window the network takes futures of any
         length, at a cost that is linear in it: the LSTM's state and the window are carried on. It
         needs ``encoder_attention=False``.
-    linear_inputs : bool, default=False
-        Whether :math:`G_e` and :math:`G_d` are linear in past and future (`LinearNetwork`), so that
-        the output can grow with an input beyond all that was trained on.
+    gated_inputs : bool, default=True
+        Whether past and future pass a gated residual network each. Without, the LSTMs read them as
+        they are, static features beside them, and nothing is added to what the LSTMs make of them:
+        :math:`G_e` and :math:`G_d` are the inputs themselves.
 
     Raises
     ------
@@ -176,6 +177,9 @@ class TransformerLSTM(BlockNetwork):
 
     #: Whether training in bfloat16 does as well.
     trains_in_bfloat16 = True
+
+    encoder_input: GatedResidualNetwork | None
+    decoder_input: GatedResidualNetwork | None
 
     def __init__(
         self,
@@ -207,7 +211,7 @@ class TransformerLSTM(BlockNetwork):
         num_static_features: int = 0,
         expert: str = "gelu",
         attention_window: int | None = None,
-        linear_inputs: bool = False,
+        gated_inputs: bool = True,
     ) -> None:
         given = locals()
         super().__init__()
@@ -218,8 +222,10 @@ class TransformerLSTM(BlockNetwork):
         self.widths = (num_past_features, num_future_features)
         self.num_heads, self.causal_attention = num_heads, causal_attention
         self.num_static_features = num_static_features
-        self.condition_features = d_model + num_static_features if norm == "adaptive" else 0
-        self._build_lstm_pair(d_model, num_layers, dropout, share_lstm_weights, linear_inputs)
+        self.gated_inputs = gated_inputs
+        entered = d_model if gated_inputs else num_past_features + num_static_features
+        self.condition_features = entered + num_static_features if norm == "adaptive" else 0
+        self._build_lstm_pair(d_model, num_layers, dropout, share_lstm_weights)
         condition = self.condition_features
         options = BlockOptions.among(given, gated=True, condition_features=condition)
         self.blocks = BlockStack(
@@ -300,11 +306,11 @@ class TransformerLSTM(BlockNetwork):
         forget_auxiliary_loss(self)
         past = prepare_past(past, past_lengths, self.widths[0])
         static = prepare_static(static, past.shape[0], self.num_static_features)
-        past = self.encoder_input(past, _as_context(static))
+        past = self._enter(self.encoder_input, past, static)
         encoded, recurrent = self.recurrent.encode(past, past_lengths)
         mask = encoder_mask(past.shape[1], past_lengths, past.device)
         condition = self._describe(past, past_lengths, static)
-        encoded, caches = encoded + past, []
+        encoded, caches = self._added(encoded, past), []
         for block in self.blocks.passed():
             encoded = block.encode(encoded, mask, condition)
             caches.append(block.start(encoded, condition))
@@ -329,10 +335,10 @@ class TransformerLSTM(BlockNetwork):
             The state for the step after this.
         """
         future = prepare_step(future_t, state.recurrent[0].shape[1], self.widths[1])
-        future = self.decoder_input(future, _as_context(state.static))
+        future = self._enter(self.decoder_input, future, state.static)
         decoded, recurrent = self.recurrent.decode(future, state.recurrent)
         decoded, caches = self.blocks.step(
-            decoded + future, state.caches, state.mask, state.condition
+            self._added(decoded, future), state.caches, state.mask, state.condition
         )
         output: Tensor = self.output(self.final_norm(decoded, state.condition))
         mask = extend_mask(state.mask)
@@ -405,17 +411,42 @@ class TransformerLSTM(BlockNetwork):
             )
 
     def _build_lstm_pair(
-        self, d_model: int, num_layers: int, dropout: float, share_weights: bool, linear: bool
+        self, d_model: int, num_layers: int, dropout: float, share_weights: bool
     ) -> None:
-        context_features = self.num_static_features or None
-        self.encoder_input, self.decoder_input = (
-            LinearNetwork(width, d_model, context_features)
-            if linear
-            else GatedResidualNetwork(width, d_model, d_model, context_features, dropout)
-            for width in self.widths
+        past, future = (width + self.num_static_features for width in self.widths)
+        if not self.gated_inputs and share_weights and past != future:
+            raise ValueError(
+                f"Got share_lstm_weights=True and gated_inputs=False with inputs of {past} and "
+                f"{future} features; expected as many, for one LSTM reads both. Pass "
+                "gated_inputs=True, which brings them to one width, or share_lstm_weights=False."
+            )
+        self.encoder_input = self.decoder_input = None
+        if self.gated_inputs:
+            context_features = self.num_static_features or None
+            self.encoder_input, self.decoder_input = (
+                GatedResidualNetwork(width, d_model, d_model, context_features, dropout)
+                for width in self.widths
+            )
+            past = future = d_model
+        self.recurrent = LSTMEncoderDecoder(
+            past, future, d_model, d_model, num_layers, dropout, share_weights
         )
-        widths = (d_model,) * 4
-        self.recurrent = LSTMEncoderDecoder(*widths, num_layers, dropout, share_weights)
+
+    def _enter(
+        self, network: GatedResidualNetwork | None, sequence: Tensor, static: Tensor | None
+    ) -> Tensor:
+        """Return what an LSTM reads of a past or a future."""
+        context = _as_context(static)
+        if network is not None:
+            entered: Tensor = network(sequence, context)
+            return entered
+        if context is None:
+            return sequence
+        return torch.cat([sequence, context.expand(-1, sequence.shape[1], -1)], dim=-1)
+
+    def _added(self, recurrent: Tensor, entered: Tensor) -> Tensor:
+        """Return what an LSTM makes of its input, with that where it is as wide."""
+        return recurrent + entered if self.gated_inputs else recurrent
 
     def _carried_on(
         self,
@@ -429,20 +460,22 @@ class TransformerLSTM(BlockNetwork):
         assert self.attention_window is not None
         past, future = prepare_inputs(past, future, past_lengths, future_lengths, self.widths)
         static = prepare_static(static, past.shape[0], self.num_static_features)
-        context = _as_context(static)
-        past = self.encoder_input(past, context)
+        past = self._enter(self.encoder_input, past, static)
         encoded, recurrent = self.recurrent.encode(past, past_lengths)
         condition = self._describe(past, past_lengths, static)
         window = LocalWindow.after(
-            encoded + past, past_lengths, self.attention_window, len(self.blocks.passed())
+            self._added(encoded, past),
+            past_lengths,
+            self.attention_window,
+            len(self.blocks.passed()),
         )
         outputs, steps = [], future.shape[1]
         if is_readable(past):  # while it is exported, the batch has no number
             steps = max(1, STEPS_AT_ONCE // len(past))
         for piece in future.split(steps, dim=1):
-            piece = self.decoder_input(piece, context)
+            piece = self._enter(self.decoder_input, piece, static)
             decoded, recurrent = self.recurrent.decode(piece, recurrent)
-            decoded, window = window.refine(self.blocks, decoded + piece, condition)
+            decoded, window = window.refine(self.blocks, self._added(decoded, piece), condition)
             outputs.append(self.output(self.final_norm(decoded, condition)))
         return torch.cat(outputs, dim=1)
 
@@ -471,10 +504,11 @@ class TransformerLSTM(BlockNetwork):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         past, future = prepare_inputs(past, future, past_lengths, future_lengths, self.widths)
         static = prepare_static(static, past.shape[0], self.num_static_features)
-        past = self.encoder_input(past, _as_context(static))
-        future = self.decoder_input(future, _as_context(static))
+        past = self._enter(self.encoder_input, past, static)
+        future = self._enter(self.decoder_input, future, static)
         encoded, decoded = self.recurrent(past, future, past_lengths)
-        return encoded + past, decoded + future, self._describe(past, past_lengths, static)
+        condition = self._describe(past, past_lengths, static)
+        return self._added(encoded, past), self._added(decoded, future), condition
 
     def _describe(
         self, past: Tensor, lengths: Tensor | None, static: Tensor | None

@@ -8,7 +8,6 @@ from sktime_tlstm.nn import (
     GateAddNorm,
     GatedLinearUnit,
     GatedResidualNetwork,
-    LinearNetwork,
 )
 
 
@@ -137,14 +136,3 @@ def test_a_missing_or_superfluous_context_is_an_error(context_features, context)
     network = GatedResidualNetwork(3, 5, 3, context_features=context_features)
     with pytest.raises(ValueError, match="context exactly where context_features is given"):
         network(torch.ones(3), context)
-
-
-def test_a_linear_network_is_linear_in_its_input_and_its_context():
-    network = LinearNetwork(2, 1, context_features=1)
-    fill(network.input_layer, [[2.0, -1.0]], [0.5])
-    fill(network.context_layer, [[10.0]])
-    x, context = torch.tensor([[3.0, 4.0], [300.0, 400.0]]), torch.tensor([0.25])
-    assert network(x, context).tolist() == [[5.0], [203.0]]  # 2*3 - 4 + .5 + 2.5 and 200 + 3
-    for one, other in ((network, None), (LinearNetwork(2, 1), context)):
-        with pytest.raises(ValueError, match="in a LinearNetwork built with"):
-            one(x, other)

@@ -36,7 +36,8 @@ OPTIONS = [
     {"feedforward": "moe", "norm": "adaptive"},
     {"share_layers": True, "share_lstm_weights": False, "num_layers": 1},
     {"num_transformer_blocks": 1, "num_static_features": 2},
-    {"linear_inputs": True, "num_static_features": 2},
+    {"gated_inputs": False, "share_lstm_weights": False, "num_static_features": 2},
+    {"gated_inputs": False, "share_lstm_weights": False, "norm": "adaptive"},
 ]
 
 

@@ -56,7 +56,7 @@ OPTIONS = {
         "num_transformer_blocks": [0, 1, 2],
         "share_lstm_weights": BOTH,
         "encoder_attention": BOTH,
-        "linear_inputs": BOTH,
+        "gated_inputs": BOTH,
     },
     Transformer: {
         **{name: values for name, values in SIZES.items() if name != "num_layers"},
