@@ -25,6 +25,7 @@ __all__ = [
     "rows_to_learn_from",
     "training_windows",
     "usual_batch_size",
+    "usual_weight_decay",
     "validated",
 ]
 
@@ -32,6 +33,9 @@ __all__ = [
 MIN_STEPS_PER_EPOCH, MIN_BATCH = 20, 8
 #: Of a simulation more steps: a window has hundreds of targets, but begins only once.
 SIMULATION_STEPS_PER_EPOCH = 100
+#: Weight decay; of a simulation at most that, and this over the number of rows. Its network follows
+#: one rule, which many rows tell better than small weights do.
+WEIGHT_DECAY, SIMULATION_WEIGHT_DECAY = 0.3, 100.0
 #: Times that an epoch sees a row as a target, at most, where that allows so many steps.
 MAX_PASSES_PER_EPOCH = 5
 #: Windows of an epoch, at most; of more rows than these in proportion more, up to so many times.
@@ -100,6 +104,16 @@ def usual_batch_size(options: Options, history: History, spec: WindowSpec) -> in
     low, _, high = training_cutoffs(history.lengths, spec, 0.0)
     windows = int((high - low)[~is_named(options, history)].sum())
     return min(options.batch_size, max(MIN_BATCH, windows // _least_steps(spec)))
+
+
+def usual_weight_decay(options: Options, history: History, spec: WindowSpec) -> float:
+    """Return how strongly weights are drawn to zero, of simulations the less, the more rows."""
+    if options.weight_decay is not None:
+        return options.weight_decay
+    if not spec.simulation:
+        return WEIGHT_DECAY
+    rows = int(history.lengths[~is_named(options, history)].sum())
+    return min(WEIGHT_DECAY, SIMULATION_WEIGHT_DECAY / rows)
 
 
 def _least_steps(spec: WindowSpec) -> int:

@@ -36,6 +36,7 @@ from sktime_tlstm.epochs import (
     rows_to_learn_from,
     training_windows,
     usual_batch_size,
+    usual_weight_decay,
     validated,
 )
 from sktime_tlstm.model import Model
@@ -56,8 +57,6 @@ SHORT_CONTEXT_SEASONS, SHORT_CONTEXT = 4, 48
 PLAIN_HORIZON, MAX_HORIZON = 12, 96
 #: Steps that a simulation is trained on at once, at most.
 SIMULATED_STEPS = 256
-#: Weight decay of each mode, unless told otherwise.
-WEIGHT_DECAY = {"forecast": 0.3, "simulation": 0.01}
 #: Largest seasonal lag that is used by rule.
 MAX_LAG = 1024
 #: Seasons over which the target is normalised within a window.
@@ -119,7 +118,13 @@ def fit_model(
         spec = replace(spec, simple_length=1)
     seeds = _member_seeds(seed, options.num_members)
     batch_size = usual_batch_size(options, history, spec)
-    members = [build_member(options, network, head, spec, batch_size, member) for member in seeds]
+    decay = usual_weight_decay(options, history, spec)
+    members = [
+        build_member(
+            options, network, head, spec, member, batch_size=batch_size, weight_decay=decay
+        )
+        for member in seeds
+    ]
     batch = _probe_batch(history.store.to(members[0].device), spec)
     for net in members:
         _probe(net, network[0], batch, spec)
@@ -393,8 +398,10 @@ def build_member(
     network: tuple[Callable[..., Any], dict[str, Any]],
     head: Head,
     spec: WindowSpec,
-    batch_size: int,
     seed: int,
+    *,
+    batch_size: int,
+    weight_decay: float,
 ) -> ForecastNet:
     """Build one member of a model, untrained.
 
@@ -406,14 +413,15 @@ def build_member(
     head : Head
         Copied, so that members share nothing.
     spec : WindowSpec
-    batch_size, seed : int
+    seed : int
+    batch_size : int
+    weight_decay : float
+        Instead of those of the options.
     """
     module, params = network
-    precision, weight_decay = options.precision, options.weight_decay
+    precision = options.precision
     if precision == "auto" and spec.simulation:  # whose errors may be finer than bfloat16 tells
         precision = "float32"
-    if weight_decay is None:
-        weight_decay = WEIGHT_DECAY["simulation" if spec.simulation else "forecast"]
     return build_net(
         module,
         plain(params),

@@ -21,7 +21,10 @@ MARKS = ("stage_", "label_", "was_interrupted_", "steps_", "idle_", "validates_"
 def net_parts(net: ForecastNet) -> dict[str, Any]:
     """Return the state of a net by name: settings, marks, tensors, optimizer and history."""
     return {
-        "settings": {name: getattr(net, name) for name in SETTINGS},
+        "settings": {
+            **{name: getattr(net, name) for name in SETTINGS},
+            "weight_decay": net.optimizer_.param_groups[0].get("weight_decay", 0.0),
+        },
         "marks": {name: getattr(net, name) for name in MARKS if hasattr(net, name)},
         "weights": dict(uncompiled(net.module_).state_dict()),
         "head": dict(net.criterion_.state_dict()),

@@ -177,8 +177,8 @@ lr : float
 optimizer : {"adamw", "adam", "sgd"}
     How the weights follow the gradient; others of torch through ``net_params``.
 weight_decay : float or None
-    How strongly the optimizer draws weights towards zero, if it takes such a parameter. None: 0.3,
-    and 0.01 in simulations, whose networks follow exact rules.
+    How strongly the optimizer draws weights towards zero, if it takes such a parameter. None: 0.3;
+    of a simulation at most that, and 100 by its number of rows.
 gradient_clip : float or None
     Largest norm of the gradient; None for no bound.
 lr_schedule : {"onecycle", "cosine"} or None

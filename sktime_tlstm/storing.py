@@ -159,8 +159,15 @@ class Network:
                 unreal = construct(built, **arguments)
             check_tensors(unreal.state_dict(), parts["weights"])
         settings = parts["settings"]
-        batch_size, seed = int(settings["batch_size"]), int(settings["seed"])
-        net = build_member(options, self.network, head, spec, batch_size, seed)
+        net = build_member(
+            options,
+            self.network,
+            head,
+            spec,
+            int(settings["seed"]),
+            batch_size=int(settings["batch_size"]),
+            weight_decay=float(settings["weight_decay"]),
+        )
         fill_net(net, **parts)
         return net
 

@@ -278,12 +278,21 @@ def test_lstms_read_inputs_as_they_are_unless_a_network_is_told_otherwise():
         assert type(gated.decoder_input) is GatedResidualNetwork
 
 
-@pytest.mark.parametrize(("given", "decay"), [(None, (0.3, 0.01)), (0.0, (0.0, 0.0))])
-def test_weights_decay_little_in_simulations(given, decay):
-    y, X = record(100)
-    for forecaster, expected in zip((tiny, simulator), decay, strict=True):
-        fitted = forecaster(weight_decay=given).fit(y, X=X, fh=[1])._fitted
-        assert fitted.model.members[0].optimizer_.param_groups[0]["weight_decay"] == expected
+@pytest.mark.parametrize(
+    ("given", "rows", "expected"),
+    [(None, 100, (0.3, 0.3)), (None, 1000, (0.3, 0.1)), (0.0, 1000, (0.0, 0.0))],
+)
+def test_weights_of_simulations_decay_the_less_the_more_rows_there_are(given, rows, expected):
+    y, X = record(rows)
+    panel_y, panel_X = (pd.concat({"a": z[: rows // 2], "b": z[rows // 2 :]}) for z in (y, X))
+    for make, decay in zip((tiny, simulator), expected, strict=True):
+        forecaster = make(weight_decay=given).fit(y, X=X, fh=[1])
+        loaded = type(forecaster).load_from_serial(forecaster.save(None, "safetensors")[1])
+        whole = make(weight_decay=given).fit(panel_y.to_frame("y"), X=panel_X, fh=[1])
+        for one in (forecaster, loaded, whole):
+            net = one._fitted.model.members[0]
+            assert net.get_params()["optimizer__weight_decay"] == decay
+            assert net.optimizer_.param_groups[0]["weight_decay"] == decay
 
 
 def test_several_inputs_and_outputs():
