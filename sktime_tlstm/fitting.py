@@ -145,9 +145,9 @@ def fit_model(
             whole, _ = divided_windows(options, False, placed, spec, batch_size)
             epochs = max(1, round(WHOLE_EPOCHS * options.max_epochs))
             seeds, stage = [member + 1 for member in seeds], f"{stage} on all rows"
-            widths = usual_widths(model, held_out)
+            widths = usual_widths(model, held_out, dataset)
             _train(options, members, whole, None, epochs, seeds, stage, checkpoints=checkpoints)
-            model = as_wide_as(widths, model, held_out)
+            model = as_wide_as(widths, model, held_out, dataset)
     _finish(checkpoints, members)
     return model, history
 

@@ -10,6 +10,7 @@ import torch
 from sktime.split import ExpandingWindowSplitter
 
 from sktime_tlstm import SkorchForecaster, fitting
+from sktime_tlstm.calibrating import Widths, as_wide_as, usual_widths
 from sktime_tlstm.epochs import divided_windows
 from sktime_tlstm.nn import (
     AttentionLSTM,
@@ -190,6 +191,34 @@ def test_intervals_are_as_wide_as_held_out_errors_though_the_network_learns_the_
     calibration = replace(model.calibration, widening=None)
     narrow._fitted = replace(forecaster._fitted, model=replace(model, calibration=calibration))
     assert factor > 1.2 and held(narrow)[1] < most - 0.1
+
+
+@pytest.mark.parametrize("horizons", [10, 90])
+def test_widths_follow_what_is_done_better_on_rows_learnt_before(monkeypatch, horizons):
+    y, X = record(STEPS * horizons)
+    seen = []
+
+    def divided(*arguments):
+        seen.append(divided_windows(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(fitting, "divided_windows", divided)
+    model = simulator().fit(y, X=X)._fitted.model
+    learnt, held_out = seen[0]
+    now = usual_widths(model, held_out, learnt)
+
+    def widened(learnt_before, error, width=1.0):
+        before = Widths(width * now.usual, now.learnt * error, now.learnt * learnt_before)
+        wider = as_wide_as(before, model, held_out, learnt)
+        return (wider.calibration.widening / model.calibration.widening).item()
+
+    known = horizons / (horizons + 30)
+    assert widened(3, 5) == pytest.approx(np.sqrt(1 - known * (9 - 1) / 25), rel=1e-4)
+    assert widened(9, 5) == pytest.approx(np.sqrt(1 - known * (25 - 1) / 25), rel=1e-4)
+    assert widened(0.5, 5, width=2) == pytest.approx(2, rel=1e-4)  # worse: as wide as before
+    assert as_wide_as(usual_widths(model, held_out), model, held_out).calibration.widening == (
+        pytest.approx(model.calibration.widening)
+    )
 
 
 def test_records_shorter_than_two_horizons_are_held_out_in_part_and_tiny_ones_warned_of():
