@@ -185,11 +185,17 @@ def as_wide_as(
     if learnt is not None and widths.learnt is not None and now.learnt is not None:
         before = torch.minimum(widths.learnt, widths.error)
         better = (before**2 - now.learnt**2).clamp(min=0.0) / widths.error**2
-        horizons = float(learnt.store.length.sum()) / model.spec.horizon
-        better = better * horizons / (horizons + LEARNT_PRIOR)
-        factor = factor * torch.sqrt(1 - better)
+        better = torch.nan_to_num(better, nan=0.0, posinf=0.0).clamp(max=1.0)
+        horizons = _learnt_rows(learnt, model.spec.num_targets) / model.spec.horizon
+        factor = factor * torch.sqrt(1 - better * horizons / (horizons + LEARNT_PRIOR))
     widening = calibration.widening * torch.where(factor.isfinite() & (factor > 0), factor, 1.0)
     return replace(model, calibration=replace(calibration, widening=widening))
+
+
+def _learnt_rows(learnt: WindowDataset, num_targets: int) -> Tensor:
+    """Return how many observed rows of each target (num_targets,) a dataset has as targets."""
+    seen = learnt.store.observed[:, :num_targets]
+    return (seen if learnt.rows is None else seen[learnt.rows]).sum(dim=0).cpu()
 
 
 def _some_bands(model: Model, windows: WindowDataset) -> tuple[Bands, Tensor]:

@@ -79,7 +79,9 @@ def prepare(
     """
     arguments = {**params, **widths(module, spec, head)}
     if spec.simulation and takes(module, "gated_inputs"):  # which a shared LSTM cannot do without
-        arguments.setdefault("gated_inputs", bool(arguments.get("share_lstm_weights")))
+        given = {**getattr(module, "keywords", {}), **arguments}  # those of a functools.partial too
+        if "gated_inputs" not in given:
+            arguments["gated_inputs"] = bool(given.get("share_lstm_weights"))
     if spec.codes:
         return embedded, {**arguments, "network": module, "spec": spec}
     return module, arguments

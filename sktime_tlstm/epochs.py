@@ -107,13 +107,16 @@ def usual_batch_size(options: Options, history: History, spec: WindowSpec) -> in
 
 
 def usual_weight_decay(options: Options, history: History, spec: WindowSpec) -> float:
-    """Return how strongly weights are drawn to zero, of simulations the less, the more rows."""
+    """Return how strongly weights are drawn to zero, in simulations the less, the more is known."""
     if options.weight_decay is not None:
         return options.weight_decay
     if not spec.simulation:
         return WEIGHT_DECAY
-    rows = int(history.lengths[~is_named(options, history)].sum())
-    return min(WEIGHT_DECAY, SIMULATION_WEIGHT_DECAY / rows)
+    observed = history.store.observed[:, : spec.num_targets].any(dim=1)
+    start, rows = history.store.start.tolist(), int(observed.sum())
+    for series in np.flatnonzero(is_named(options, history)):  # which are not trained on
+        rows -= int(observed[start[series] : start[series] + history.lengths[series]].sum())
+    return min(WEIGHT_DECAY, SIMULATION_WEIGHT_DECAY / max(rows, 1))
 
 
 def _least_steps(spec: WindowSpec) -> int:

@@ -23,7 +23,7 @@ def net_parts(net: ForecastNet) -> dict[str, Any]:
     return {
         "settings": {
             **{name: getattr(net, name) for name in SETTINGS},
-            "weight_decay": net.optimizer_.param_groups[0].get("weight_decay", 0.0),
+            "weight_decay": getattr(net, "optimizer__weight_decay", 0.0),
         },
         "marks": {name: getattr(net, name) for name in MARKS if hasattr(net, name)},
         "weights": dict(uncompiled(net.module_).state_dict()),

@@ -178,7 +178,7 @@ optimizer : {"adamw", "adam", "sgd"}
     How the weights follow the gradient; others of torch through ``net_params``.
 weight_decay : float or None
     How strongly the optimizer draws weights towards zero, if it takes such a parameter. None: 0.3;
-    of a simulation at most that, and 100 by its number of rows.
+    of a simulation at most that, and 100 by the number of observed rows it is first trained on.
 gradient_clip : float or None
     Largest norm of the gradient; None for no bound.
 lr_schedule : {"onecycle", "cosine"} or None

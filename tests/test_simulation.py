@@ -1,6 +1,7 @@
 """``mode="simulation"``: free-running simulations of systems driven by a known input."""
 
 import copy
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -212,10 +213,13 @@ def test_widths_follow_what_is_done_better_on_rows_learnt_before(monkeypatch, ho
         wider = as_wide_as(before, model, held_out, learnt)
         return (wider.calibration.widening / model.calibration.widening).item()
 
-    known = horizons / (horizons + 30)
+    rows = int(learnt.rows.sum())
+    assert 0.6 * STEPS * horizons < rows < STEPS * horizons
+    known = rows / (rows + 30 * STEPS)
     assert widened(3, 5) == pytest.approx(np.sqrt(1 - known * (9 - 1) / 25), rel=1e-4)
     assert widened(9, 5) == pytest.approx(np.sqrt(1 - known * (25 - 1) / 25), rel=1e-4)
     assert widened(0.5, 5, width=2) == pytest.approx(2, rel=1e-4)  # worse: as wide as before
+    assert widened(np.nan, 5, width=2) == pytest.approx(2, rel=1e-4)  # none of them was observed
     assert as_wide_as(usual_widths(model, held_out), model, held_out).calibration.widening == (
         pytest.approx(model.calibration.widening)
     )
@@ -299,8 +303,10 @@ def test_lstms_read_inputs_as_they_are_unless_a_network_is_told_otherwise():
     settings = {"context_length": CONTEXT, "prediction_length": STEPS, "max_epochs": 1}
     told = SkorchForecaster(TransformerLSTM, params, mode="simulation", **settings)
     shared = simulator(share_lstm_weights=True)  # one LSTM needs inputs of one width
+    bound = functools.partial(TransformerLSTM, **params)
     for gated in (
         network(told),
+        network(SkorchForecaster(bound, mode="simulation", **settings)),
         network(shared),
         network(tiny(context_length=CONTEXT), fh=[1]),
     ):
@@ -322,6 +328,17 @@ def test_weights_of_simulations_decay_the_less_the_more_rows_there_are(given, ro
             net = one._fitted.model.members[0]
             assert net.get_params()["optimizer__weight_decay"] == decay
             assert net.optimizer_.param_groups[0]["weight_decay"] == decay
+
+
+def test_rows_without_a_target_leave_the_weights_their_decay():
+    y, X = record(1000)
+    sparse = simulator().fit(y.where(y.index % 2 == 0), X=X)._fitted.model.members[0]
+    assert sparse.get_params()["optimizer__weight_decay"] == 0.2
+    panel, drive = (
+        pd.concat({"a": z[:400], "b": z[400:]}, names=["record", "time"]) for z in (y, X)
+    )
+    named = simulator(validation_series=["b"]).fit(panel.to_frame("y"), X=drive)
+    assert named._fitted.model.members[0].get_params()["optimizer__weight_decay"] == 0.25
 
 
 def test_several_inputs_and_outputs():

@@ -14,7 +14,7 @@ of ten equal parts, which must not grow. ``--validate`` leaves the test record a
 of the training record is simulated, by a forecaster that was fitted to the rest. ``--blind`` gives
 the input of the first 64 rows and no output.
 
-Expected, seed 0: silverbox 8.3 mV, boucwen 3.8e-5 m, tanks .69 V (.96 and .62 with seeds 1 and 2);
+Expected, seed 0: silverbox 4.5 mV, boucwen 2.6e-5 m, tanks .55 V (.62 and .52 with seeds 1 and 2);
 see docs/simulation.md.
 """
 

@@ -111,7 +111,7 @@ class TransformerLSTM(BlockNetwork):
         Whether residuals within blocks are scaled by learned factors.
     norm : {"layer", "rms", "adaptive"}, default="layer"
         Kind of normalization within blocks. Gain and bias of "adaptive" follow the mean of the
-        row's past behind its input network, and its static features.
+        row's past behind its input network, if it has one, and its static features.
     norm_first : bool, default=False
         Whether the input of each branch is normalized, and not the sum.
     final_norm : bool, default=False
@@ -136,7 +136,7 @@ class TransformerLSTM(BlockNetwork):
         "flash" on CUDA takes no mask, and causal or padded networks always give one.
     num_static_features : int, default=0
         Number of features that describe a row as a whole, given as ``static``. They are the context
-        of both input networks.
+        of both input networks, or beside both inputs without these.
     expert : {"relu", "gelu", "silu", "swiglu"}, default="gelu"
         Kind of each expert of a mixture.
     attention_window : int or None, default=None
@@ -223,8 +223,8 @@ class TransformerLSTM(BlockNetwork):
         self.num_heads, self.causal_attention = num_heads, causal_attention
         self.num_static_features = num_static_features
         self.gated_inputs = gated_inputs
-        entered = d_model if gated_inputs else num_past_features + num_static_features
-        self.condition_features = entered + num_static_features if norm == "adaptive" else 0
+        described = (d_model if gated_inputs else num_past_features) + num_static_features
+        self.condition_features = described if norm == "adaptive" else 0
         self._build_lstm_pair(d_model, num_layers, dropout, share_lstm_weights)
         condition = self.condition_features
         options = BlockOptions.among(given, gated=True, condition_features=condition)
@@ -513,7 +513,10 @@ class TransformerLSTM(BlockNetwork):
     def _describe(
         self, past: Tensor, lengths: Tensor | None, static: Tensor | None
     ) -> Tensor | None:
-        return describe_rows(past, lengths, static) if self.condition_features else None
+        if not self.condition_features:
+            return None
+        past = past if self.gated_inputs else past[..., : self.widths[0]]  # static ones lie behind
+        return describe_rows(past, lengths, static)
 
 
 def _check_window(window: int | None, attention: str, encoder_attention: bool) -> None:

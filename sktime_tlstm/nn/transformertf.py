@@ -115,7 +115,7 @@ def _check_names(expected: set[str], state_dict: Mapping[str, Tensor], num_heads
         f"Got a TransformerTF state dict that lacks {_some(missing)} and has the unexpected "
         f"{_some(unexpected)}; expected the bare network's names, such as 'encoder.weight_ih_l0'. "
         "Build this network with the arguments the reference was "
-        "trained with (and attention='interpretable')."
+        "trained with (and attention='interpretable' and gated inputs)."
     )
 
 
