@@ -155,13 +155,9 @@ def usual_widths(
         return None
     bands, target = _some_bands(model, held_out)
     width = torch.where(target.isnan(), torch.nan, bands.below + bands.above)
-    error = (target - bands.center).abs()
-    if learnt is not None:
-        known, truth = _some_bands(model, learnt)
-        seen = (truth - known.center).abs().nanmean(dim=(0, 1))
-    return Widths(
-        width.nanmean(dim=(0, 1)), error.nanmean(dim=(0, 1)), None if learnt is None else seen
-    )
+    usual, error = width.nanmean(dim=(0, 1)), _mean_error(bands, target)
+    elsewhere = None if learnt is None else _mean_error(*_some_bands(model, learnt))
+    return Widths(usual, error, elsewhere)
 
 
 def as_wide_as(
@@ -190,6 +186,10 @@ def as_wide_as(
         factor = factor * torch.sqrt(1 - better * horizons / (horizons + LEARNT_PRIOR))
     widening = calibration.widening * torch.where(factor.isfinite() & (factor > 0), factor, 1.0)
     return replace(model, calibration=replace(calibration, widening=widening))
+
+
+def _mean_error(bands: Bands, target: Tensor) -> Tensor:
+    return (target - bands.center).abs().nanmean(dim=(0, 1))
 
 
 def _learnt_rows(learnt: WindowDataset, num_targets: int) -> Tensor:
