@@ -139,8 +139,8 @@ class Widths(NamedTuple):
     usual: Tensor
     #: Mean absolute error on them.
     error: Tensor
-    #: Mean absolute error on windows that were learnt; None if that is not asked for.
-    learnt: Tensor | None
+    #: Mean absolute error on windows that were learnt; NaN where nothing tells it.
+    learnt: Tensor
 
 
 def usual_widths(
@@ -156,7 +156,8 @@ def usual_widths(
     bands, target = _some_bands(model, held_out)
     width = torch.where(target.isnan(), torch.nan, bands.below + bands.above)
     usual, error = width.nanmean(dim=(0, 1)), _mean_error(bands, target)
-    elsewhere = None if learnt is None else _mean_error(*_some_bands(model, learnt))
+    unknown = torch.full_like(error, torch.nan)
+    elsewhere = unknown if learnt is None else _mean_error(*_some_bands(model, learnt))
     return Widths(usual, error, elsewhere)
 
 
@@ -178,7 +179,7 @@ def as_wide_as(
     if widths is None or now is None or calibration is None or calibration.widening is None:
         return model
     factor = widths.usual / now.usual
-    if learnt is not None and widths.learnt is not None and now.learnt is not None:
+    if learnt is not None:
         before = torch.minimum(widths.learnt, widths.error)
         better = (before**2 - now.learnt**2).clamp(min=0.0) / widths.error**2
         better = torch.nan_to_num(better, nan=0.0, posinf=0.0).clamp(max=1.0)

@@ -159,6 +159,7 @@ class Network:
                 unreal = construct(built, **arguments)
             check_tensors(unreal.state_dict(), parts["weights"])
         settings = parts["settings"]
+        decay = settings.get("weight_decay", options.weight_decay)  # files of before have none
         net = build_member(
             options,
             self.network,
@@ -166,7 +167,7 @@ class Network:
             spec,
             int(settings["seed"]),
             batch_size=int(settings["batch_size"]),
-            weight_decay=float(settings["weight_decay"]),
+            weight_decay=float(decay),
         )
         fill_net(net, **parts)
         return net

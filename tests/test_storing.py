@@ -610,6 +610,22 @@ def test_an_edited_file_with_the_right_checksum_is_otherwise_whole(content):
     assert SkorchForecaster.load_from_serial(edited(content, lambda state: state)).is_fitted
 
 
+def test_a_file_from_before_weight_decay_was_a_rule_is_whole():
+    forecaster = tiny(weight_decay=0.25).fit(load_airline(), fh=[1, 2, 3])
+
+    def without_decay(state):
+        for member in state["fitted"]["parts"]["model"]["parts"]["members"]:
+            settings = dict(member["items"])["settings"]["items"]
+            settings[:] = [[name, value] for name, value in settings if name != "weight_decay"]
+            assert len(settings) == 4
+
+    old = edited(forecaster.save(serialization_format=SAFE)[1], without_decay)
+    loaded = type(forecaster).load_from_serial(old)
+    (net,) = loaded._fitted.model.members
+    assert net.get_params()["optimizer__weight_decay"] == 0.25
+    pd.testing.assert_series_equal(loaded.predict(), forecaster.predict())
+
+
 WEIGHT = "fitted.model.members.0.weights.encoder_input.input_layer.weight"
 
 
