@@ -32,7 +32,7 @@ __all__ = [
 #: An epoch has at least this many steps, a batch at least this many windows, on tiny data.
 MIN_STEPS_PER_EPOCH, MIN_BATCH = 20, 8
 #: Of a simulation more steps: a window has hundreds of targets, but begins only once.
-SIMULATION_STEPS_PER_EPOCH = 100
+SIMULATION_STEPS_PER_EPOCH = 200
 #: Weight decay; of a simulation at most that, and this over the number of rows. Its network follows
 #: one rule, which many rows tell better than small weights do.
 WEIGHT_DECAY, SIMULATION_WEIGHT_DECAY = 0.3, 100.0
@@ -102,7 +102,10 @@ def check_that_some_are_left(options: Options, source: Source) -> None:
 def usual_batch_size(options: Options, history: History, spec: WindowSpec) -> int:
     """Return how many windows a batch has, fewer than asked for on tiny data."""
     low, _, high = training_cutoffs(history.lengths, spec, 0.0)
-    windows = int((high - low)[~is_named(options, history)].sum())
+    learnt = (high > low) & ~is_named(options, history)
+    windows = int((high - low)[learnt].sum())
+    if spec.simulation:  # many small steps teach more than few large ones, in the same time
+        windows = min(windows, most_windows(options, history.lengths[learnt]))
     return min(options.batch_size, max(MIN_BATCH, windows // _least_steps(spec)))
 
 

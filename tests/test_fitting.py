@@ -65,6 +65,23 @@ def test_an_epoch_has_twenty_batches_even_so():
     assert sum(Watch.sizes) == 160  # five passes would be 60 windows
 
 
+@pytest.mark.parametrize(
+    ("rows", "size"),
+    [
+        (5000, 12),  # 200 steps of 2,560 windows, however many there are
+        (2000, 9),  # 200 steps of 1,800 windows
+        (500, 8),  # at least
+    ],
+)
+def test_an_epoch_of_a_simulation_has_two_hundred_small_batches(rows, size):
+    y = series(rows, "h")
+    settings = {"mode": "simulation", "prediction_length": 197, "batch_size": 64}
+    watched = {"callbacks": [Watch], "context_length": 4, "calibration": "none"}
+    tiny(**settings, **watched, max_windows_per_epoch=None).fit(y, X=y.to_frame("u"))
+    assert max(Watch.sizes) == size
+    assert 200 <= len(Watch.sizes) <= 214  # of the whole windows, of which a few more fit in
+
+
 @pytest.mark.parametrize("lr_schedule", ["onecycle", None])
 def test_fine_tuning_and_updates_train_at_a_constant_share_of_the_learning_rate(lr_schedule):
     assert FINETUNE_LR == 0.15

@@ -87,7 +87,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, help="folder of ETTh1.csv.gz and m4_Hourly-*.csv.gz")
     parser.add_argument("--series", type=int, default=20_000, help="series of the panel")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the updated series")
-    parser.add_argument("--windows", type=int, default=10_240, help="windows an epoch, M4")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     for part in options.parts:
@@ -242,7 +241,6 @@ def m4(options: argparse.Namespace) -> None:
     """Train one model for all hourly series of M4, and one for some of them."""
     train, test = (read_m4(options.data, part) for part in ("train", "test"))
     forecaster = TransformerLSTMForecaster(
-        max_windows_per_epoch=options.windows,
         time_features=(),  # the hours are made up, for M4 publishes none
         finetune_epochs=0,
         random_state=0,
