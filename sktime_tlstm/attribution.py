@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sktime_tlstm.contract import embedding_of, one_tensor, unwrapped
+from sktime_tlstm.data.rows import ranges, spread
 from sktime_tlstm.fitted import Fitted
 from sktime_tlstm.forecasting import Asked, Part, parts
 from sktime_tlstm.inspection import (
@@ -22,7 +24,7 @@ from sktime_tlstm.inspection import (
 from sktime_tlstm.model import Forecast, Model, Windows
 from sktime_tlstm.net import ForecastNet
 
-__all__ = ["explain"]
+__all__ = ["by_target", "explain"]
 
 #: Points of the quadrature along the path from the baseline to the window.
 NUM_NODES = 64
@@ -39,6 +41,9 @@ def explain(fitted: Fitted, asked: Asked) -> tuple[np.ndarray, pd.MultiIndex]:
     equation 1), by Gauss-Legendre quadrature, from the mean of windows of the past. What the
     quadrature misses is spread over the contributions in proportion to their size.
 
+    Where no past is longer than the horizon, the windows of the mean reach into the future, of
+    which they read what the forecasts do.
+
     Returns
     -------
     contributions : numpy.ndarray of shape (row, num_targets, contribution)
@@ -48,7 +53,7 @@ def explain(fitted: Fitted, asked: Asked) -> tuple[np.ndarray, pd.MultiIndex]:
     Raises
     ------
     ValueError
-        If a step is not within the horizon, or no series is longer than it.
+        If a step is not within the horizon.
     """
     model, history = fitted.model, fitted.history
     check_within_horizon(asked, model.spec.horizon, "explain")
@@ -56,10 +61,14 @@ def explain(fitted: Fitted, asked: Asked) -> tuple[np.ndarray, pd.MultiIndex]:
     own = [("baseline", "mean of the past"), ("simple forecasts", "past values")]
     own = own if model.calibration is not None else own[:1]
     groups = {str(part): rows["group"].to_numpy() for part, rows in table.groupby("part")}
-    references = batch_of(model, past_windows(fitted, NUM_REFERENCES)).inputs
+    own_parts = list(parts(model, asked))
+    if (fitted.seen > model.spec.horizon).any():
+        references = batch_of(model, past_windows(fitted, NUM_REFERENCES)).inputs
+    else:
+        references = batch_of(model, _earlier_windows(own_parts[0])).inputs
     baseline = [_mean(_embedded(net, references)) for net in model.members]
     values = np.zeros((len(asked.step), model.spec.num_targets, len(own) + len(names)))
-    for part in parts(model, asked):
+    for part in own_parts:
         for window in np.unique(part.window):
             rows = np.flatnonzero(part.window == window)
             chosen = values[part.rows[rows]]
@@ -70,6 +79,29 @@ def explain(fitted: Fitted, asked: Asked) -> tuple[np.ndarray, pd.MultiIndex]:
     values[..., 0] += loc
     named = pd.MultiIndex.from_tuples([*own, *names], names=["input", "variable"])
     return values[:, model.encoder.order], named
+
+
+def by_target(targets: list[Hashable], names: pd.MultiIndex) -> pd.MultiIndex:
+    """Return the columns of contributions, the target in front where there are several."""
+    if len(targets) == 1:
+        return names
+    front = pd.Index(targets)  # of tuples, which are names of several levels, a MultiIndex
+    titles = [f"target {level}" for level in range(1, front.nlevels + 1)]
+    front = front.set_names(["target"] if front.nlevels == 1 else titles)
+    place = np.repeat(np.arange(len(targets)), len(names))
+    behind = names.take(np.tile(np.arange(len(names)), len(targets)))
+    indexes = (front.take(place), behind)
+    levels = [one.get_level_values(level) for one in indexes for level in range(one.nlevels)]
+    return pd.MultiIndex.from_arrays(levels)
+
+
+def _earlier_windows(part: Part) -> Windows:
+    """Return windows that forecast from each row of a part's pasts, evenly spaced."""
+    windows = part.windows
+    place = spread(int(windows.cutoff.sum()), NUM_REFERENCES)
+    series = np.repeat(windows.series, windows.cutoff)[place]
+    cutoff = 1 + ranges(np.zeros_like(windows.cutoff), windows.cutoff)[place]
+    return replace(windows, series=series, cutoff=cutoff)
 
 
 def _explain(

@@ -71,6 +71,7 @@ def moving_cutoffs(
     try:
         if not test.every_series_is_known:
             return None
+        test.warn()
         forecasts = tracked(test.forecasts(step), len(windows), "update_predict", "windows")
         values = np.stack([values for _, _, values in forecasts])
     finally:
@@ -217,6 +218,7 @@ def backtest(
         windows = ((pd.Series(one.iloc[:, 0], name=name), seconds) for one, seconds in frames)
     windows = tracked(windows, len(splits), "backtest", "windows")
     try:
+        test.warn()
         return _scored(windows, y, splits, wanted, return_data)
     finally:
         test.give_back()

@@ -10,15 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sktime_tlstm.calibration import Bands, Calibration, trusted
+from sktime_tlstm.calibration import SHORT_CONTEXTS, Bands, Calibration, trusted
+from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.rows import spread
 from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
-from sktime_tlstm.model import Model
+from sktime_tlstm.linear import learn_linear
+from sktime_tlstm.model import Forecast, Model
 from sktime_tlstm.notices import notify
 from sktime_tlstm.options import Options
-from sktime_tlstm.simple import learn_simple, unconditional
+from sktime_tlstm.simple import learn_simple
 
-__all__ = ["as_wide_as", "calibrated", "recalibrated", "usual_widths"]
+__all__ = ["as_wide_as", "calibrated", "recalibrated", "usual_widths", "with_linear"]
 
 #: Windows that simple forecasts are weighed by, at most.
 SIMPLE_WINDOWS = 512
@@ -28,6 +30,10 @@ CALIBRATION_WINDOWS = 100
 LEARNT_PRIOR = 30
 #: Share of a simulation's held-out errors that are smaller than a network's width is to be.
 USUAL_SIZE = 0.8
+#: Share of errors by whose size short series are known to be wider.
+FAR_SIZE = 0.85
+#: Held-out rows of a simulation that tell as much of a network as a horizon of a forecast.
+TELLING_ROWS = 16
 
 
 def calibrated(
@@ -39,7 +45,7 @@ def calibrated(
 ) -> Model:
     """Add a calibration: simple forecasts, and errors on windows held out of training."""
     if model.spec.simulation:
-        return _simulation_calibrated(options, model, held_out)
+        return _simulation_calibrated(options, model, dataset, held_out, gain)
     spec, store = model.spec, dataset.store.to("cpu")
     lengths = store.length.numpy()
     low, _, _ = training_cutoffs(lengths, spec, 0.0)
@@ -74,6 +80,9 @@ def calibrated(
         calibration = replace(calibration, trust=trust, width_trust=width)
         blend = network.blended(simply, trust, width)
         calibration = calibration.extended(blend.scores(target).float().numpy(), shares)
+        model = replace(model, calibration=calibration)
+        short = _shortness(model, store, series, cutoff)
+        calibration = replace(calibration, short=short)
     elif options.calibration == "none":
         calibration = replace(calibration, trust=1.0)
     elif model.encoder.columns or model.encoder.static_covariates:
@@ -86,15 +95,53 @@ def calibrated(
     return replace(model, calibration=calibration)
 
 
-def _simulation_calibrated(options: Options, model: Model, held_out: WindowDataset | None) -> Model:
-    """Add a calibration of the network alone by free-running simulations that were held out.
+def _shortness(
+    model: Model, store: SeriesStore, series: np.ndarray, cutoff: np.ndarray
+) -> Tensor | None:
+    """Return how much wider widths are to be where a series is short, as `Calibration` has it.
+
+    Forecasts of the windows are made from a few rows of each alone. None if errors tell nothing.
+    """
+    some = spread(len(series), CALIBRATION_WINDOWS)
+    series, cutoff = series[some], cutoff[some]
+    horizon, target = model.spec.horizon, model.targets(store, series, cutoff)
+
+    def usual(forecast: Forecast) -> float:
+        sizes = model.bands(forecast).scores(target).abs()
+        return float(torch.nanquantile(sizes, FAR_SIZE))
+
+    whole = usual(model.ahead(store, series, cutoff))
+    if not whole > 0:
+        return None
+    factors = []
+    for rows in SHORT_CONTEXTS:
+        places = np.flatnonzero(cutoff >= rows)
+        if rows >= model.spec.context_length or len(places) < len(cutoff):
+            factors.append(1.0)
+            continue
+        short = store.shortened(series, cutoff, rows, horizon)
+        forecast = model.ahead(short, np.arange(len(series)), np.full_like(cutoff, rows))
+        factors.append(max(usual(forecast) / whole, 1.0))
+    longer = np.maximum.accumulate(factors[::-1])[::-1]  # no more rows, no wider
+    return torch.from_numpy(longer.copy())
+
+
+def _simulation_calibrated(
+    options: Options,
+    model: Model,
+    dataset: WindowDataset,
+    held_out: WindowDataset | None,
+    gain: float,
+) -> Model:
+    """Add a calibration: a linear simulation, and errors of simulations that were held out.
 
     Widths are multiplied such that a normal distribution of that width has the size of the errors.
     """
     spec, targets = model.spec, model.encoder.targets
     blank = np.zeros((0, spec.horizon, spec.num_targets), np.float32)
     number = max(CALIBRATION_WINDOWS, 0 if held_out is None else len(held_out.used))
-    calibration = Calibration(unconditional(spec), 1.0, 1.0, blank, np.zeros(0, np.float32), number)
+    linear, shares = learn_linear(dataset), np.zeros(0, np.float32)
+    calibration = Calibration(linear, 1.0, 1.0, blank, shares, number)
     model = replace(model, calibration=calibration)
     if held_out is None:
         if options.validation_fraction == 0:
@@ -106,15 +153,29 @@ def _simulation_calibrated(options: Options, model: Model, held_out: WindowDatas
         )
         return model
     series, cutoff, shares = _spaced(held_out, number, spec.horizon)
-    bands, target = _held_out_bands(model, held_out, series, cutoff)
-    scores = bands.scores(target).float().numpy()
-    widening = np.array([_usual_size(scores[..., k], name) for k, name in enumerate(targets)])
     if held_out.rows is not None:  # windows overlap blocks: as many horizons as there are rows
         seen = held_out.store.observed[:, : spec.num_targets].any(dim=1)
         rows = float((held_out.rows & seen).sum()) / spec.horizon
         shares = (shares * rows / shares.sum()).astype(np.float32)
-    capacity = max(number, float(shares.sum()))  # none of a long record is forgotten
-    calibration = replace(calibration, capacity=capacity, widening=torch.from_numpy(widening))
+    forecast = model.ahead(held_out.store.to("cpu"), series, cutoff)
+    target = _held_out_targets(model, held_out, series, cutoff)
+    both = model.network_bands(forecast), model.simple_bands(forecast)
+    trust, width = 1.0, 1.0
+    if not bool(target.isnan().all()):
+        mean = model.head.point_statistic == "mean"
+        horizons = float(shares.sum()) * spec.horizon / TELLING_ROWS
+        trust, width = trusted(*both, target, horizons, mean, gain)
+    if options.calibration == "none":  # the point is the network's
+        trust = 1.0
+    scores = both[0].blended(both[1], trust, width).scores(target).float().numpy()
+    widening = np.array([_usual_size(scores[..., k], name) for k, name in enumerate(targets)])
+    calibration = replace(
+        calibration,
+        trust=trust,
+        width_trust=width,
+        capacity=max(number, float(shares.sum())),  # none of a long record is forgotten
+        widening=torch.from_numpy(widening),
+    )
     scores = (scores / widening).astype(np.float32)
     return replace(model, calibration=calibration.extended(scores, shares))
 
@@ -159,6 +220,14 @@ def usual_widths(
     unknown = torch.full_like(error, torch.nan)
     elsewhere = unknown if learnt is None else _mean_error(*_some_bands(model, learnt))
     return Widths(usual, error, elsewhere)
+
+
+def with_linear(model: Model, learnt: WindowDataset) -> Model:
+    """Return a model of simulations whose linear part has learnt what its network has."""
+    calibration = model.calibration
+    if calibration is None or not model.spec.simulation:
+        return model
+    return replace(model, calibration=replace(calibration, simple=learn_linear(learnt)))
 
 
 def as_wide_as(
@@ -212,11 +281,18 @@ def _held_out_bands(
     """Return bands of held-out windows and their targets, NaN where these are not held out."""
     store = held_out.store.to("cpu")
     bands = model.bands(model.ahead(store, series, cutoff))
-    target = model.targets(store, series, cutoff)
+    return bands, _held_out_targets(model, held_out, series, cutoff)
+
+
+def _held_out_targets(
+    model: Model, held_out: WindowDataset, series: np.ndarray, cutoff: np.ndarray
+) -> Tensor:
+    """Return targets (window, horizon, num_targets), NaN where these are not held out."""
+    target = model.targets(held_out.store.to("cpu"), series, cutoff)
     if held_out.rows is not None:
         known = held_out.are_targets(series, cutoff).cpu()
         target = torch.where(known[..., None], target, torch.nan)
-    return bands, target
+    return target
 
 
 def recalibrated(model: Model, dataset: WindowDataset) -> Model:

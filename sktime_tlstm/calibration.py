@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from sktime_tlstm import families
+from sktime_tlstm.linear import LinearSimulation
 from sktime_tlstm.nn import Head, QuantileHead
 from sktime_tlstm.simple import TO_UPPER, SimpleForecast
 
 __all__ = [
+    "SHORT_CONTEXTS",
     "Bands",
     "Calibration",
     "calibration_windows",
@@ -37,6 +39,8 @@ CARE = 3.0
 MIN_WIDTH = 1e-3
 #: Windows whose errors tell how the steps of a path hang together, at least.
 MIN_WINDOWS = 20
+#: Rows of a series, fewer than those of a context, at which it is known how much wider widths are.
+SHORT_CONTEXTS = (*range(1, 9), *range(10, 17, 2), *range(20, 33, 4), *range(40, 65, 8), 96, 128)
 #: A horizon's part between two windows whose errors are both kept.
 MIN_SHARE = 0.25
 
@@ -120,7 +124,7 @@ class Calibration:
 
     Parameters
     ----------
-    simple : SimpleForecast
+    simple : SimpleForecast or LinearSimulation
     trust, width_trust : float
         Weights of the network's points and widths.
     scores : numpy.ndarray of float32, shape (window, horizon, num_targets)
@@ -135,9 +139,11 @@ class Calibration:
     widening : Tensor of shape (num_targets,), or None
         What the network's widths are multiplied by; None for nothing. A simulation has learnt few
         records, some of them nearly by heart: that tells it nothing of how far it is off.
+    short : Tensor of shape (number of `SHORT_CONTEXTS`,), or None
+        How much wider widths are where a series has so few rows; None where it is not known.
     """
 
-    simple: SimpleForecast
+    simple: SimpleForecast | LinearSimulation
     trust: float
     width_trust: float
     scores: np.ndarray
@@ -145,6 +151,7 @@ class Calibration:
     capacity: float
     widest: Tensor | None = None
     widening: Tensor | None = None
+    short: Tensor | None = None
 
     #: Levels at which quantiles are corrected; read in between and beyond as a `QuantileHead` is.
     levels: ClassVar[tuple[float, ...]] = (
@@ -217,6 +224,12 @@ class Calibration:
         scores = QuantileHead(self.levels).quantile_at(table[..., None, :], level)
         width = torch.where(scores < 0, bands.below[..., None], bands.above[..., None])
         return bands.center[..., None] + width * scores
+
+    def shortness(self, rows: Tensor) -> Tensor:
+        """Return how much wider widths are (window,) where a series has so many rows (window,)."""
+        assert self.short is not None
+        known = torch.tensor(SHORT_CONTEXTS)
+        return self.short[torch.searchsorted(known, rows.clamp(min=1), right=True) - 1]
 
     def drawn(self, rng: np.random.Generator, level: np.ndarray) -> np.ndarray:
         """Turn levels of whole paths into levels of their steps, which vary as errors did.

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sized
+from numbers import Number
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from sktime.datatypes import convert_to
 
 from sktime_tlstm.data.panels import PanelDataset
-from sktime_tlstm.data.rows import check_levels, portable
+from sktime_tlstm.data.rows import check_covered, check_levels, portable
 from sktime_tlstm.data.source import Source
 from sktime_tlstm.fitted import INNER_MTYPES
+from sktime_tlstm.notices import collected, notify
 from sktime_tlstm.progress import shown
 from sktime_tlstm.surroundings import usual_torch
 
 __all__ = ["answering", "converted", "from_any_past", "reading", "restoring", "seeing"]
+
+#: Parameters that are levels of quantiles or intervals.
+SHARES = ("alpha", "coverage")
 
 
 def answering(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,6 +49,9 @@ def restoring(
         told = hasattr(self, "_fitted") or hasattr(self, "pretrained_model_")
         data = {name: call.arguments.get(name) for name in ("y", "X")}
         check_levels(**data)
+        for name in SHARES:
+            if name in call.arguments:
+                _check_shares(name, call.arguments[name])
         given = data.keys() & call.arguments.keys()
         call.arguments |= {name: portable(data[name], told) for name in given}
         try:
@@ -58,6 +67,24 @@ def restoring(
     return restoring
 
 
+def _check_shares(name: str, value: Any) -> None:
+    """Refuse levels that sktime's own check, which knows their range, stumbles over."""
+    if isinstance(value, float) or (value is None and name == "alpha"):
+        return
+    one = float if isinstance(value, list) else Number  # as sktime has it
+    try:
+        told = not isinstance(value, str) and isinstance(value, Sized)
+        told = told and all(isinstance(share, one) for share in value)
+    except TypeError:  # an array without a dimension
+        told = False
+    if not told:
+        numbers = all(isinstance(share, Number) for share in np.ravel(np.array(value, object)))
+        raise (ValueError if numbers else TypeError)(
+            f"Got {name}={value!r}, expected a float between 0 and 1, or a list of such. Pass "
+            f"{name}=0.9 for 90 %."
+        )
+
+
 def from_any_past(method: Callable[..., Any]) -> Callable[..., Any]:
     """Make a method that forecasts take ``y``, a past in the place of that of fit and updates."""
     signature = inspect.signature(method)
@@ -65,9 +92,16 @@ def from_any_past(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def forecasting(self: Any, *args: Any, y: Any = None, **kwargs: Any) -> Any:
-        if y is not None:
-            self = self._with_past(y, signature.bind(self, *args, **kwargs).arguments.get("X"))
-        return method(self, *args, **kwargs)
+        if y is None:
+            return method(self, *args, **kwargs)
+        messages: list[str] = []  # past and future are read one after the other, and may warn alike
+        try:
+            with collected(messages):
+                X = signature.bind(self, *args, **kwargs).arguments.get("X")
+                return method(self._with_past(y, X, and_future=True), *args, **kwargs)
+        finally:
+            for message in dict.fromkeys(messages):
+                notify(message)
 
     forecasting.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[*signature.parameters.values(), own]
@@ -83,6 +117,7 @@ def reading(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def reading(self: Any, X: Any = None, y: Any = None, **types: Any) -> tuple[Any, Any]:
         if not isinstance(y, PanelDataset):
+            check_covered(y, X, "Pass X with every row of y; missing values may be NaN")
             return method(self, X=X, y=y, **types)
         if self._state == "fitted" and not types:  # pretrain states types, update does not
             raise TypeError(

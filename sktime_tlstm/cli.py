@@ -14,12 +14,12 @@ import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sktime_tlstm import __version__
 from sktime_tlstm.notices import ForecastWarning
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "sktime-tlstm", description="Train, use and score forecasters by a configuration file."
     )
-    parser.add_argument("--version", action="version", version=version("sktime-tlstm"))
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:

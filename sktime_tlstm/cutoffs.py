@@ -9,11 +9,18 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from sktime_tlstm.beyond import warn_of_far_rows, warn_of_gaps_in_drives
 from sktime_tlstm.data.history import History
-from sktime_tlstm.data.rows import Rows, split_index
+from sktime_tlstm.data.rows import Rows, check_sampling, split_index
 from sktime_tlstm.data.targets import num_learnt
 from sktime_tlstm.fitted import Fitted, Learn
-from sktime_tlstm.forecasting import LOOKS_AHEAD, Asked, forecast, warn_of_absent
+from sktime_tlstm.forecasting import (
+    LOOKS_AHEAD,
+    RUNS_THROUGH,
+    Asked,
+    forecast,
+    warn_of_absent,
+)
 from sktime_tlstm.model import Model
 
 __all__ = ["MovingCutoffs"]
@@ -44,6 +51,8 @@ class MovingCutoffs:
     ):
         self.fitted, self.model, self.y, self.X = fitted, fitted.model, y, X
         history = fitted.history
+        if fitted.model.spec.simulation:
+            check_sampling(y.index, history.timeline)
         #: The window from which on each way to scale the series holds, and the rows it sees.
         self.scalings = _scalings(history, y, windows)
         #: All rows, scaled as is known at the first window; and as at the latest one forecast.
@@ -66,6 +75,14 @@ class MovingCutoffs:
         #: Rows of each series (window, series) before the cutoff, -1 where there is none yet; and
         #: the rows that are known at all, where a cutoff steps back.
         self.cutoffs, self.ends = np.array(cutoffs), np.array(ends)
+        #: How many of the last rows of each series y tells.
+        self.told = np.zeros_like(end)
+        np.maximum.at(self.told, series, self.merged.lengths[series] - within)
+
+    def warn(self) -> None:
+        """Warn of rows that training did not prepare for."""
+        history = self.fitted.history
+        warn_of_far_rows(self.model, self.merged, self.told, history, "a backtest", self.X)
 
     def _merge(self, window: int) -> History:
         """Merge all rows of y, scaled as by an update with what is known at a window."""
@@ -206,11 +223,19 @@ class MovingCutoffs:
             rows[of_series[beyond >= 0], beyond[beyond >= 0]] = True
             return rows
 
+        earliest = np.where(cutoffs < 0, lengths, cutoffs).min(axis=0)
         X_rows = self.model.encoder.future_rows(self.scaled, self.X)
-        if X_rows is not None and self.model.looks_ahead:
+        if X_rows is not None and self.model.spec.simulation:
+            ahead = behind(np.arange(1, int(step.max()) + 1))
+            warn_of_absent(self.scaled, lengths, ahead, X_rows, RUNS_THROUGH)
+            # rows of y behind the first cutoff are simulated too
+            far = cutoffs.max(axis=0) - earliest + int(step.max())
+            read = np.arange(int(far.max())) < far[:, None]
+            data = self.scaled, earliest, read, self.X, X_rows
+            warn_of_gaps_in_drives(self.model.encoder, *data, RUNS_THROUGH)
+        elif X_rows is not None and self.model.looks_ahead:
             ahead = behind(np.arange(1, horizon + 1))
             warn_of_absent(self.scaled, lengths, ahead, X_rows, LOOKS_AHEAD)
-        earliest = np.where(cutoffs < 0, lengths, cutoffs).min(axis=0)
         reach = self.model.spec.reach + int((lengths - earliest).max())
         return self.model.encoder.tail(self.scaled, lengths, reach, behind(step), self.X, X_rows)
 

@@ -31,7 +31,8 @@ __all__ = [
 
 #: An epoch has at least this many steps, a batch at least this many windows, on tiny data.
 MIN_STEPS_PER_EPOCH, MIN_BATCH = 20, 8
-#: Of a simulation more steps: a window has hundreds of targets, but begins only once.
+#: Of a simulation up to so many steps, where there are the windows: many small steps teach it more
+#: than few large ones, in the same time.
 SIMULATION_STEPS_PER_EPOCH = 200
 #: Weight decay; of a simulation at most that, and this over the number of rows. Its network follows
 #: one rule, which many rows tell better than small weights do.
@@ -104,9 +105,9 @@ def usual_batch_size(options: Options, history: History, spec: WindowSpec) -> in
     low, _, high = training_cutoffs(history.lengths, spec, 0.0)
     learnt = (high > low) & ~is_named(options, history)
     windows = int((high - low)[learnt].sum())
-    if spec.simulation:  # many small steps teach more than few large ones, in the same time
+    if spec.simulation:
         windows = min(windows, most_windows(options, history.lengths[learnt]))
-    return min(options.batch_size, max(MIN_BATCH, windows // _least_steps(spec)))
+    return min(options.batch_size, max(MIN_BATCH, windows // _least_steps(spec, windows)))
 
 
 def usual_weight_decay(options: Options, history: History, spec: WindowSpec) -> float:
@@ -122,9 +123,11 @@ def usual_weight_decay(options: Options, history: History, spec: WindowSpec) -> 
     return min(WEIGHT_DECAY, SIMULATION_WEIGHT_DECAY / max(rows, 1))
 
 
-def _least_steps(spec: WindowSpec) -> int:
+def _least_steps(spec: WindowSpec, windows: int) -> int:
     """Return how many steps an epoch has at least."""
-    return SIMULATION_STEPS_PER_EPOCH if spec.simulation else MIN_STEPS_PER_EPOCH
+    if not spec.simulation:
+        return MIN_STEPS_PER_EPOCH
+    return min(max(MIN_STEPS_PER_EPOCH, windows // MIN_BATCH), SIMULATION_STEPS_PER_EPOCH)
 
 
 def training_windows(
@@ -139,7 +142,8 @@ def training_windows(
     """Return the windows at cutoffs (num_series,) from low to high, and how many an epoch draws."""
     lengths = history.lengths[high > low]
     passes = int(MAX_PASSES_PER_EPOCH * lengths.sum() / spec.horizon)
-    windows = max(min(int((high - low).sum()), passes), _least_steps(spec) * batch_size)
+    cutoffs = int((high - low).sum())
+    windows = max(min(cutoffs, passes), _least_steps(spec, cutoffs) * batch_size)
     dataset = WindowDataset(
         history.store,
         spec,

@@ -11,13 +11,13 @@ import pandas as pd
 import torch
 from sktime.forecasting.base import ForecastingHorizon
 
+from sktime_tlstm.beyond import warn_of_empty_series, warn_of_far_rows, warn_of_known_rows
 from sktime_tlstm.calibration import update_stride
 from sktime_tlstm.data.history import History
-from sktime_tlstm.data.rows import Rows, check_sampling, ranges
+from sktime_tlstm.data.rows import Rows, check_sampling
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.forecasting import Asked
 from sktime_tlstm.model import Model
-from sktime_tlstm.notices import notify
 
 __all__ = ["INNER_MTYPES", "Fitted", "Learn", "plain_steps", "relative_steps"]
 
@@ -25,9 +25,6 @@ __all__ = ["INNER_MTYPES", "Fitted", "Learn", "plain_steps", "relative_steps"]
 INNER_MTYPES = ["pd.DataFrame", "pd-multiindex", "pd_multiindex_hier"]
 #: The largest step that can be forecast.
 MAX_STEP = 100_000
-
-#: How many times as far as training data new observations may be without a warning.
-BEYOND_BELIEF = 100.0
 
 #: Trains a copy of a model on a history, given the number of new rows of each series.
 Learn: TypeAlias = Callable[[Model, History, np.ndarray], Model]
@@ -66,6 +63,8 @@ class Fitted:
             If there is X, but was none in ``fit``, or fh is off the grid or too long.
         """
         self.check_covariates(X)
+        if X is not None:
+            self.model.encoder.warn_of_changed_traits(self.history, X)
         last = self.history.first + self.seen - 1  # grid row of each last observation
         step = relative_steps(fh, self.history.timeline, last)  # (num_series, step)
         series = np.repeat(np.arange(len(last)), step.shape[1])
@@ -177,8 +176,8 @@ class Fitted:
         Raises
         ------
         ValueError
-            If y has gaps or other columns than in training, X lacks a row of y, and as
-            `check_covariates` does.
+            If y has gaps, another step or other columns than in training, X lacks a row of y, and
+            as `check_covariates` does.
         """
         self.check_covariates(X)
         if X is None and self.model.encoder.columns:
@@ -188,8 +187,12 @@ class Fitted:
             )
         encoder, spec = self.model.encoder, self.model.spec
         history = encoder.encode(y, X, spec.horizon)
-        if spec.simulation and encoder.timeline is not None:
-            history.timeline.check_step(encoder.timeline)
+        if encoder.timeline is not None:
+            history.timeline.check_step(encoder.timeline, spec.simulation)
+        read = np.minimum(history.lengths, spec.reach) if spec.simulation else history.lengths
+        warn_of_far_rows(self.model, history, read, self.history, "the given past", X)
+        if not spec.simulation:  # which needs no output
+            warn_of_empty_series(history, encoder.targets)
         return replace(self, history=history, seen=history.lengths, index_names=list(y.index.names))
 
     def updated(
@@ -214,7 +217,13 @@ class Fitted:
         end[: len(before.first)] = before.first + before.lengths
         new_rows = np.maximum(history.first + history.lengths - end, 0)
         try:
-            self._warn_of_far_rows(history, new_rows)
+            warn_of_far_rows(model, history, new_rows, before, "an update", X)
+            if not model.spec.simulation:
+                warn_of_empty_series(history, model.encoder.targets, len(before.first))
+            if X is not None:
+                model.encoder.warn_of_changed_traits(before, X)
+            if learn is not None:
+                warn_of_known_rows(model, before, history, seen)
             if adapt:
                 # one update: (1, num_series)
                 (model,) = model.adapted(history.store, history.lengths[None], new_rows[None])
@@ -224,37 +233,6 @@ class Fitted:
             before.give_back(history)
             raise
         return replace(self, model=model, history=history, seen=seen)
-
-    def _warn_of_far_rows(self, history: History, new_rows: np.ndarray) -> None:
-        """Warn of new observations that are beyond belief beside those before."""
-        spec, store = self.model.spec, history.store
-        old = (new_rows > 0) & (history.lengths > new_rows)
-        old[[series for series, _ in history.young]] = False  # which still learn their scale
-        known = np.flatnonzero(old)
-        rows = ranges(
-            store.start.numpy()[known] + history.lengths[known] - new_rows[known], new_rows[known]
-        )
-        if not len(rows):
-            return
-        owner = np.repeat(known, new_rows[known])
-        usual = store.traits.level[owner].abs() + 4 * store.traits.spread[owner]
-        values, seen = (part[rows, : spec.num_targets] for part in (store.values, store.observed))
-        sign, values = values.sign(), values.abs()
-        if spec.arcsinh:
-            usual, values = usual.sinh(), values.sinh()
-        times = values / usual.clamp(min=1.0)
-        far = (times > BEYOND_BELIEF) & seen
-        if not far.any():
-            return
-        row, channel = (int(part) for part in far.nonzero()[0])
-        series = owner[row]
-        scaled = float(sign[row, channel] * values[row, channel])
-        size = history.loc[series, channel] + history.scale[series, channel] * scaled
-        notify(
-            f"Got y with {size:g} in an update{history.name(series)}, {times[row, channel]:,.0f} "
-            "times as far from the usual as training data reach: forecasts follow it. Pass it in "
-            "the unit of training; if all has changed, fit again."
-        )
 
 
 def relative_steps(fh: ForecastingHorizon, timeline: Timeline, last: np.ndarray) -> np.ndarray:

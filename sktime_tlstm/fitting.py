@@ -15,9 +15,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sktime_tlstm.calibrating import as_wide_as, calibrated, recalibrated, usual_widths
+from sktime_tlstm import beyond
+from sktime_tlstm.calibrating import (
+    as_wide_as,
+    calibrated,
+    recalibrated,
+    usual_widths,
+    with_linear,
+)
 from sktime_tlstm.checkpoints import Checkpoints, described, digest
-from sktime_tlstm.contract import looks_ahead, probe, unwrapped
+from sktime_tlstm.contract import looks_ahead, probe
 from sktime_tlstm.data.augmentation import Augmentation
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History, SeriesStore
@@ -105,13 +112,10 @@ def fit_model(
     features, seasons, horizon = _time_rules(options, source, y, longest, largest_step)
     keys = None if source.keys is None else source.keys[left]
     encoder = _make_encoder(options, head, features, y).fit(y, X, keys, source.is_sampled)
-    if options.mode == "simulation" and not encoder.known_columns:
-        raise ValueError(
-            "Got mode='simulation' without a column of X that is known in the future, expected the "
-            "input that drives the system: nothing else is read after the context. Pass it as X "
-            "and leave it out of past_covariates, or pass mode='forecast'."
-        )
+    if options.mode == "simulation":
+        beyond.check_drives(encoder, source)
     history = encoder.encode_source(source, horizon, weigh=True)
+    beyond.warn_of_empty_series(history, encoder.targets)
     spec = _make_spec(options, encoder, history, horizon, longest, seasons)
     errors = _needs_errors(options, head)
     if not errors or spec.simulation:
@@ -147,7 +151,7 @@ def fit_model(
             seeds, stage = [member + 1 for member in seeds], f"{stage} on all rows"
             widths = usual_widths(model, held_out, dataset)
             _train(options, members, whole, None, epochs, seeds, stage, checkpoints=checkpoints)
-            model = as_wide_as(widths, model, held_out, dataset)
+            model = as_wide_as(widths, with_linear(model, whole), held_out, dataset)
     _finish(checkpoints, members)
     return model, history
 
@@ -168,8 +172,7 @@ def finetune_model(
             "without X. Pass X to pretrain as well, or X=None."
         )
     history = encoder.encode_source(source, model.spec.horizon, weigh=True)
-    if model.spec.simulation and encoder.timeline is not None:
-        history.timeline.check_step(encoder.timeline)
+    beyond.check_other_data(model, encoder, source, history)
     members = copy.deepcopy(model.members)
     model = replace(
         model, members=members, encoder=encoder, num_samples=options.num_samples, seed=seed
@@ -316,6 +319,7 @@ def _make_spec(
     simple = min(simple, MAX_CONTEXT, max(1, longest - horizon))
     in_future = [name not in encoder.past_covariates for name in encoder.columns]
     numeric = len(encoder.numeric)
+    there = history.there()
     return WindowSpec(
         context_length=context,
         horizon=horizon,
@@ -338,6 +342,8 @@ def _make_spec(
         arcsinh=encoder.scaler == "robust_arcsinh",
         weighted=encoder.weight_column is not None,
         hidden=_hidden_channels(options, encoder),
+        always=tuple(np.flatnonzero(there == history.lengths.sum()).tolist()),
+        never=tuple(np.flatnonzero(there == 0).tolist()),
     )
 
 
@@ -526,7 +532,7 @@ def _train(
     """
     augmentation = Augmentation(dataset.spec, options.input_noise, options.min_context_length)
     if not epochs:
-        _warn_of_no_training(members[0])
+        beyond.warn_of_no_training(members[0])
         return
     trainings = [
         functools.partial(
@@ -554,15 +560,6 @@ def _train(
         side_by_side(trainings, lambda: _ask_to_stop(members, True))
     finally:
         _ask_to_stop(members, False)
-
-
-def _warn_of_no_training(net: ForecastNet) -> None:
-    """Warn of a network that stays as it was built, unless it says that it brings its weights."""
-    if not getattr(unwrapped(net.module_), "comes_trained", False):
-        notify(
-            "Got max_epochs=0 with a network of random weights, which has learnt nothing. Pass "
-            "max_epochs=10; a network of yours that brings its weights says comes_trained = True."
-        )
 
 
 def _ask_to_stop(members: list[ForecastNet], stop: bool) -> None:

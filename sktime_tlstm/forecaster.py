@@ -25,7 +25,7 @@ from sktime_tlstm.calls import (
     seeing,
 )
 from sktime_tlstm.checkpoints import known_seed
-from sktime_tlstm.data.rows import check_levels, grouped, portable
+from sktime_tlstm.data.rows import check_covered, check_levels, grouped, portable
 from sktime_tlstm.data.source import Source
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.fitted import INNER_MTYPES, Fitted, Learn, relative_steps
@@ -309,10 +309,15 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
 
     # Forecasting.
 
-    def _with_past(self, y: Any, X: Any) -> SkorchForecaster:
-        """Return the forecaster as if it had seen ``y``, and nothing else since training."""
+    def _with_past(self, y: Any, X: Any, and_future: bool = False) -> SkorchForecaster:
+        """Return the forecaster as if it had seen ``y``, and nothing else since training.
+
+        ``and_future`` says that X holds the rows to forecast too.
+        """
         self.check_is_fitted()
         check_levels(y, X)
+        if and_future:
+            check_covered(y, X, "Pass X with the rows of y and those to forecast, in one frame")
         other = copy.copy(self)
         other._converter_store_y = {}
         with usual_torch():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from sktime_tlstm.beyond import warn_of_gaps_in_drives
 from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import Rows
 from sktime_tlstm.families import Parametric
@@ -245,7 +246,9 @@ def _out_of_sample(model: Model, asked: Asked) -> Iterator[Part]:
             if model.spec.simulation:  # all steps up to the last one asked for
                 asked_for = wanted[:, : int(asked.step.max())]
                 read = np.maximum.accumulate(asked_for[:, ::-1], axis=1)[:, ::-1]
-                warn_of_absent(asked.history, asked.cutoff, read, X_rows, RUNS_THROUGH)
+                data = asked.history, asked.cutoff, read
+                warn_of_absent(*data, X_rows, RUNS_THROUGH)
+                warn_of_gaps_in_drives(model.encoder, *data, asked.X, X_rows, RUNS_THROUGH)
             elif model.looks_ahead:
                 read = np.broadcast_to(wanted.any(axis=1, keepdims=True), wanted.shape)
                 warn_of_absent(asked.history, asked.cutoff, read, X_rows, LOOKS_AHEAD)

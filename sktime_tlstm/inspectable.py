@@ -91,8 +91,8 @@ class Inspectable:
         Raises
         ------
         ValueError
-            If the network has no attention weights, a step is out of range, and as ``predict``
-            does.
+            If the network has no attention weights, in a simulation, if a step is out of range,
+            and as ``predict`` does.
         """
         asked, _ = self._asked(fh, X)
         return inspection.attention_weights(self._fitted, asked)
@@ -173,21 +173,19 @@ class Inspectable:
         -------
         pandas.DataFrame
             Indexed as forecasts are. Columns: pairs of ``input`` and ``variable`` as of
-            ``variable_importance``, the baseline first; with several targets, the target in front.
+            ``variable_importance``, the baseline first; with several targets, the target in front,
+            in as many levels as y's columns have.
 
         Raises
         ------
         ValueError
-            If a step is out of range, no series is longer than the horizon, and as ``predict``
-            does.
+            If a step is out of range, and as ``predict`` does.
         """
         asked, index = self._asked(fh, X)
         values, names = attribution.explain(self._fitted, asked)
-        targets = self._fitted.model.encoder.targets
-        if len(targets) == 1:
-            return pd.DataFrame(values[:, 0], index, names)
-        frames = [pd.DataFrame(values[:, k], index, names) for k in range(len(targets))]
-        return pd.concat(frames, axis=1, keys=targets, names=["target"])
+        # (row, target, contribution) -> (row, column)
+        columns = attribution.by_target(self._fitted.model.encoder.targets, names)
+        return pd.DataFrame(values.reshape(len(index), -1), index, columns)
 
     def _asked(self, fh: Any, X: Any) -> tuple[Any, pd.Index]:
         """Check fh and X as ``predict`` does, and return the rows that are asked for."""

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from sktime_tlstm.contract import embedding_of, uncompiled
+from sktime_tlstm.contract import embedding_of, uncompiled, unwrapped
 from sktime_tlstm.data.channels import channels, embedded_channels
 from sktime_tlstm.data.rows import spread
 from sktime_tlstm.data.sampling import training_cutoffs
@@ -19,6 +19,7 @@ from sktime_tlstm.fitted import Fitted
 from sktime_tlstm.forecasting import Asked, parts
 from sktime_tlstm.model import Model, Windows
 from sktime_tlstm.net import ForecastNet
+from sktime_tlstm.nn import TransformerLSTM
 
 __all__ = [
     "TensorWindows",
@@ -222,6 +223,14 @@ def _attention(model: Model, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
     batch, weights = batch_of(model, windows), []
     for net in model.members:
         module = uncompiled(net.module_)
+        if model.spec.simulation and isinstance(unwrapped(module), TransformerLSTM):
+            raise ValueError(
+                "Got attention_weights of a forecaster with mode='simulation', in which each step "
+                f"attends to no more than the {model.spec.context_length} steps before it "
+                "(context_length), and the weights are not kept. Call explain or "
+                "variable_importance, which show what a simulation reads, or fit with "
+                "mode='forecast'."
+            )
         if not hasattr(module, "attention_weights"):
             raise ValueError(
                 f"Got a network {type(module).__name__} without attention_weights. Fit a "

@@ -65,6 +65,8 @@ class Forecast:
         Factor from normalised values to counts.
     simple : Tensor of shape (3, window, horizon, num_targets) or None
         The simple forecast and its 10 % and 90 % quantiles, if the calibration asks for it.
+    rows : Tensor of shape (window,), int64, or None
+        Number of rows of each series before the forecast; None for a whole context.
     """
 
     parameters: Tensor
@@ -72,12 +74,14 @@ class Forecast:
     scale: Tensor
     unit: Tensor
     simple: Tensor | None = None
+    rows: Tensor | None = None
 
     def of(self, windows: slice) -> Forecast:
         """Return the forecast of some of the windows."""
         loc, scale, unit = (part[windows] for part in (self.loc, self.scale, self.unit))
         simple = None if self.simple is None else self.simple[:, windows]
-        return Forecast(self.parameters[:, windows], loc, scale, unit, simple)
+        rows = None if self.rows is None else self.rows[windows]
+        return Forecast(self.parameters[:, windows], loc, scale, unit, simple, rows)
 
     def undo(self, normalised: Tensor) -> Tensor:
         """Undo the windows' normalisation of values (window, horizon, num_targets, ...)."""
@@ -155,8 +159,11 @@ class Model:
         parameters, loc, scale, unit, *simple = (list(part) for part in zip(*passes, strict=True))
         return Forecast(
             torch.cat(parameters, dim=1).cpu(),
-            *(torch.cat(part).cpu() for part in (loc, scale, unit)),
-            *(torch.cat(part, dim=1).cpu() for part in simple),
+            torch.cat(loc).cpu(),
+            torch.cat(scale).cpu(),
+            torch.cat(unit).cpu(),
+            simple=torch.cat(simple[0], dim=1).cpu() if simple else None,
+            rows=torch.from_numpy(cutoff),
         )
 
     def outputs(self, inputs: dict[str, Tensor], num_steps: int | None = None) -> Tensor:
@@ -206,6 +213,8 @@ class Model:
         assert self.calibration is not None
         trusts = self.calibration.trust, self.calibration.width_trust
         blend = self.network_bands(forecast).blended(self.simple_bands(forecast), *trusts)
+        if self.calibration.short is not None and forecast.rows is not None:
+            blend = blend.widened(self.calibration.shortness(forecast.rows)[:, None, None])
         factor = self.calibration.widening
         return blend if factor is None else blend.widened(factor)
 

@@ -66,10 +66,13 @@ def kind_of_dataclass(
     make : callable or None, default=None
         Takes the checked parts, and returns the object; None for the class.
     """
-    names = [field.name for field in dataclasses.fields(cls) if field.name not in omitted]
+    held = [field for field in dataclasses.fields(cls) if field.name not in omitted]
+    names = [field.name for field in held]
+    # what has a default may be absent: of files written before there was such a part
+    needed = {field.name for field in held if field.default is dataclasses.MISSING}
 
     def whole(**parts: Any) -> Any:
-        if sorted(parts) != sorted(names):
+        if not needed <= parts.keys() <= set(names):
             raise ValueError(f"{cls.__name__} has the parts {sorted(parts)}, expected {names}")
         hints = typing.get_type_hints(cls)
         for name, value in parts.items():

@@ -13,7 +13,7 @@ from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.windows import WindowSpec, past_targets
 from sktime_tlstm.nn.exporting import is_readable
 
-__all__ = ["SimpleForecast", "learn_simple", "unconditional"]
+__all__ = ["SimpleForecast", "learn_simple"]
 
 #: Share that exponential smoothing of the level gives to the latest row: 1 is the naive forecast,
 #: 0 the mean.
@@ -149,13 +149,6 @@ class SimpleForecast:
         measures = _measures(past, zero, center, self.change.to(past))
         unit = torch.stack([measures[k][..., t] for t, k in enumerate(self.kinds)], dim=-1)
         return unit * self.deviation.to(past).T
-
-
-def unconditional(spec: WindowSpec) -> SimpleForecast:
-    """Return the forecast that every window has, by the level and the spread of its series."""
-    deviation = torch.ones(spec.num_targets, spec.horizon, dtype=torch.float64)
-    kinds = (0,) * spec.num_targets
-    return SimpleForecast({}, {}, deviation, kinds, deviation[:, 0], None, False)
 
 
 def learn_simple(

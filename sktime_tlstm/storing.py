@@ -16,19 +16,20 @@ from sktime.datatypes._dtypekind import DtypeKind
 from sktime.forecasting.base import ForecastingHorizon
 from torch import Tensor
 
-from sktime_tlstm import nn
+from sktime_tlstm import __version__, nn
 from sktime_tlstm.archive import Archive
-from sktime_tlstm.calibration import Calibration
+from sktime_tlstm.calibration import SHORT_CONTEXTS, Calibration
 from sktime_tlstm.contract import construct, prepare
 from sktime_tlstm.data.covariates import Covariates
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History, Room, SeriesStore, Traits
 from sktime_tlstm.data.scaling import CovariateScaling
-from sktime_tlstm.data.targets import Targets
+from sktime_tlstm.data.targets import Targets, UsualScale
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.data.windows import WindowSpec
 from sktime_tlstm.fitted import Fitted
 from sktime_tlstm.fitting import build_member
+from sktime_tlstm.linear import LinearSimulation
 from sktime_tlstm.model import Model
 from sktime_tlstm.net import ForecastNet, isolated_random_state
 from sktime_tlstm.net_state import check_tensors, fill_net, net_parts
@@ -101,11 +102,13 @@ KINDS: list[Kind] = [
             CovariateScaling,
             Covariates,
             Fitted,
+            LinearSimulation,
             SeriesStore,
             SimpleForecast,
             Targets,
             Timeline,
             Traits,
+            UsualScale,
             WindowSpec,
         ),
     ),
@@ -176,22 +179,39 @@ class Network:
 def _check_calibration(calibration: Calibration, spec: WindowSpec) -> None:
     """Raise a ValueError unless a calibration is one of such windows."""
     horizon, targets, simple = spec.horizon, spec.num_targets, calibration.simple
+    short = calibration.short
     expected: dict[str, tuple[Any, tuple[int, ...]]] = {
         "scores": (calibration.scores, (len(calibration.shares), horizon, targets)),
         "deviation": (simple.deviation, (targets, horizon)),
-        "change": (simple.change, (targets,)),
-        **{
-            f"map of {length} rows": (one, (targets, 2, horizon, length))
-            for length, one in simple.maps.items()
-        },
+        **({} if short is None else {"shortness": (short, (len(SHORT_CONTEXTS),))}),
+        **_expected_of_simple(simple, spec),
     }
     for name, (got, shape) in expected.items():
         if tuple(got.shape) != shape:
             raise ValueError(f"the calibration's {name} has {tuple(got.shape)}, expected {shape}")
         if name != "scores" and not bool(torch.isfinite(torch.as_tensor(got)).all()):
             raise ValueError(f"the calibration's {name} is not finite")
+
+
+def _expected_of_simple(
+    simple: SimpleForecast | LinearSimulation, spec: WindowSpec
+) -> dict[str, tuple[Any, tuple[int, ...]]]:
+    """Return the tensors of what a network is weighed against, and their shapes, by name."""
+    targets = spec.num_targets
+    if isinstance(simple, LinearSimulation) != spec.simulation:
+        raise ValueError(f"the calibration has a {type(simple).__name__}")
+    if isinstance(simple, LinearSimulation):
+        shape = targets, len(spec.known), simple.weights.shape[-1]
+        return {"weights": (simple.weights, shape), "offset": (simple.offset, (targets,))}
     if simple.maps.keys() != simple.shares.keys() or max(simple.maps, default=1) > MAX_ROWS:
         raise ValueError(f"the calibration has maps of {list(simple.maps)} rows")
+    return {
+        "change": (simple.change, (targets,)),
+        **{
+            f"map of {length} rows": (one, (targets, 2, spec.horizon, length))
+            for length, one in simple.maps.items()
+        },
+    }
 
 
 def _parts_of_model(model: Model) -> dict[str, Any]:
@@ -268,8 +288,12 @@ def _words(value: Any) -> str:
 
 
 def _versions() -> dict[str, str]:
-    libraries = ("sktime-tlstm", "sktime", "skorch", "torch", "pandas", "numpy")
-    found = {name: importlib.metadata.version(name) for name in libraries}
+    found = {"sktime-tlstm": __version__}
+    for name in ("sktime", "skorch", "torch", "pandas", "numpy"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # on the path, but not installed
+            found[name] = "unknown"
     return {**found, "python": platform.python_version()}
 
 

@@ -396,7 +396,12 @@ MUTANTS = [
     # hidden columns
     Mutant("data/windows.py", "(offset < 0)[:, None] & hidden", "(offset < -1)[:, None] & hidden", "data/test_windows"),
     Mutant("data/windows.py", "observed * read[:, : observed.shape[-1]]", "observed", "data/test_windows"),
-    Mutant("fitting.py", "history.timeline.check_step(encoder.timeline)", "pass", "simulation"),
+    # beyond training
+    Mutant("beyond.py", "history.timeline.check_step(encoder.timeline, model.spec.simulation)", "pass", "beyond"),
+    Mutant("fitted.py", "history.timeline.check_step(encoder.timeline, spec.simulation)", "pass", "beyond"),
+    Mutant("beyond.py", "far[own] &= distance[own] > known", "pass", "beyond"),
+    Mutant("beyond.py", "~np.isin(place, learning)", "True", "beyond"),
+    Mutant("data/encoder.py", "(within >= begin[series])", "(within >= 0)", "beyond"),
     # augmentation
     Mutant("data/augmentation.py", "noise * flags", "noise", "data/test_augmentation"),
     Mutant("data/augmentation.py", "shortest, whole + 1,", "shortest, whole,", "data/test_augmentation"),

@@ -55,6 +55,11 @@ def replaced(frame, row, value, column=0):
     return frame
 
 
+def timeless(frame, row):
+    """Return a copy with the time of one row missing."""
+    return frame.set_axis(frame.index.where(np.arange(len(frame)) != row), axis=0)
+
+
 def moved(frame, index):
     return frame.set_axis(index.rename(frame.index.name), axis=0)
 
@@ -564,21 +569,62 @@ FITS = [
     ("two columns of one name", pd.concat([Y, Y], axis=1), None, TypeError, FORMAT),
     ("panel repeats rows", pd.concat([panel(Y)] * 2), None, TypeError, FORMAT),
     ("X is a list", Y, [1], TypeError, FORMAT),
-    ("X has no rows", Y, X.iloc[:0], ValueError, "are not contained in index"),
+    ("X has no rows", Y, X.iloc[:0], ValueError, "01-01 00:00:00, expected all: X has no rows"),
     ("X is infinite", Y, replaced(X, 3, np.inf), ValueError, "column 'a' at 2024-01-04"),
     ("X is infinite later", Y, replaced(X, 39, -np.inf), ValueError, INFINITE),
-    ("X ends early", Y, X.iloc[:20], ValueError, "are not contained in index"),
-    ("X begins late", Y, X.iloc[10:], ValueError, "are not contained in index"),
-    ("X lacks a row", Y, X.drop(DAYS[5]), ValueError, "are not contained in index"),
+    ("X ends early", Y, X.iloc[:20], ValueError, "X has rows from 2024-01-01 00:00:00 to 2024-01"),
+    ("X begins late", Y, X.iloc[10:], ValueError, "Got X without 10 of the 30 rows of y, the"),
+    ("X lacks a row", Y, X.drop(DAYS[5]), ValueError, "1 of the 30 rows of y, the first 2024-01-0"),
+    (
+        "X lacks a row of integers",
+        INTEGER_Y,
+        X.reset_index(drop=True).drop([7, 21]),
+        ValueError,
+        "Got X without 2 of the 30 rows of y, the first 7, expected all: X has rows from 0 to 41",
+    ),
+    (
+        "an array lacks rows",
+        Y.to_numpy(),
+        X.to_numpy()[:26],
+        ValueError,
+        "Got X without 4 of the 30 rows of y, the first 26",
+    ),
     (
         "X and y do not overlap",
         Y,
         moved(X, pd.date_range("2020", periods=42, freq="D")),
         ValueError,
-        "are not contained in index",
+        "Got X without 30 of the 30 rows of y",
     ),
-    ("X has integer times", Y, X.reset_index(drop=True), ValueError, "are not contained in"),
-    ("X has a time zone", Y, X.tz_localize("UTC"), ValueError, "are not contained in index"),
+    ("X has integer times", Y, X.reset_index(drop=True), ValueError, "times of X are no dates, th"),
+    ("X has a time zone", Y, X.tz_localize("UTC"), ValueError, "X are dates with a time zone, tho"),
+    ("X has periods", Y, X.to_period("D"), ValueError, "X are period[D], those of y dates without"),
+    (
+        "X has months for days",
+        Y.to_period("D"),
+        moved(X, pd.period_range("2024-01", periods=42, freq="M")),
+        ValueError,
+        "times of X are period[M], those of y period[D]. Convert one of the two indexes",
+    ),
+    ("y lacks a time", timeless(Y, 9), None, ValueError, "Got y without a time (NaT) in row 9, "),
+    ("y lacks the last", timeless(Y, 29), None, ValueError, "drop such rows: `y[y.index.notna()]`"),
+    ("X lacks a time", Y, timeless(X[:30], 4), ValueError, "Got X without a time (NaT) in row 4,"),
+    ("periods lack a time", timeless(Y.to_period("D"), 2), None, ValueError, "(NaT) in row 2, cou"),
+    (
+        "a panel lacks a time",
+        pd.concat({"p": Y, "q": timeless(Y, 3)}, names=["shop", "day"]).to_frame(),
+        None,
+        ValueError,
+        "(NaT) in row 33, counted from 0, expected one in every row. Write it, or drop such rows: "
+        "`y[y.index.get_level_values(-1).notna()]`",
+    ),
+    (
+        "a panel lacks the code of a time",
+        panel(Y).set_axis(panel(Y).index.set_codes([*range(30), -1, *range(1, 30)], level=1)),
+        None,
+        ValueError,
+        "Got y without a time (NaT) in row 30, counted from 0",
+    ),
     ("X repeats a time", Y, pd.concat([X, X.iloc[-1:]]), ValueError, "increasing times without"),
     ("X has dates", Y, X.assign(d=DAYS), TypeError, "Got the column 'd' of type datetime64"),
     ("X has durations", Y, X.assign(d=DAYS - DAYS[0]), TypeError, "expected numbers, booleans or"),
@@ -675,6 +721,7 @@ PREDICTS = [
     ("a list", "covariates", [1], TypeError, FORMAT),
     ("unsorted", "covariates", X_FUTURE.iloc[::-1], ValueError, "`X.sort_index()`"),
     ("repeated rows", "covariates", pd.concat([X_FUTURE] * 2), ValueError, "not in order"),
+    ("a time is missing", "covariates", timeless(X_FUTURE, 1), ValueError, "(NaT) in row 1, count"),
     ("periods", "covariates", X_FUTURE.to_period("D"), TypeError, "type PeriodIndex"),
     ("integers", "covariates", X_FUTURE.reset_index(drop=True), TypeError, "type RangeIndex"),
     ("a time zone", "covariates", X_FUTURE.tz_localize("UTC"), TypeError, "Convert the index"),
@@ -717,7 +764,15 @@ def test_predict_refuses_covariates(kind, covariates, error, words, epochs):
         case("predict_quantiles", {"alpha": 0.0}, ValueError, "interval (0, 1)", name="alpha 0"),
         case("predict_quantiles", {"alpha": [0.5, 1.0]}, ValueError, "(0, 1)", name="alpha 1"),
         case("predict_quantiles", {"alpha": np.nan}, ValueError, "(0, 1)", name="alpha NaN"),
-        case("predict_quantiles", {"alpha": "low"}, TypeError, "'str'", name="alpha a string"),
+        case("predict_quantiles", {"alpha": "low"}, TypeError, "'low'", name="alpha a string"),
+        case("predict_quantiles", {"alpha": 0}, ValueError, "alpha=0, expected", name="alpha int"),
+        case("predict_quantiles", {"alpha": ["a"]}, TypeError, "list of such", name="alpha texts"),
+        case("predict_interval", {"coverage": 95}, ValueError, "0.9 for 90 %", name="in per cent"),
+        case("predict_interval", {"coverage": [80, 95]}, ValueError, "[80, 95]", name="coverages"),
+        case("predict_interval", {"coverage": "0.8"}, TypeError, "'0.8', expec", name="a text"),
+        case("predict_interval", {"coverage": None}, TypeError, "=None, expect", name="none"),
+        case("predict_interval", {"coverage": (80,)}, ValueError, "(0, 1)", name="a tuple"),
+        case("predict_interval", {"coverage": np.array(0.8)}, ValueError, "a float", name="0-d"),
         case("predict_quantiles", {"alpha": [0.5] * 2}, ValueError, "unique", name="alpha twice"),
         case("predict_interval", {"coverage": 1.5}, ValueError, "(0, 1)", name="coverage 1.5"),
         case("predict_interval", {"coverage": -1.0}, ValueError, "(0, 1)", name="coverage -1"),
@@ -727,6 +782,43 @@ def test_levels_out_of_range_are_refused(method, arguments, error, words, epochs
     call = functools.partial(getattr(fitted("plain"), method), FH, **arguments)
     epochs.clear()
     refuses(call, error, words, epochs=epochs)
+
+
+@pytest.mark.parametrize("levels", [0.8, np.float64(0.8), [0.8], (0.8,), np.array([0.8]), {0.8: 1}])
+def test_levels_are_taken_in_every_form_that_sktime_takes(levels):
+    forecaster = fitted("plain")
+    for name, values in (("alpha", "predict_quantiles"), ("coverage", "predict_interval")):
+        expected = getattr(forecaster, values)(FH, **{name: [0.8]})
+        pd.testing.assert_frame_equal(getattr(forecaster, values)(FH, **{name: levels}), expected)
+
+
+def test_backtest_refuses_levels_in_per_cent(epochs):
+    call = functools.partial(fitted("plain").backtest, Y, None, None, "predict_interval")
+    epochs.clear()
+    refuses(lambda: call(coverage=80), ValueError, "Pass coverage=0.9 for 90 %", epochs=epochs)
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_interval", "explain", "windows"])
+def test_covariates_of_the_future_alone_are_refused_for_another_past(method, epochs):
+    call = functools.partial(getattr(fitted("covariates"), method), FH, X=X_FUTURE, y=Y[4:])
+    epochs.clear()
+    words = (
+        "Got X without 26 of the 26 rows of y, the first 2024-01-05 00:00:00, expected all",
+        "Pass X with the rows of y and those to forecast, in one frame.",
+    )
+    refuses(call, ValueError, *words, epochs=epochs)
+
+
+def test_rows_to_be_explained_need_their_covariates_but_no_future(epochs):
+    call = functools.partial(fitted("covariates").variable_importance, Y, X[3:20])
+    epochs.clear()
+    words = ("Got X without 13 of the 30 rows of y", "Pass X with every row of y; missing values")
+    refuses(call, ValueError, *words, epochs=epochs)
+
+
+def test_residuals_need_no_covariates_of_rows_that_are_remembered():
+    residuals = fitted("covariates").predict_residuals(Y[20:], X_FUTURE)
+    assert len(residuals) == 10
 
 
 @pytest.mark.parametrize(
@@ -776,8 +868,9 @@ UPDATES = [
     ("X is absent", "covariates", Y_NEW, None, ValueError, "Got X=None, expected the covariates"),
     ("X is new", "plain", Y_NEW, X_NEW, ValueError, "was fitted without X"),
     ("X lacks a column", "covariates", Y_NEW, X_NEW[["a"]], ValueError, "the columns ['b']"),
-    ("X lacks a row", "covariates", Y_NEW, X_NEW[1:], ValueError, "are not contained in index"),
-    ("X is of the past", "covariates", Y_NEW, X[:5], ValueError, "are not contained in index"),
+    ("X lacks a row", "covariates", Y_NEW, X_NEW[1:], ValueError, "1 of the 2 rows of y, the fir"),
+    ("X is of the past", "covariates", Y_NEW, X[:5], ValueError, "Pass X with every row of y; mis"),
+    ("a time is missing", "plain", timeless(Y_NEW, 1), None, ValueError, "(NaT) in row 1, counted"),
     ("X is infinite", "covariates", Y_NEW, replaced(X_NEW, 0, np.inf), ValueError, INFINITE),
     ("X has dates", "covariates", Y_NEW, X_NEW.assign(a=X_NEW.index), TypeError, "datetime64"),
     ("X lacks a series", "panel", panel(Y_NEW), panel(X_NEW, "p"), ValueError, "series 'q', whi"),

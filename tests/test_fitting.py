@@ -66,20 +66,21 @@ def test_an_epoch_has_twenty_batches_even_so():
 
 
 @pytest.mark.parametrize(
-    ("rows", "size"),
+    ("rows", "size", "steps"),
     [
-        (5000, 12),  # 200 steps of 2,560 windows, however many there are
-        (2000, 9),  # 200 steps of 1,800 windows
-        (500, 8),  # at least
+        (5000, 12, 200),  # of 2,560 windows, however many there are
+        (2000, 9, 200),  # of 1,800 windows
+        (1000, 8, 100),  # each window once, in batches of eight
+        (300, 8, 20),  # at least
     ],
 )
-def test_an_epoch_of_a_simulation_has_two_hundred_small_batches(rows, size):
+def test_an_epoch_of_a_simulation_has_many_small_batches(rows, size, steps):
     y = series(rows, "h")
     settings = {"mode": "simulation", "prediction_length": 197, "batch_size": 64}
     watched = {"callbacks": [Watch], "context_length": 4, "calibration": "none"}
     tiny(**settings, **watched, max_windows_per_epoch=None).fit(y, X=y.to_frame("u"))
     assert max(Watch.sizes) == size
-    assert 200 <= len(Watch.sizes) <= 214  # of the whole windows, of which a few more fit in
+    assert len(Watch.sizes) == steps
 
 
 @pytest.mark.parametrize("lr_schedule", ["onecycle", None])

@@ -211,7 +211,8 @@ def test_a_static_value_matters_at_fit_alone():
         [["a", "b"], pd.period_range("2022-06", periods=9, freq="M")], names=PAIR.index.names
     )
     given = pd.DataFrame({"size": 77.0}, future)
-    assert forecaster.predict(X=given).equals(forecast)  # neither asked for nor looked at
+    with pytest.warns(UserWarning, match="'size' as 77.0 of series 'b'.* that is kept"):
+        assert forecaster.predict(X=given).equals(forecast)
     assert np.isfinite(forecaster.predict_interval(fh=[1, 3, 20])).all(axis=None)
     assert forecaster.predict_samples(fh=[1, 20]).shape == (8 * 4, 1)
     assert forecaster.predict_residuals().shape == PAIR.shape
@@ -621,7 +622,8 @@ def test_corrections_of_old_rows_alone_are_no_reason_to_train():
     y = series()
     forecaster = tiny().fit(y, fh=FH)
     before, stale = weights(forecaster.net_), forecaster.predict()
-    forecaster.update(y[-3:] + 5.0, update_params=True)
+    with pytest.warns(UserWarning, match="without a new row: 3 rows .* Nothing is learnt"):
+        forecaster.update(y[-3:] + 5.0, update_params=True)
     assert not changed(before, weights(forecaster.net_))
     assert not forecaster.predict().equals(stale)
 

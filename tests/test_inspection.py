@@ -345,6 +345,52 @@ def test_contributions_of_panels_targets_and_embeddings_sum_to_the_forecast(many
     assert (table["load"][("future", "kind")] != 0).any()
 
 
+@pytest.mark.parametrize(
+    "names, titles",
+    [
+        (pd.MultiIndex.from_tuples([("load", 7), ("price", 3)]), ["target 1", "target 2"]),
+        (
+            pd.MultiIndex.from_tuples([("b", "x", 1), ("a", "x", 1)]),
+            ["target 1", "target 2", "target 3"],
+        ),
+        (pd.Index(["load", ("price", 3)], dtype=object), ["target"]),
+        (pd.Index([4, 2]), ["target"]),
+    ],
+    ids=["two levels", "three levels", "a tuple among names", "numbers"],
+)
+def test_contributions_to_targets_of_any_names_have_these_in_front(names, titles):
+    y, _ = data(50, seed=3)
+    ys = pd.DataFrame(np.c_[y, 7 - 2 * y], y.index, columns=names)
+    forecaster = tiny(context_length=CONTEXT).fit(ys, fh=[1, 3])
+    table, forecast = forecaster.explain(), forecaster.predict()
+    assert table.columns.names == [*titles, "input", "variable"]
+    for place, own in enumerate(np.split(np.arange(len(table.columns)), 2)):
+        contributions = table.iloc[:, own]
+        assert list(contributions.columns.droplevel([-2, -1]).unique()) == [names[place]]
+        np.testing.assert_allclose(contributions.sum(axis=1), forecast.iloc[:, place], rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 3, HORIZON, HORIZON + 1])
+def test_contributions_to_forecasts_of_a_short_past_sum_to_these(single, rows):
+    forecaster, y, X = single
+    past, known = y[-HORIZON - rows : -HORIZON], X[-HORIZON - rows :]
+    table = forecaster.explain(FH, known, y=past)
+    forecast = forecaster.predict(FH, known, y=past)
+    np.testing.assert_allclose(table.sum(axis=1), forecast, rtol=1e-5)
+    if rows > 1:  # windows that differ, so that something is unusual
+        assert (table[("future", "useful")] != 0).all()
+
+
+def test_contributions_to_forecasts_of_short_pasts_of_a_panel_sum_to_these(many):
+    forecaster, y, X, future = many
+    behind = y.groupby(level=0).tail(HORIZON + 3).groupby(level=0).head(3)
+    known = X.loc[behind.index.union(future.index)]
+    table = forecaster.explain([1, 4], known, y=behind)
+    forecast = forecaster.predict([1, 4], known, y=behind)
+    for target in ("load", "price"):
+        np.testing.assert_allclose(table[target].sum(axis=1), forecast[target], rtol=1e-5)
+
+
 class Weighted(nn.Module):
     """A network whose contributions are known: weights times inputs."""
 
@@ -380,6 +426,27 @@ def test_contributions_to_a_linear_network_are_weights_times_what_is_unusual():
         expected = (moved * weight)[:, channels].sum(1) * forecaster._fitted.history.scale[0, 0]
         np.testing.assert_allclose(table["future", name], expected, rtol=1e-3, atol=1e-6)
         assert (table["future", name] != 0).any()
+
+
+def test_the_baseline_of_a_short_past_is_the_mean_of_the_windows_behind_its_rows():
+    y, X = data()
+    X, seen = X[["useful"]], len(y) - HORIZON
+    forecaster = SkorchForecaster(
+        Weighted, loss="mse", scaler="standard", window_norm=None, **TRAINING
+    )
+    forecaster.fit(y[:seen], X=X[:seen], fh=FH)
+    past, known = y[seen - 3 : seen], X[seen - 3 :]
+    table = forecaster.explain(X=known, y=past)
+    each = [forecaster.windows(X=known, y=past[:rows]) for rows in (1, 2, 3)]
+    futures = torch.cat([windows.inputs["future"] for windows in each])
+    moved = futures[-1] - futures.mean(0)  # (horizon, channel)
+    fitted = forecaster._with_past(past, known)._fitted
+    weight = forecaster.net_.module_.layer.weight[0].detach() * fitted.model.calibration.trust
+    own = each[0].channels[each[0].channels["part"] == "future"].reset_index(drop=True)
+    channels = own.index[(own["variable"] == "useful") & (own["lag"] == 0)]
+    expected = (moved * weight)[:, channels].sum(1) * fitted.history.scale[0, 0]
+    np.testing.assert_allclose(table["future", "useful"], expected, rtol=1e-3, atol=1e-6)
+    assert (table["future", "useful"] != 0).all()
 
 
 def test_the_covariate_that_drives_y_contributes_most(knowing):
@@ -519,5 +586,23 @@ def test_a_simulation_shows_its_windows_and_contributions():
     forecast = forecaster.predict(range(1, 9), X[-8:])
     np.testing.assert_allclose(table.sum(axis=1), forecast, rtol=1e-5)
     assert forecaster.windows([1], X[-8:]).inputs["past"].shape[1] == CONTEXT
-    with pytest.raises(ValueError, match="attention_window"):
+    words = rf"with mode='simulation', in which .* the {CONTEXT} steps before .*Call explain or"
+    with pytest.raises(ValueError, match=words):
         forecaster.attention_weights([1], X[-8:])
+
+
+class Windowed(AttentionLSTM):
+    """A network of one's own that has weights in a simulation too."""
+
+    def __init__(self, attention_window=None, **params):
+        super().__init__(**params)
+        self.attention_window = attention_window
+
+
+def test_a_network_of_ones_own_shows_its_weights_in_a_simulation():
+    y, _ = data(60)
+    X = pd.DataFrame({"drive": np.sin(np.arange(60.0))}, y.index)
+    settings = {**TRAINING, "mode": "simulation", "context_length": 6, "prediction_length": 5}
+    forecaster = SkorchForecaster(Windowed, {"d_model": 4, "num_heads": 2}, **settings)
+    weights = forecaster.fit(y[:50], X[:50]).attention_weights([5], X[50:])
+    np.testing.assert_allclose(weights.sum(), 1.0, rtol=1e-5)

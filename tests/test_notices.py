@@ -95,6 +95,26 @@ def test_the_series_of_a_panel_is_named():
     assert len(caught) == 1  # for b it is the usual
 
 
+def test_a_column_of_unknown_values_in_past_and_future_is_warned_of_once():
+    y = series()
+    X = pd.DataFrame({"sky": ["clear", "rain", "snow"] * 20}, y.index)
+    forecaster = tiny(context_length=6).fit(y[:40], X[:40], fh=[1, 2])
+    with pytest.warns(ForecastWarning, match="column 'sky', no value of which is known") as caught:
+        forecaster.predict(X=X[30:46].assign(sky="hail"), y=y[30:44])
+    assert [Path(one.filename).name for one in caught] == [Path(__file__).name]
+
+
+def test_warnings_about_another_past_come_with_errors_too():
+    y = series()
+    X = pd.DataFrame({"sky": ["clear", "rain", "snow"] * 20}, y.index)
+    forecaster = tiny(context_length=6).fit(y[:40], X[:40], fh=[1, 2])
+    with (
+        pytest.warns(ForecastWarning, match="'sky', no value of which is known"),
+        pytest.raises(ValueError, match="which is to be forecast"),
+    ):
+        forecaster.predict(X=X[30:45].assign(sky="hail"), y=y[30:44])
+
+
 def test_warnings_name_the_callers_line_through_pipelines():
     pipeline = ExponentTransformer(1) * TransformerLSTMForecaster(
         context_length=99, **{"max_epochs": 1, "d_model": 4, "num_heads": 2}

@@ -15,6 +15,9 @@ from sktime_tlstm import PanelDataset
 from sktime_tlstm.data import panels
 from tests.setups import tiny
 
+# which one series of the panel is there for
+pytestmark = pytest.mark.filterwarnings("ignore:Got y without any observed value of 'sales'")
+
 FH = [1, 2, 3]
 AHEAD = 3
 

@@ -37,7 +37,8 @@ def test_series_of_zeros_are_ordinary_counts(loss):
 def test_series_without_any_observation_are_forecast(loss):
     y = panel((60, 60), make=lambda rng, n: rng.poisson(4, n) + 1.0)
     y.loc["series 1"] = np.nan
-    forecaster = TransformerLSTMForecaster(**TINY, loss=loss).fit(y, fh=[1, 2])
+    with pytest.warns(UserWarning, match=r"in 1 of 2 series, such as \['series 1'\]: nothing is k"):
+        forecaster = TransformerLSTMForecaster(**TINY, loss=loss).fit(y, fh=[1, 2])
     assert np.isfinite(forecaster.predict().to_numpy()).all()
 
 

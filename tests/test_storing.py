@@ -3,6 +3,7 @@
 import copy
 import datetime
 import hashlib
+import importlib.metadata
 import io
 import json
 import os
@@ -26,7 +27,8 @@ from sktime.base import load
 from sktime.datasets import load_airline
 from sktime.split import ExpandingWindowSplitter
 
-from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster, nn
+import sktime_tlstm
+from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster, cli, nn
 from sktime_tlstm.records import Reader, UnrecordableError, Writer
 from sktime_tlstm.time_records import TIME_KINDS
 from tests.setups import TRAINING, tiny
@@ -790,6 +792,24 @@ def test_hostile_files_run_no_code(content, tmp_path, monkeypatch):
         path.write_bytes(file)
         assert SkorchForecaster.load_from_path(path).is_fitted, case
     assert [one.name for one in tmp_path.iterdir()] == ["hostile.zip"]
+
+
+def test_a_package_on_the_path_that_is_not_installed_saves_and_loads(monkeypatch, capsys):
+    def nothing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    y = pd.Series(np.arange(40.0) % 5, name="y")
+    forecaster = tiny(context_length=6).fit(y, fh=[1, 2])
+    monkeypatch.setattr(importlib.metadata, "version", nothing)
+    kind, saved = forecaster.save(None, "safetensors")
+    pd.testing.assert_series_equal(kind.load_from_serial(saved).predict(), forecaster.predict())
+    with zipfile.ZipFile(io.BytesIO(saved)) as file:
+        versions = json.loads(file.read("manifest.json"))["versions"]
+    assert versions["sktime-tlstm"] == sktime_tlstm.__version__
+    assert versions["sktime"] == "unknown"
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--version"])
+    assert capsys.readouterr().out.strip() == sktime_tlstm.__version__
 
 
 def test_a_newer_format_is_named_so(content):

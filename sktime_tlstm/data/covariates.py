@@ -61,6 +61,8 @@ class Covariates:
         The same of the static columns.
     weight : str or None, default=None
         Name of the column of weights, which is no covariate.
+    absolute : bool, default=False
+        Whether the size of values means the same everywhere: what is beyond training is warned of.
     """
 
     past: tuple[Hashable, ...]
@@ -70,6 +72,7 @@ class Covariates:
     static_scaling: dict[Hashable, CovariateScaling]
     static_categories: dict[Hashable, pd.Index]
     weight: Hashable | None = None
+    absolute: bool = False
 
     @classmethod
     def fit(
@@ -86,7 +89,7 @@ class Covariates:
         """Learn from training data, as `FrameEncoder.fit` says; ``index`` is that of y."""
         _check_names(list(X.columns), past_covariates=past, static_covariates=static)
         _check_weight_name(weight, list(X.columns), [*past, *static])
-        learnt = cls(past, static, {}, {}, {}, {}, weight)
+        learnt = cls(past, static, {}, {}, {}, {}, weight, absolute=not clip)
         owner = _owners(X.index)[1]
         for name in static:
             categorical = is_categorical(X[name])
@@ -97,6 +100,13 @@ class Covariates:
                 learnt.static_scaling[name] = _scaling(values, scaler, clip)
         if len(X) > len(index) and not sampled:  # rows beyond y are no training data
             X = X[X.index.isin(index)]
+        empty = [name for name in X.columns if not sampled and len(X) and X[name].isna().all()]
+        if empty and clip:  # of simulations more is said
+            notify(
+                f"Got X without any value in the columns {empty[:3]} at the rows of y: nothing is "
+                f"learnt of {len(empty)} of {X.shape[1]} columns, and what they hold later is not "
+                "read. Check how X was joined to the index of y, or leave them out."
+            )
         for name in X.columns:
             if name in static or name == weight:
                 continue
@@ -256,17 +266,26 @@ class Covariates:
         # Rows of the store, one for every row of X that is inside.
         position = tail.store.start.numpy()[series] + kept[series] + step
         columns = [name for name in self.known if name in X.columns]
-        self._warn_of_extrapolation(X, inside, columns, series)
-        self._write_columns(tail, position, X, inside, columns, self._tables(X, columns))
+        tables = self.tables(X, columns)
+        self.warn_of_extrapolation(X, inside, columns, series, tables)
+        self._write_columns(tail, position, X, inside, columns, tables)
 
-    def _warn_of_extrapolation(
-        self, X: pd.DataFrame, inside: Flags, columns: Sequence[Hashable], series: Integers
+    def warn_of_extrapolation(
+        self,
+        X: pd.DataFrame,
+        inside: Flags,
+        columns: Sequence[Hashable],
+        series: Integers,
+        tables: dict[Hashable, Codes],
+        place: str = "",
     ) -> None:
-        """Warn where numbers that are not clipped go beyond those of training, or jump farther.
+        """Warn where values that are not clipped go beyond those of training, or jump farther.
 
-        ``series`` (row,) are those of the rows inside.
+        ``series`` (row,) are those of the rows inside, and ``place`` says where these are.
         """
         for name in columns:
+            if name in tables and self.absolute:
+                _warn_of_new(X[name], inside, tables[name], self.categories[name], place)
             scaling = self.numeric.get(name)
             if scaling is None or scaling.clip:
                 continue
@@ -278,27 +297,61 @@ class Covariates:
             beyond = max(scaling.low - low, high - scaling.high)
             if beyond > BEYOND * (scaling.high - scaling.low):
                 notify(
-                    f"Got X with the column {name!r} from {low:g} to {high:g} where training had "
-                    f"{scaling.low:g} to {scaling.high:g}: the network extrapolates. Train on "
+                    f"Got X with the column {name!r} from {low:g} to {high:g}{place} where "
+                    f"training had {scaling.low:g} to {scaling.high:g}: the network extrapolates. "
+                    "Pass it in the unit of training, or train on "
                     "records that reach as far.",
                 )
             jump = _largest_jump(values, series)
             if scaling.jump is not None and jump > FARTHER * scaling.jump:
                 notify(
                     f"Got X with the column {name!r}, which jumps by up to {jump:g} from one row "
-                    f"to the next where training had at most {scaling.jump:g}: the network "
+                    f"to the next{place} where training had at most {scaling.jump:g}: the network "
                     "extrapolates, and intervals are too narrow as a rule. Train on records that "
                     "are excited alike.",
                 )
 
-    def _tables(self, X: pd.DataFrame, columns: Sequence[Hashable]) -> dict[Hashable, Codes]:
+    def warn_of_changed_traits(self, history: History, X: pd.DataFrame) -> None:
+        """Warn of static covariates that are others than those that a history knows."""
+        keys, bounds = split_index(X.index)
+        place = history.places(keys)
+        first, place = bounds[:-1][: len(X)][place >= 0], place[place >= 0]
+        names = [*self.static_scaling, *self.static_categories]
+        static = history.store.traits.static.numpy()
+        for channel, name in enumerate(names):
+            if name not in X.columns or not len(first):
+                continue
+            column, was = X[name].iloc[first], static[place, channel]
+            if name in self.static_scaling:
+                scaling = self.static_scaling[name]
+                now = scaling(numeric_values(column)).astype(np.float32)
+            else:
+                kinds = self.static_categories[name]
+                now = _codes(column, category_codes(column, kinds)).astype(np.float32)
+            changed = column.notna().to_numpy() & ~np.isclose(now, was, rtol=1e-4, atol=1e-6)
+            if not changed.any():
+                continue
+            row = int(np.argmax(changed))
+            if name in self.static_scaling:
+                size = float(np.sinh(was[row]) if scaling.arcsinh else was[row])
+                known = f"about {scaling.location + scaling.scale * size:.3g}"  # once clipped
+            else:
+                known = repr(kinds[int(was[row]) - 1]) if was[row] else "unknown"
+            notify(
+                f"Got X with the static covariate {name!r} as {column.tolist()[row]!r}"
+                f"{history.name(place[row])}, which was {known} in fit, or the update that brought "
+                f"the series; that is kept ({changed.sum()} series differ). Fit "
+                "again, or pass a past with it: predict(fh, X, y=past).",
+            )
+
+    def tables(self, X: pd.DataFrame, columns: Sequence[Hashable]) -> dict[Hashable, Codes]:
         """Return the codes of all values of those of the columns that are categorical."""
         names = [name for name in columns if name in self.categories]
         return {name: category_codes(X[name], self.categories[name]) for name in names}
 
     def codes(self, X: pd.DataFrame, columns: Sequence[Hashable]) -> dict[Hashable, Codes]:
         """Return the same, with a warning of columns that hold values but none that is known."""
-        tables = self._tables(X, columns)
+        tables = self.tables(X, columns)
         for name, (_, codes) in tables.items():
             _warn_of_unknown(X[name], codes, self.categories[name])
         return tables
@@ -441,6 +494,24 @@ def _warn_of_unknown(column: pd.Series, codes: Integers, known: pd.Index) -> Non
         f"values such as {got}, training had values such as {known.tolist()[:MAX_SHOWN]}. All "
         "count as unknown. Write them as in training, or fit again.",
     )
+
+
+def _warn_of_new(
+    column: pd.Series, inside: Flags, table: Codes, known: pd.Index, place: str
+) -> None:
+    """Warn of values in the rows inside that training had none of, where it had others."""
+    if not table[1].any():  # all are, which is warned of where they are read
+        return
+    rows = column[inside]
+    new = rows[(_codes(rows, table) == 0) & rows.notna().to_numpy()]
+    if len(new):
+        got = new.drop_duplicates().tolist()
+        notify(
+            f"Got X with the column {column.name!r}, which has values{place} that training did "
+            f"not have, such as {got[:MAX_SHOWN]} ({len(got)} in {len(new)} rows), beside "
+            f"{known.tolist()[:MAX_SHOWN]}: they count as unknown, and the network extrapolates. "
+            "Write them as in training, or train on records that have them.",
+        )
 
 
 def _weights(column: pd.Series) -> npt.NDArray[np.float32]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from sktime_tlstm.data.columns import sampled_values
+from sktime_tlstm.data.columns import numeric_values, sampled_values
 from sktime_tlstm.data.covariates import Covariates
 from sktime_tlstm.data.history import History, Layout, Widths, initial_room, whole_room
 from sktime_tlstm.data.rows import (
@@ -28,7 +28,7 @@ from sktime_tlstm.data.rows import (
 )
 from sktime_tlstm.data.scaling import CovariateScaling, location_scale
 from sktime_tlstm.data.source import Source
-from sktime_tlstm.data.targets import Observed, Targets
+from sktime_tlstm.data.targets import Observed, Targets, UsualScale
 from sktime_tlstm.data.timeline import Timeline
 
 __all__ = ["FrameEncoder"]
@@ -109,17 +109,22 @@ class FrameEncoder:
         names: list[Hashable] = list(y.columns)
         if not names:
             raise ValueError("Got y without columns, expected at least one. Pass what to forecast.")
-        shared = None
+        shared = extremes = usual = None
         if self.absolute:
-            columns = [sampled_values(y.iloc[:, k]) for k in range(len(names))]
-            for name, values in zip(names, columns, strict=True):
+            samples = [sampled_values(y.iloc[:, k]) for k in range(len(names))]
+            for name, values in zip(names, samples, strict=True):
                 if np.isnan(values).all():
                     raise ValueError(
                         f"Got y without any observed value in column {name!r}, expected some to "
                         "learn from. Pass a y that has some, or leave the column out."
                     )
-            shared = tuple(location_scale(values, self.scaler) for values in columns)
-        self._targets = Targets(names, names, self.support, self.scaler, shared)
+            shared = tuple(location_scale(values, self.scaler) for values in samples)
+            extremes = tuple(_extremes(y.iloc[:, k]) for k in range(len(names)))
+        else:
+            bounds = split_index(y.index)[1]
+            columns = [y.iloc[:, k] for k in range(len(names))]
+            usual = tuple(UsualScale.of(column, bounds, self.scaler) for column in columns)
+        self._targets = Targets(names, names, self.support, self.scaler, shared, extremes, usual)
         self.identities = split_index(y.index)[0] if keys is None else keys
         self.timeline = find_timeline(y.index, None if X is None or sampled else X.index)
         past, static = self.past_covariates, self.static_covariates
@@ -153,6 +158,11 @@ class FrameEncoder:
     def order(self) -> list[int]:
         """Channel of each target in a history and in what the networks say."""
         return self._targets.order
+
+    @property
+    def extremes(self) -> tuple[tuple[float, float], ...] | None:
+        """Smallest and largest value of each channel in training, where all share a scale."""
+        return self._targets.extremes
 
     @property
     def numeric(self) -> list[Hashable]:
@@ -414,6 +424,33 @@ class FrameEncoder:
         self._covariates.codes(X, [name for name in self.known_columns if name in X.columns])
         return Rows.parse(X.index, history.timeline)
 
+    def warn_of_far_inputs(
+        self, history: History, X: pd.DataFrame, begin: Integers, columns: list[Hashable]
+    ) -> None:
+        """Warn of rows of X, of those that a history has, which are beyond training.
+
+        Parameters
+        ----------
+        history : History
+        X : pandas.DataFrame
+            Which was written into it.
+        begin : numpy.ndarray of int64, shape (num_series,)
+            The row from which on each series is looked at.
+        columns : list
+            Which of the columns of X are.
+        """
+        series, within = history.locate(Rows.parse(X.index, history.timeline))
+        inside = (series >= 0) & (within >= begin[series]) & (within < history.lengths[series])
+        covariates = self._covariates
+        tables = covariates.tables(X, columns)
+        place = " in the rows of y"
+        covariates.warn_of_extrapolation(X, inside, columns, series[inside], tables, place)
+
+    def warn_of_changed_traits(self, history: History, X: pd.DataFrame) -> None:
+        """Warn of static covariates that are others than those that a history knows."""
+        if self.static_covariates:
+            self._covariates.warn_of_changed_traits(history, X)
+
     # Back to the units of y.
 
     def decode(self, history: History, scaled: npt.NDArray[Any], series: Integers) -> Floats:
@@ -484,6 +521,12 @@ class FrameEncoder:
         if keys.nlevels != self.identities.nlevels:
             return np.zeros(len(keys))
         return np.asarray(self.identities.get_indexer(keys) + 1.0)
+
+
+def _extremes(column: pd.Series) -> tuple[float, float]:
+    """Return the smallest and the largest value of a column."""
+    values = numeric_values(column)
+    return float(np.fmin.reduce(values)), float(np.fmax.reduce(values))
 
 
 def _with_step(history: History, index: pd.Index) -> History:

@@ -138,6 +138,19 @@ class SeriesStore:
             traits=self.traits.each(lambda tensor: tensor[series]),
         )
 
+    def shortened(
+        self, series: np.ndarray, cutoff: np.ndarray, rows: int, horizon: int
+    ) -> SeriesStore:
+        """Return a store of a series for each cutoff, which begins but so many rows before it."""
+        chosen, before = torch.from_numpy(series), torch.from_numpy(cutoff) - rows
+        return replace(
+            self,
+            start=self.start[chosen] + before,
+            length=(self.length[chosen] - before).clamp(max=rows + horizon),
+            calendar_start=self.calendar_start[chosen] + before,
+            traits=self.traits.each(lambda tensor: tensor[chosen]),
+        )
+
     def copies(self, series: np.ndarray, number: int) -> SeriesStore:
         """Return a store that holds some of the series several times, copy after copy."""
         # The rows of one copy, as rows of this store; then of all copies, end to end.
@@ -322,6 +335,11 @@ class History:
     def lengths(self) -> np.ndarray:
         """Number of rows of each series."""
         return self.store.length.cpu().numpy()
+
+    def there(self) -> np.ndarray:
+        """Return how many rows have a value of each numeric covariate (num_numeric,)."""
+        observed = self.store.observed[:, self.loc.shape[1] :]
+        return observed.sum(dim=0).cpu().numpy()
 
     def locate(self, rows: Rows, part: slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
         """Return the series (-1 if unknown) and the row within it of every parsed row."""

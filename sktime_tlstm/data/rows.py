@@ -17,6 +17,7 @@ __all__ = [
     "Rows",
     "blocks",
     "check_apart",
+    "check_covered",
     "check_gapless",
     "check_growth",
     "check_increasing",
@@ -235,7 +236,7 @@ def check_levels(y: Any, X: Any) -> None:
         If X is indexed by series and y is not, or the other way round, if times or values of y
         are text.
     ValueError
-        If times are not in order.
+        If times are not in order, or one is missing.
     """
     for name, data in (("y", y), ("X", X)):
         _check_times(name, data)
@@ -269,12 +270,64 @@ def _check_times(name: str, data: Any) -> None:
             "`dayfirst=True` for dates such as 31.12.2024."
         )
     plain = isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex, pd.RangeIndex))
-    if plain and not index.is_monotonic_increasing:
+    if plain and index.is_monotonic_increasing:
+        return
+    absent, own = np.asarray(times.isna()), f"{name}.index"
+    if isinstance(index, pd.MultiIndex):  # of its codes, -1 is a missing time too
+        absent, own = np.append(absent, True)[index.codes[-1]], f"{own}.get_level_values(-1)"
+    if absent.any():
+        raise ValueError(
+            f"Got {name} without a time (NaT) in row {int(np.argmax(absent))}, counted from 0, "
+            f"expected one in every row. Write it, or drop such rows: `{name}[{own}.notna()]`."
+        )
+    if plain:
         place = int(np.argmax(index[1:] < index[:-1]))
         raise ValueError(
             f"Got {name} with times that are not in order: after {index[place]} comes "
             f"{index[place + 1]}. Sort them: `{name}.sort_index()`."
         )
+
+
+def check_covered(y: Any, X: Any, advice: str) -> None:
+    """Raise a ValueError if X lacks rows of y, of a single series.
+
+    Those of a panel are looked for where they are laid out.
+
+    Parameters
+    ----------
+    y, X : any of sktime's types, or None
+    advice : str
+        Which rows X must have.
+    """
+    needed, given = _index_of_one(y), _index_of_one(X)
+    if needed is None or given is None:
+        return
+    absent = ~needed.isin(given)
+    if not absent.any():
+        return
+    there = f"X has rows from {given[0]} to {given[-1]}" if len(given) else "X has no rows"
+    if len(given) and _kind(given) != _kind(needed):
+        advice = "Convert one of the two indexes"
+        there = f"the times of X are {_kind(given)}, those of y {_kind(needed)}"
+    raise ValueError(
+        f"Got X without {absent.sum()} of the {len(needed)} rows of y, the first "
+        f"{needed[int(np.argmax(absent))]}, expected all: {there}. {advice}."
+    )
+
+
+def _index_of_one(data: Any) -> pd.Index | None:
+    """Return the index of a single series, an array's as sktime counts its rows; None of others."""
+    if isinstance(data, np.ndarray) and data.ndim <= 2:
+        return pd.RangeIndex(len(data))
+    index = getattr(data, "index", None)
+    return index if isinstance(index, pd.Index) and index.nlevels == 1 else None
+
+
+def _kind(index: pd.Index) -> str:
+    """Name what must be alike for times to be comparable."""
+    if isinstance(index, pd.DatetimeIndex):
+        return "dates " + ("without a time zone" if index.tz is None else "with a time zone")
+    return str(index.dtype) if isinstance(index, pd.PeriodIndex) else "no dates"
 
 
 def _check_numbers(y: Any) -> None:

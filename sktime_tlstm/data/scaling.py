@@ -127,8 +127,8 @@ class CovariateScaling:
             Whether values are clipped.
         """
         values = values[~np.isnan(values)]
-        if not len(values):
-            return cls(0.0, 1.0, -1.0, 1.0, False)
+        if not len(values):  # whatever comes later, nothing is learnt of it
+            return cls(0.0, 1.0, 0.0, 0.0, False)
         extremes = extremes or (float(values.min()), float(values.max()))
         # The extremes count once more: a sample may have missed all that is rare.
         levels, counts = np.unique(np.append(values, extremes), return_counts=True)

@@ -23,7 +23,7 @@ from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import Rows, blocks, split_index, spread
 from sktime_tlstm.data.scaling import location_scale
 
-__all__ = ["MAX_ARCSINH", "SUPPORTS", "Targets", "has_outliers", "num_learnt"]
+__all__ = ["MAX_ARCSINH", "SUPPORTS", "Targets", "UsualScale", "has_outliers", "num_learnt"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -48,8 +48,59 @@ FEW_VALUES = 4
 #: rows that were scaled before are scaled anew a few times only; and from so many it stays.
 LEARN_ALL, ENOUGH_VALUES = 64, 1024
 
+#: The scale of a series with fewer values than this is drawn to that of the others, where so many
+#: have as many values as tell theirs. (A window's is drawn to its series', see data.windows.)
+SHORT_VALUES, TELLING_SERIES, TELLING_VALUES = 16, 5, 32
+#: Scalers whose scale is a deviation, which few values tell too small.
+DEVIATIONS = ("robust_arcsinh", "robust", "standard")
+
 #: Grid rows, ascending, and values: what a target of a young series was observed at.
 Observed = tuple[Integers, Floats]
+
+
+@dataclass(frozen=True)
+class UsualScale:
+    """The scale that series have, which a short one cannot tell by itself.
+
+    Parameters
+    ----------
+    relative : bool
+        Whether it is in units of a series' distance from zero, where these differ less.
+    scale, spread : float
+        Medians of the scale, and of the deviation of scaled values.
+    """
+
+    relative: bool
+    scale: float
+    spread: float
+
+    @classmethod
+    def of(cls, column: pd.Series, bounds: Integers, scaler: str | None) -> UsualScale | None:
+        """Learn it from the series of a column, between ``bounds``; None where these are few."""
+        if scaler not in DEVIATIONS:
+            return None
+        found = []
+        for series in spread(len(bounds) - 1, OUTLIER_SERIES):
+            values = numeric_values(column.iloc[bounds[series] : bounds[series + 1]])
+            values = values[~np.isnan(values)]
+            if len(values) < TELLING_VALUES or np.abs(values).max() > MAX_SIZE or not values.std():
+                continue
+            location, scale = location_scale(values, scaler)
+            deviation = float(((values - location) / scale).std())
+            found.append((scale, scale / (abs(location) or np.inf), deviation))
+        if len(found) < TELLING_SERIES:
+            return None
+        scales, ratios, deviations = np.array(found).T
+        relative = bool((ratios > 0).all() and np.log(ratios).std() < np.log(scales).std())
+        if scaler == "robust_arcsinh":  # whose scaled values are no multiples
+            deviations = np.ones(1)
+        size = ratios if relative else scales
+        return cls(relative, float(np.median(size)), float(np.median(deviations)))
+
+    def drawn(self, location: float, scale: float, number: int) -> float:
+        """Return the scale of a series with so many values."""
+        usual = self.scale * (abs(location) if self.relative else 1.0)
+        return _mixed(scale, usual, number) if usual > 0 else scale
 
 
 @dataclass(frozen=True)
@@ -66,6 +117,10 @@ class Targets:
     scaler : key of SCALERS
     shared : tuple of (location, scale), one for each channel, or None, default=None
         Scaling that all series have; None where each learns its own.
+    extremes : tuple of (smallest, largest), one for each channel, or None, default=None
+        Of the values of training, where all series share a scale.
+    usual : tuple of UsualScale or None, one for each channel, or None, default=None
+        Of the series of training, where there are enough.
     """
 
     names: list[Hashable]
@@ -73,6 +128,8 @@ class Targets:
     support: str
     scaler: str | None
     shared: tuple[tuple[float, float], ...] | None = None
+    extremes: tuple[tuple[float, float], ...] | None = None
+    usual: tuple[UsualScale | None, ...] | None = None
 
     def renamed(self, names: list[Hashable]) -> Targets:
         """Return the targets of data with other columns, or with these in another order.
@@ -202,6 +259,9 @@ class Targets:
     def _set_scaling(self, history: History, series: int, channel: int, values: Floats) -> None:
         if self.shared is None:
             location, scale = location_scale(values, self.scaler)
+            number, usual = int((~np.isnan(values)).sum()), self._usual(channel)
+            if usual is not None and 0 < number < SHORT_VALUES:
+                scale = usual.drawn(location, scale, number)
         else:
             location, scale = self.shared[channel]
         history.loc[series, channel] = location
@@ -214,9 +274,15 @@ class Targets:
         store = history.store
         if len(scaled):
             store.traits.level[series, channel] = float(scaled.mean())
-            store.traits.spread[series, channel] = float(scaled.std()) or 1.0
+            deviation, usual = float(scaled.std()) or 1.0, self._usual(channel)
+            if usual is not None and len(scaled) < SHORT_VALUES:
+                deviation = _mixed(float(scaled.std()), usual.spread, len(scaled))
+            store.traits.spread[series, channel] = deviation
         if self.support != "real" and store.traits.level[series, channel] == 0:
             store.traits.level[series, channel] = 1.0  # it is a scale: no observation, or zeros
+
+    def _usual(self, channel: int) -> UsualScale | None:
+        return None if self.usual is None else self.usual[channel]
 
     @staticmethod
     def _set_zero(history: History) -> None:
@@ -405,6 +471,11 @@ class Targets:
             values = self.decode(history, scaled[None], np.array([series]))[0]
             targets.append(np.where(seen, values, np.nan))
         return targets
+
+
+def _mixed(own: float, usual: float, number: int) -> float:
+    """Return a deviation told by so many values, with the usual one in the place of the others."""
+    return float(np.sqrt((number * own**2 + (SHORT_VALUES - number) * usual**2) / SHORT_VALUES))
 
 
 def num_learnt(number: int) -> int:

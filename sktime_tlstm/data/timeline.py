@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pandas.tseries.offsets import BaseOffset, BusinessDay, Day, Tick, Week
+from pandas.tseries.offsets import BaseOffset, BusinessDay, DateOffset, Day, Tick, Week
 
 from sktime_tlstm.data.calendar import Counter, Even, counter_of, even_step
 from sktime_tlstm.data.frequency import candidate_offsets, local_times, seasons_of
@@ -40,8 +40,8 @@ TIME_FEATURES = {
     "day_of_year": lambda times: _phase(times.dayofyear.to_numpy() / 365.25),
 }
 
-#: By which share two mean steps may differ that are the same.
-SAME_STEP = 1e-3
+#: By which share two mean steps may differ that are the same; and that are of one kind.
+SAME_STEP, SAME_KIND = 1e-3, 0.1
 
 
 @dataclass(frozen=True)
@@ -284,17 +284,31 @@ class Timeline:
         """Whether a step is longer or shorter than on another grid, as far as both are known."""
         if not self.is_calendar and not other.is_calendar:
             return (self.offset or 1) != (other.offset or 1)
-        # NaN where one is not known; months differ a little by where they begin
-        return abs(self.days_per_step / other.days_per_step - 1) > SAME_STEP
+        if self.offset is None or other.offset is None or self.offset == other.offset:
+            return False
+        # Months, holidays and open hours make steps of one kind last a little differently.
+        kinds = {type(self.offset), type(other.offset)}
+        same_kind = any(all(issubclass(one, kind) for one in kinds) for kind in kinds)
+        alike = same_kind and DateOffset not in kinds and self.offset.n == other.offset.n
+        # NaN beside integers
+        share = abs(self.days_per_step / other.days_per_step - 1)
+        return share > (SAME_KIND if alike else SAME_STEP)
 
-    def check_step(self, trained: Timeline) -> None:
-        """Raise a ValueError if a step is another than the one that a simulation was trained on."""
-        if self.has_another_step(trained):
+    def check_step(self, trained: Timeline, simulation: bool = True) -> None:
+        """Raise a ValueError if a step is another than the one that was trained on."""
+        if not self.has_another_step(trained):
+            return
+        if simulation:
             raise ValueError(
                 f"Got rows with {self}, expected the sampling that the simulation was trained on "
                 f"({trained}): a step of another length is another system. Resample first, for "
                 "instance by `frame.resample(...).mean()`."
             )
+        raise ValueError(
+            f"Got rows with {self}, expected the step that the forecaster was trained on "
+            f"({trained}): lags, seasons and calendar count such steps. Resample first, for "
+            "instance by `frame.resample(...).mean()`, or fit a forecaster to these rows alone."
+        )
 
     def seasons(self) -> tuple[int, ...]:
         """Return the usual season lengths in steps, shortest first; empty where none is usual.

@@ -16,6 +16,8 @@ __all__ = ["Batch", "Inputs", "WindowSpec", "cut_windows", "moved_to_front", "pa
 
 #: The smallest window scale, as a fraction of the spread of the whole (scaled) series.
 MIN_WINDOW_SCALE = 0.05
+#: Rows that tell a window's deviation, if so many are looked at.
+FEW_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,9 @@ class WindowSpec:
     hidden : tuple of int, default=()
         Channels of the store that no network reads before the cutoff: targets only of simulations,
         which have no normalisation by window; numeric covariates; codes.
+    always, never : tuple of int, default=()
+        Which numeric covariates training had in every row, and in none. No network has learnt what
+        it means that one of these is missing, or is there: it is not told.
     """
 
     context_length: int
@@ -84,6 +89,8 @@ class WindowSpec:
     arcsinh: bool = False
     weighted: bool = False
     hidden: tuple[int, ...] = ()
+    always: tuple[int, ...] = ()
+    never: tuple[int, ...] = ()
 
     @property
     def reach(self) -> int:
@@ -204,6 +211,7 @@ def cut_windows(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Te
     row = (store.start[series, None] + place).clamp(0, store.values.shape[0] - 1)
     values = store.values[row] * inside[..., None]  # (batch, reach + horizon, channel)
     observed = (store.observed[row] & inside[..., None]).to(values.dtype)  # (.., targets + numeric)
+    observed = _as_learnt(spec, observed, inside)
     # The calendar is known for the context and the horizon alone: (batch, context + horizon).
     calendar_row = store.calendar_start[series, None] + place[:, reach - spec.context_length :]
     calendar = store.calendar[calendar_row.clamp(0, store.calendar.shape[0] - 1)]
@@ -241,6 +249,23 @@ def cut_windows(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Te
         told = values[:, reach:, -1]  # (batch, horizon); 0 for none, of rows that no series has
         weight = torch.where(told == 0, 1.0, told.clamp(min=0))
     return Batch(inputs, target, loc, scale, scale * store.traits.unit[series], weight)
+
+
+def _as_learnt(spec: WindowSpec, observed: Tensor, inside: Tensor) -> Tensor:
+    """Return flags (batch, row, channel) of 0 and 1 as training had them, where it had one kind."""
+    if not spec.always and not spec.never:
+        return observed
+    channel = torch.arange(observed.shape[-1], device=observed.device)
+    always, never = (
+        functools.reduce(
+            torch.logical_or,
+            [channel == spec.num_targets + number for number in numbers],
+            torch.zeros_like(channel, dtype=torch.bool),
+        )
+        for numbers in (spec.always, spec.never)
+    )
+    there = inside[..., None].to(observed.dtype)
+    return torch.where(always, there, observed) * ~never
 
 
 def sent(places: Tensor, device: torch.device) -> Tensor:
@@ -316,8 +341,10 @@ def _window_statistics(
         return loc, torch.ones_like(level)
     # over the rows before the cutoff: (batch, norm_length, num_targets) -> (batch, num_targets)
     variance = ((value - mean[:, None]).square() * seen).sum(dim=1) / count.clamp(min=1)
-    deviation = torch.where(count > 1, variance.sqrt(), spread)
-    return loc, torch.maximum(deviation, MIN_WINDOW_SCALE * spread)
+    # what few rows tell too small is drawn to what all tell
+    lacking = (min(FEW_ROWS, spec.norm_length) - count).clamp(min=0)
+    variance = (count * variance + lacking * spread.square()) / (count + lacking)
+    return loc, torch.maximum(variance.sqrt(), MIN_WINDOW_SCALE * spread)
 
 
 def _past(spec: WindowSpec, values: Tensor, observed: Tensor, calendar: Tensor) -> Tensor:

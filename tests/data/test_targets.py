@@ -14,6 +14,7 @@ from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.scaling import SCALERS, location_scale
 from sktime_tlstm.data.targets import ENOUGH_VALUES, LEARN_ALL, num_learnt
 from sktime_tlstm.net import ForecastNet
+from sktime_tlstm.notices import ForecastWarning
 
 HORIZON, ROWS = 3, 37
 EVERY_SCALER = pytest.mark.parametrize("scaler", SCALERS)
@@ -312,11 +313,13 @@ def test_a_series_without_a_value_is_scaled_as_the_others_are(scaler):
 def test_a_series_without_a_value_is_forecast_near_the_panel():
     keys = pd.concat([frame(noise(140.0, seed=i), f"shop {i}") for i in range(5)])
     empty = frame(np.full(ROWS, np.nan), "shop x")
-    forecaster = TransformerLSTMForecaster(**TINY).fit(pd.concat([keys, empty]), fh=[1, 2])
+    with pytest.warns(ForecastWarning, match="in 1 of 6 series, such as"):
+        forecaster = TransformerLSTMForecaster(**TINY).fit(pd.concat([keys, empty]), fh=[1, 2])
     assert forecaster.predict().loc["shop x", "sold"].between(100, 180).all()
     late = frame(np.full(4, np.nan), "shop y")
     forecaster = TransformerLSTMForecaster(**TINY).fit(keys, fh=[1, 2])
-    forecaster.update(late, update_params=False)
+    with pytest.warns(ForecastWarning, match=r"in 1 of 1 series, such as \['shop y'\]"):
+        forecaster.update(late, update_params=False)
     assert forecaster.predict().loc["shop y", "sold"].between(100, 180).all()
     interval = forecaster.predict_interval().loc["shop y"]
     assert np.isfinite(interval).all(axis=None)

@@ -8,7 +8,13 @@ from torch.utils.data import DataLoader, Subset
 
 from sktime_tlstm.data.history import SeriesStore, Traits
 from sktime_tlstm.data.sampling import WindowDataset, WindowSampler, training_cutoffs
-from sktime_tlstm.data.windows import MIN_WINDOW_SCALE, WindowSpec, cut_windows, past_targets
+from sktime_tlstm.data.windows import (
+    FEW_ROWS,
+    MIN_WINDOW_SCALE,
+    WindowSpec,
+    cut_windows,
+    past_targets,
+)
 
 LENGTHS = (29, 1, 13, 7)
 SPEC = WindowSpec(
@@ -108,9 +114,9 @@ class SlowWindow:
         mean = sum(values) / len(values) if values else level
         if self.spec.window_norm == "mean":
             return mean, 1.0
-        if len(values) < 2:
-            return mean, spread
-        deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / len(values))
+        squares = sum((value - mean) ** 2 for value in values)
+        lacking = max(min(FEW_ROWS, self.spec.norm_length) - len(values), 0)
+        deviation = math.sqrt((squares + lacking * spread**2) / (len(values) + lacking))
         return mean, max(deviation, MIN_WINDOW_SCALE * spread)
 
     def normalised(self, row, target):
@@ -302,8 +308,16 @@ def worked_store(values, level=11.0, spread=2.0):
         ([3.0, 7.0], None, 0.0, 1.0),
         ([None, None], "meanstd", 11.0, 2.0),
         ([None, None], "mean", 11.0, 1.0),
-        ([3.0, None], "meanstd", 3.0, 2.0),
-        ([3.0, 3.0], "meanstd", 3.0, 0.1),  # a twentieth of the spread
+        (
+            [3.0, None],
+            "meanstd",
+            3.0,
+            (24 / 7) ** 0.5,
+        ),  # a part of 7 nothing, the others the spread
+        ([3.0, 3.0], "meanstd", 3.0, (20 / 7) ** 0.5),
+        ([1.0, 9.0], "meanstd", 5.0, (52 / 7) ** 0.5),  # two parts of 7 the own variance, 16
+        ([1.0, 9.0, *[5.0] * 5], "meanstd", 5.0, (32 / 7) ** 0.5),  # which a whole window tells
+        ([3.0] * 7, "meanstd", 3.0, 0.1),  # a twentieth of the spread
     ],
 )
 def test_window_statistics_by_hand(values, norm, loc, scale):

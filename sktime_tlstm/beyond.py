@@ -1,0 +1,332 @@
+"""Beyond: what is told of data that training did not prepare for, so that it surprises nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sktime_tlstm.contract import unwrapped
+from sktime_tlstm.data.encoder import FrameEncoder
+from sktime_tlstm.data.history import History
+from sktime_tlstm.data.rows import Rows, ranges
+from sktime_tlstm.data.source import Source
+from sktime_tlstm.model import Model
+from sktime_tlstm.net import ForecastNet
+from sktime_tlstm.notices import notify
+
+__all__ = [
+    "check_drives",
+    "check_other_data",
+    "warn_of_empty_series",
+    "warn_of_far_rows",
+    "warn_of_gaps_in_drives",
+    "warn_of_known_rows",
+    "warn_of_no_training",
+]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+#: How many times as far as training data new observations may be without a warning: of forecasts,
+#: which are normalised, and of simulations, whose training reaches from the middle of its range.
+BEYOND_BELIEF, BEYOND_RANGE = 100.0, 3.0
+#: Series and columns that a warning names.
+MAX_NAMED = 3
+#: Share of a series' scale by which values differ that are no roundings of each other.
+ROUNDED = 1e-4
+
+
+# Rows in another unit.
+
+
+def warn_of_far_rows(
+    model: Model,
+    history: History,
+    number: Integers,
+    before: History | None,
+    where: str,
+    X: pd.DataFrame | None,
+) -> None:
+    """Warn of observations beyond belief beside those of training, and of such inputs.
+
+    In forecasts a series is compared with itself; new ones have scales of their own. In simulations
+    all have one, that of training, and their inputs are compared too.
+
+    Parameters
+    ----------
+    model : Model
+    history : History
+        With the rows.
+    number : numpy.ndarray of int64, shape (num_series,)
+        How many of the last rows of each series are looked at.
+    before : History or None
+        What was known before; None where nothing was but the model.
+    where : str
+        What the rows are, as the warning calls them.
+    X : pandas.DataFrame or None
+        Their covariates, if they lie row by row.
+    """
+    place, middle, reach = _usual(model, history, before)
+    hidden = () if before is None else model.spec.hidden  # of a past nothing hidden is read
+    if model.spec.simulation and X is not None:
+        encoder, first = model.encoder, model.spec.num_targets
+        columns = [name for k, name in enumerate(encoder.columns, first) if k not in hidden]
+        encoder.warn_of_far_inputs(history, X, history.lengths - number, columns)
+    reach[:, [channel for channel in hidden if channel < reach.shape[1]]] = np.nan
+    which = np.flatnonzero((number > 0) & ~np.isnan(reach).all(axis=1))
+    rows = ranges(
+        history.store.start.numpy()[which] + history.lengths[which] - number[which], number[which]
+    )
+    if not len(rows):
+        return
+    owner = np.repeat(which, number[which])
+    sizes, seen = _sizes(model, history, rows, owner)
+    distance = np.abs(sizes - middle[owner])
+    most = BEYOND_RANGE if model.spec.simulation else BEYOND_BELIEF
+    far = seen & (distance > most * reach[owner])
+    if far.any() and before is not None and not model.spec.simulation:
+        for series in np.unique(owner[far.any(axis=1)]):  # training may have been as far itself
+            own = owner == series
+            known = _farthest(model, before, int(place[series]), middle[series])
+            far[own] &= distance[own] > known
+    if not far.any():
+        return
+    row, channel = np.argwhere(far)[0]
+    times = distance[row, channel] / reach[owner[row], channel]
+    notify(
+        f"Got y with {sizes[row, channel]:g} in {where}{history.name(owner[row])}, {times:,.0f} "
+        "times as far from the usual as training data reach: forecasts follow it. Pass it in "
+        "the unit of training; if all has changed, fit again."
+    )
+
+
+def _usual(
+    model: Model, history: History, before: History | None
+) -> tuple[Integers, Floats, Floats]:
+    """Return where the series of a history were before, -1 for nowhere, and what was usual there.
+
+    That is a middle and how far around it training reaches (num_series, num_targets), in units of
+    y; NaN where nothing tells.
+    """
+    spec, encoder = model.spec, model.encoder
+    nothing = np.full((len(history.first), spec.num_targets), np.nan)
+    middle, reach, place = nothing, nothing.copy(), np.full(len(nothing), -1)
+    if spec.simulation:
+        if encoder.extremes is not None:  # which files of before do not hold
+            low, high = np.array(encoder.extremes).T
+            middle[:] = (low + high) / 2
+            reach[:] = np.where(high > low, (high - low) / 2, np.maximum(np.abs(high), 1.0))
+        return place, middle, reach
+    if before is None or _num_levels(history) != _num_levels(before):
+        return place, middle, reach
+    place = before.places(history.keys)
+    learning = [series for series, _ in before.young]  # their own scale
+    known = np.flatnonzero((place >= 0) & ~np.isin(place, learning))
+    was, traits = place[known], before.store.traits
+    usual = np.abs(traits.level.numpy()[was]) + 4 * traits.spread.numpy()[was].astype(np.float64)
+    if spec.arcsinh:
+        usual = np.sinh(usual)
+    middle[known] = before.loc[was]
+    reach[known] = before.scale[was] * np.maximum(usual, 1.0)
+    return place, middle, reach
+
+
+def _num_levels(history: History) -> int:
+    return 0 if history.keys is None else history.keys.nlevels
+
+
+def _sizes(model: Model, history: History, rows: Integers, owner: Integers) -> tuple[Floats, Flags]:
+    """Return targets of rows of a store in units of y (row, num_targets), and which are seen."""
+    number = model.spec.num_targets
+    scaled = history.store.values.numpy()[rows, :number].astype(np.float64)
+    if model.spec.arcsinh:
+        scaled = np.sinh(scaled)
+    seen = history.store.observed.numpy()[rows, :number]
+    return history.loc[owner] + history.scale[owner] * scaled, seen
+
+
+def _farthest(model: Model, history: History, series: int, middle: Floats) -> Floats:
+    """Return how far from a middle each target (num_targets,) of a series was."""
+    start = int(history.store.start[series])
+    rows = np.arange(start, start + int(history.lengths[series]))
+    sizes, seen = _sizes(model, history, rows, np.full(len(rows), series))
+    return np.where(seen, np.abs(sizes - middle), 0.0).max(axis=0, initial=0.0)
+
+
+# Series without a value, and updates without a row.
+
+
+def warn_of_empty_series(history: History, columns: list[Hashable], first: int = 0) -> None:
+    """Warn of the series, from the ``first`` on, that have no value at all of a column of y."""
+    for channel, column in enumerate(columns):
+        empty = [
+            series
+            for (series, target), (rows, _) in history.young.items()
+            if target == channel and series >= first and not len(rows)
+        ]
+        if not empty:
+            continue
+        names = "y" if history.keys is None else [history.keys[one] for one in empty[:MAX_NAMED]]
+        notify(
+            f"Got y without any observed value of {column!r} in {len(empty)} of "
+            f"{len(history.first) - first} series, such as {names}: nothing is known of them, and "
+            "their forecasts and intervals are those of a usual series. Leave them out, or pass "
+            "rows that hold values."
+        )
+
+
+def warn_of_known_rows(model: Model, before: History, history: History, seen: Integers) -> None:
+    """Warn of an update to be learnt from that has no new row, and other values in known ones.
+
+    Parameters
+    ----------
+    model : Model
+    before, history : History
+        Without and with the rows of the update.
+    seen : numpy.ndarray of int64, shape (num_series,)
+        Number of rows of each series before its new cutoff.
+    """
+    lengths = before.lengths
+    if history.store.values is before.store.values or not np.array_equal(history.lengths, lengths):
+        return
+    if not np.array_equal(history.first, before.first):
+        return
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    old, known = _sizes(model, before, ranges(before.store.start.numpy(), lengths), owner)
+    new, _ = _sizes(model, history, ranges(history.store.start.numpy(), lengths), owner)
+    differs = (known & (np.abs(new - old) > ROUNDED * before.scale[owner])).any(axis=1)
+    if not differs.any():
+        return
+    row = int(np.argmax(differs))
+    series = owner[row : row + 1]
+    ends = history.first[series] + seen[series] - 1
+    notify(
+        f"Got an update without a new row: {differs.sum()} rows that are known have other values"
+        f"{history.name(series[0])}. Nothing is learnt, the known rows are overwritten, and "
+        f"forecasts start from {history.timeline.times(ends)[0]}. If it is another record, pass a "
+        "panel whose index names the records, or predict(fh, X, y=record); to correct known rows, "
+        "update(..., update_params=False)."
+    )
+
+
+def warn_of_no_training(net: ForecastNet) -> None:
+    """Warn of a network that stays as it was built, unless it says that it brings its weights."""
+    if not getattr(unwrapped(net.module_), "comes_trained", False):
+        notify(
+            "Got max_epochs=0 with a network of random weights, which has learnt nothing. Pass "
+            "max_epochs=10; a network of yours that brings its weights says comes_trained = True."
+        )
+
+
+# Data for a training.
+
+
+def check_drives(encoder: FrameEncoder, source: Source) -> None:
+    """Check that a simulation has inputs that are known in the future, and values of them.
+
+    Raises
+    ------
+    ValueError
+        If it has none.
+    """
+    known, X = encoder.known_columns, source.X
+    if not known:
+        raise ValueError(
+            "Got mode='simulation' without a column of X that is known in the future, expected the "
+            "input that drives the system: nothing else is read after the context. Pass it as X "
+            "and leave it out of past_covariates, or pass mode='forecast'."
+        )
+    if X is None:
+        return
+    of_y = slice(None) if source.is_sampled else X.index.isin(source.y.index)
+    empty = [name for name in known if name in X.columns and X[name][of_y].isna().all()]
+    if empty == known:
+        raise ValueError(
+            f"Got mode='simulation' and X without any value in {empty} at the rows of y, expected "
+            "the input that drives the system. Check how X was joined to the index of y."
+        )
+    if empty:
+        notify(
+            f"Got X without any value in the columns {empty[:MAX_NAMED]} at the rows of y: nothing "
+            f"is learnt of them, and {len(empty)} of {len(known)} inputs do nothing. Check how X "
+            "was joined to the index of y, or leave them out."
+        )
+
+
+def check_other_data(model: Model, encoder: FrameEncoder, source: Source, history: History) -> None:
+    """Check data that a pretrained model is to be fitted to, beside those that it has learnt.
+
+    Parameters
+    ----------
+    model : Model
+    encoder : FrameEncoder
+        Its own, for the names of these data.
+    source : Source
+    history : History
+        What these data became.
+
+    Raises
+    ------
+    ValueError
+        If their step is another, and as `check_drives` does.
+    """
+    if model.spec.simulation:
+        check_drives(encoder, source)
+    if encoder.timeline is not None:
+        history.timeline.check_step(encoder.timeline, model.spec.simulation)
+    warn_of_empty_series(history, encoder.targets)
+    X = None if source.is_sampled else source.X
+    warn_of_far_rows(model, history, history.lengths, None, "fit", X)
+
+
+# What drives a simulation.
+
+
+def warn_of_gaps_in_drives(
+    encoder: FrameEncoder,
+    history: History,
+    cutoff: Integers,
+    read: Flags,
+    X: pd.DataFrame | None,
+    X_rows: Rows,
+    why: tuple[str, str],
+) -> None:
+    """Warn where inputs are missing in rows that X has and that are read: as if it lacked them.
+
+    Parameters
+    ----------
+    encoder : FrameEncoder
+    history : History
+    cutoff : numpy.ndarray of int64, shape (num_series,)
+    read : numpy.ndarray of bool, shape (num_series, num_future)
+        Which steps after the cutoff are read.
+    X : pandas.DataFrame or None
+    X_rows : Rows
+        Its index.
+    why : (str, str)
+        How far steps are read, and why and what to do.
+    """
+    # a category that is missing is a value of its own
+    numeric = [name for name in encoder.known_columns if name in encoder.numeric]
+    columns = [] if X is None else [name for name in numeric if X[name].hasnans]
+    if X is None or not columns:
+        return
+    inside, series, step = history.locate_future(X_rows, cutoff, read.shape[1])
+    missing = X.loc[:, columns].isna().to_numpy()[inside] & read[series, step][:, None]
+    lacking = missing.any(axis=1)
+    if not lacking.any():
+        return
+    row = int(np.argmax(lacking))
+    number = int((lacking & (series == series[row])).sum())
+    names = [name for name, any_ in zip(columns, missing.any(axis=0), strict=True) if any_]
+    ordinal = history.first[series[row]] + cutoff[series[row]] + step[row]
+    when = history.timeline.times(np.array([ordinal]))[0]
+    notify(
+        f"Got X with missing values (NaN) in the columns {names[:MAX_NAMED]} in {number} of the "
+        f"{read.shape[1]} steps up to {why[0]}{history.name(series[row])}, the first {when}. "
+        f"{why[1]}"
+    )
