@@ -24,6 +24,7 @@ __all__ = [
     "warn_of_far_rows",
     "warn_of_gaps_in_drives",
     "warn_of_known_rows",
+    "warn_of_late_rows",
     "warn_of_no_training",
 ]
 
@@ -34,6 +35,9 @@ Flags = npt.NDArray[np.bool_]
 #: How many times as far as training data new observations may be without a warning: of forecasts,
 #: which are normalised, and of simulations, whose training reaches from the middle of its range.
 BEYOND_BELIEF, BEYOND_RANGE = 100.0, 3.0
+#: Share of rows that end in as long a gap, from which on it is no news; rows that are looked at,
+#: and series.
+USUAL_SHARE, RECENT_ROWS, MAX_LOOKED = 0.01, 5000, 20
 #: Series and columns that a warning names.
 MAX_NAMED = 3
 #: Share of a series' scale by which values differ that are no roundings of each other.
@@ -220,6 +224,58 @@ def warn_of_no_training(net: ForecastNet) -> None:
             "Got max_epochs=0 with a network of random weights, which has learnt nothing. Pass "
             "max_epochs=10; a network of yours that brings its weights says comes_trained = True."
         )
+
+
+# Pasts that end without a value.
+
+
+def warn_of_late_rows(model: Model, history: History, cutoff: Integers, asked_for: Flags) -> None:
+    """Warn of a past that ends in missing values, as hardly any that it was trained on does.
+
+    Parameters
+    ----------
+    model : Model
+    history : History
+    cutoff : numpy.ndarray of int64, shape (num_series,)
+        Number of rows of each series before the forecast.
+    asked_for : numpy.ndarray of bool, shape (num_series,)
+    """
+    read = [
+        channel for channel in range(model.spec.num_targets) if channel not in model.spec.hidden
+    ]
+    start, observed = history.store.start.numpy(), history.store.observed.numpy()
+    which = np.flatnonzero(asked_for & (cutoff > 0))
+    seen = observed[start[which] + cutoff[which] - 1][:, read].all(axis=1)
+    for series in which[~seen][:MAX_LOOKED]:
+        stop = start[series] + cutoff[series]
+        gap = max(
+            _unusual_gap(observed[max(start[series], stop - RECENT_ROWS) : stop, channel])
+            for channel in read
+        )
+        if gap and model.spec.simulation:
+            notify(
+                f"Got a past without an output in its last {gap} rows{history.name(series)}: the "
+                "network was trained to start from measured outputs, so the first steps are off by "
+                "far more than their intervals say. Pass outputs up to the first step, or train "
+                "with hidden_past to let the inputs tell the state."
+            )
+            return
+        if gap:
+            notify(
+                f"Got y without a value in its last {gap} rows{history.name(series)}: intervals "
+                "are as wide as right behind an observation, too narrow as a rule. Pass y up to "
+                "its last value, and an fh of steps from there."
+            )
+            return
+
+
+def _unusual_gap(seen: Flags) -> int:
+    """Return how many values are missing at the end; 0 if it is no news in the rows (row,)."""
+    row = np.arange(len(seen))
+    since = row - np.maximum.accumulate(np.where(seen, row, -1))  # rows since the last value
+    gap = int(since[-1])
+    before = since[: len(seen) - gap]
+    return 0 if len(before) and (before >= gap).mean() >= USUAL_SHARE else gap
 
 
 # Data for a training.

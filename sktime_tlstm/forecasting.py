@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sktime_tlstm.beyond import warn_of_gaps_in_drives
+from sktime_tlstm.beyond import warn_of_gaps_in_drives, warn_of_late_rows
 from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import Rows
 from sktime_tlstm.families import Parametric
@@ -242,7 +242,14 @@ def _out_of_sample(model: Model, asked: Asked) -> Iterator[Part]:
             asked.X,
             X_rows,
         )
-        if X_rows is not None and begin == 0:  # after errors
+        if begin == 0:  # after errors
+            warn_of_late_rows(
+                model,
+                asked.history,
+                asked.cutoff,
+                np.bincount(asked.series[future], minlength=len(asked.cutoff)) > 0,
+            )
+        if X_rows is not None and begin == 0:
             if model.spec.simulation:  # all steps up to the last one asked for
                 asked_for = wanted[:, : int(asked.step.max())]
                 read = np.maximum.accumulate(asked_for[:, ::-1], axis=1)[:, ::-1]

@@ -339,3 +339,63 @@ def test_values_that_come_late_are_no_other_values():
     y = daily().where(np.arange(90) != 50)
     forecaster = tiny().fit(y, fh=[1])
     forecaster.update(daily()[45:60])
+
+
+@pytest.mark.parametrize(("missing", "warned"), [(0, None), (1, 1), (9, 9)])
+def test_a_past_that_ends_without_values_is_warned_of(missing, warned):
+    y = daily(seed=5)
+    y[len(y) - missing :] = np.nan
+    late = tiny().fit(y, fh=[1, 2])
+    for call in (late.predict, late.predict_interval):
+        if warned is None:
+            call()
+        else:
+            assert messages(call)[0].startswith(f"Got y without a value in its last {warned} rows")
+    others = panel(a=daily(1), b=y, c=daily(2))
+    found = [] if warned is None else messages(tiny().fit(others, fh=[1]).predict)
+    assert len(found) == (warned is not None)
+    assert all("of series 'b'" in one for one in found)
+
+
+def test_gaps_that_come_every_week_are_no_news():
+    y = daily(seed=6)
+    y[y.index.dayofweek >= 5] = np.nan
+    end = int(np.flatnonzero(y.index.dayofweek == 6)[-1]) + 1
+    tiny().fit(y[:end], fh=[1, 2]).predict()  # a Sunday
+    strange = y[: end - 1].copy()
+    strange[-5:] = np.nan
+    assert "its last 5 rows" in messages(tiny().fit(strange, fh=[1]).predict)[0]
+
+
+def test_a_simulation_without_outputs_to_start_from_is_warned_of_unless_trained_so():
+    y, X = record(seed=7)
+    new, inputs = record(seed=8)
+    for past in (new[:8] * np.nan, new[:8].where(new.index[:8] < 3)):
+        found = messages(lambda past=past: simulator().fit(y, X=X).predict([1, 5], inputs, y=past))
+        assert "hidden_past" in found[0]
+    simulator(hidden_past=["y"]).fit(y, X=X).predict([1, 5], inputs, y=new[:8] * np.nan)
+
+
+def test_the_network_is_not_told_what_training_had_always_or_never():
+    rng = np.random.default_rng(9)
+    y = daily(seed=9)
+    X = pd.DataFrame({"whole": rng.normal(size=90), "gaps": rng.normal(size=90)}, DAYS)
+    X.loc[DAYS[::4], "gaps"] = np.nan
+    X["empty"] = np.nan
+    with pytest.warns(ForecastWarning, match=r"X without any value in the columns \['empty'\]"):
+        forecaster = tiny(calibration="none").fit(y[:80], X=X[:80], fh=[1, 2, 3])
+    future = X[80:83].assign(gaps=0.5)
+    before = forecaster.predict(X=future)
+
+    def moved(**columns):
+        return float((forecaster.predict(X=future.assign(**columns)) - before).abs().max())
+
+    assert moved(empty=7.0) == 0.0
+    last = X["whole"].iloc[79]
+    missing = forecaster.predict(X=future.assign(whole=np.nan))
+    pd.testing.assert_series_equal(missing, forecaster.predict(X=future.assign(whole=last)))
+    assert moved(gaps=np.nan) > 0.0
+    repeated = future.assign(gaps=X["gaps"][:80].ffill().iloc[-1])
+    assert not forecaster.predict(X=future.assign(gaps=np.nan)).equals(
+        forecaster.predict(X=repeated)  # training had gaps: that one is missing is known
+    )
