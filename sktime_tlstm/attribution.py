@@ -58,7 +58,8 @@ def explain(fitted: Fitted, asked: Asked) -> tuple[np.ndarray, pd.MultiIndex]:
     model, history = fitted.model, fitted.history
     check_within_horizon(asked, model.spec.horizon, "explain")
     table, names = grouped_by_variable(model)
-    own = [("baseline", "mean of the past"), ("simple forecasts", "past values")]
+    simply = "linear simulation of inputs" if model.spec.simulation else "past values"
+    own = [("baseline", "mean of the past"), ("simple forecasts", simply)]
     own = own if model.calibration is not None else own[:1]
     groups = {str(part): rows["group"].to_numpy() for part, rows in table.groupby("part")}
     own_parts = list(parts(model, asked))

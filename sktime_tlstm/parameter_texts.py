@@ -75,9 +75,9 @@ _WINDOWS = """
 mode : {"forecast", "simulation"}
     "simulation" is for systems driven by a known input: the network runs freely over any number
     of steps, its state carried on, and reads X but no outputs after the context. Targets of all
-    series have one scale, X is not clipped, there is no calendar, no window normalisation, no lags
-    and no simple forecast, and LSTMs read inputs as they are. It is trained on
-    ``prediction_length`` steps at a time, whatever fh.
+    series have one scale, X is not clipped, there is no calendar, no window normalisation and no
+    lags, LSTMs read inputs as they are, and the simple forecast is a linear simulation. It is
+    trained on ``prediction_length`` steps at a time, whatever fh.
 context_length : int or None
     Rows the network sees before a cutoff. None: two seasons (of a day for hourly data; where
     the index tells of none, one that the data show), of short seasons up to four or 48 rows; 64

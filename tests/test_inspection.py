@@ -585,6 +585,7 @@ def test_a_simulation_shows_its_windows_and_contributions():
     table = forecaster.explain(range(1, 9), X[-8:])
     forecast = forecaster.predict(range(1, 9), X[-8:])
     np.testing.assert_allclose(table.sum(axis=1), forecast, rtol=1e-5)
+    assert ("simple forecasts", "linear simulation of inputs") in table.columns
     assert forecaster.windows([1], X[-8:]).inputs["past"].shape[1] == CONTEXT
     words = rf"with mode='simulation', in which .* the {CONTEXT} steps before .*Call explain or"
     with pytest.raises(ValueError, match=words):

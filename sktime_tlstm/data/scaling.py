@@ -23,7 +23,7 @@ MIN_SHARE, MIN_REPEATS = 0.001, 3
 #: Bounds of what clipping would lose, in typical distances from the usual value.
 MAX_RARE = 10.0
 #: Differences below this share of a column's size are rounding errors.
-ROUNDING = 1e-9
+ROUNDING = 1e-12
 #: Factor that makes the median absolute deviation estimate a normal standard deviation.
 MAD_TO_STD = 1.4826
 

@@ -286,3 +286,18 @@ def test_one_outlier_among_ten_values_is_no_size_to_measure_rounding_by():
     location, scale = location_scale(values, "robust")
     assert location == pytest.approx(0.0055)
     assert scale == pytest.approx(1.4826 * 0.0025)
+
+
+@pytest.mark.parametrize("offset", [0.0, 3e8, -5e9, 2e11])
+def test_a_counter_far_from_zero_varies_all_the_same(offset):
+    values = offset + np.random.default_rng(4).normal(size=200)
+    location, scale = location_scale(values, "standard")
+    assert location == pytest.approx(offset, abs=0.3)
+    assert scale == pytest.approx(1.0, rel=0.15)
+    scaling = CovariateScaling.fit(values, "standard")
+    assert np.ptp(scaling(values)) > 3
+
+
+def test_rounding_errors_are_no_variation():
+    values = 1e9 * (1 + 1e-15 * np.random.default_rng(4).normal(size=200))
+    assert location_scale(values, "standard")[1] > 1e8
