@@ -38,6 +38,8 @@ BEYOND_BELIEF, BEYOND_RANGE = 100.0, 3.0
 #: Share of rows that end in as long a gap, from which on it is no news; rows that are looked at,
 #: and series.
 USUAL_SHARE, RECENT_ROWS, MAX_LOOKED = 0.01, 5000, 20
+#: Missing values at the end that are told of, at least.
+LEAST_GAP = 2
 #: Series and columns that a warning names.
 MAX_NAMED = 3
 #: Share of a series' scale by which values differ that are no roundings of each other.
@@ -246,7 +248,10 @@ def warn_of_late_rows(model: Model, history: History, cutoff: Integers, asked_fo
     start, observed = history.store.start.numpy(), history.store.observed.numpy()
     which = np.flatnonzero(asked_for & (cutoff > 0))
     seen = observed[start[which] + cutoff[which] - 1][:, read].all(axis=1)
-    for series in which[~seen][:MAX_LOOKED]:
+    # of series without any value it was told that nothing is known of them
+    empty = [series for (series, _), (rows, _) in history.young.items() if not len(rows)]
+    late = which[~seen] if model.spec.simulation else np.setdiff1d(which[~seen], empty)
+    for series in late[:MAX_LOOKED]:
         stop = start[series] + cutoff[series]
         gap = max(
             _unusual_gap(observed[max(start[series], stop - RECENT_ROWS) : stop, channel])
@@ -275,7 +280,8 @@ def _unusual_gap(seen: Flags) -> int:
     since = row - np.maximum.accumulate(np.where(seen, row, -1))  # rows since the last value
     gap = int(since[-1])
     before = since[: len(seen) - gap]
-    return 0 if len(before) and (before >= gap).mean() >= USUAL_SHARE else gap
+    usual = len(before) and (before >= gap).mean() >= USUAL_SHARE
+    return 0 if usual or gap < LEAST_GAP else gap
 
 
 # Data for a training.

@@ -341,7 +341,7 @@ def test_values_that_come_late_are_no_other_values():
     forecaster.update(daily()[45:60])
 
 
-@pytest.mark.parametrize(("missing", "warned"), [(0, None), (1, 1), (9, 9)])
+@pytest.mark.parametrize(("missing", "warned"), [(0, None), (1, None), (2, 2), (9, 9)])
 def test_a_past_that_ends_without_values_is_warned_of(missing, warned):
     y = daily(seed=5)
     y[len(y) - missing :] = np.nan

@@ -16,6 +16,7 @@ from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
 from sktime_tlstm import model as models
 from sktime_tlstm.net import ForecastNet
 from sktime_tlstm.nn import EmbeddedNetwork
+from sktime_tlstm.notices import ForecastWarning
 from tests.setups import TRAINING
 
 ROWS, FH = 41, [1, 2, 3]
@@ -175,7 +176,8 @@ def test_missing_statics_are_the_mean_and_the_reserved_code():
     np.testing.assert_allclose(static[:, 0], [-0.99, 0.99, 0.0], atol=1e-6)  # outer quantiles
     assert static[:, 1].tolist() == [1.0, 0.0, 2.0]
     empty = X[["size"]].assign(size=np.nan)
-    nothing = told(static_covariates=["size"]).fit(y, X=empty, fh=FH)
+    with pytest.warns(ForecastWarning, match=r"X without any value in the columns \['size'\]"):
+        nothing = told(static_covariates=["size"]).fit(y, X=empty, fh=FH)
     assert traits_of(nothing).static.tolist() == [[0.0]] * 3
     assert np.isfinite(nothing.predict()).all(axis=None)
 

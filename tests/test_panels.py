@@ -100,6 +100,7 @@ def test_all_is_as_if_the_panel_was_one_frame(numbers, in_file, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.filterwarnings("ignore:Got a past without an output:UserWarning")
 @pytest.mark.parametrize(
     "parameters",
     [

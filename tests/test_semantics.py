@@ -252,8 +252,7 @@ def test_a_nan_first_met_at_predict_is_carried_forward():
     assert np.isfinite(forecast).all()
     carried = full.assign(a=X["a"].iloc[ROWS - 1])
     assert not forecast.equals(forecaster.predict(X=full))
-    assert not forecast.equals(forecaster.predict(X=carried))  # the flags tell
-    np.testing.assert_allclose(forecast, forecaster.predict(X=carried), rtol=0.05)
+    assert forecast.equals(forecaster.predict(X=carried))  # training never told what a gap means
     assert_finite(forecaster, pd.DataFrame(np.nan, X.index, X.columns))
 
 
@@ -320,6 +319,7 @@ DEGENERATE = {
 
 
 @pytest.mark.filterwarnings("ignore:Got context_length=:UserWarning")
+@pytest.mark.filterwarnings("ignore:Got y without a value in its last:UserWarning")
 @pytest.mark.parametrize("loss", ["quantile", "mse", "mae"])
 @pytest.mark.parametrize("name", DEGENERATE)
 def test_degenerate_series_have_finite_forecasts_and_intervals(name, loss):
@@ -549,7 +549,7 @@ def test_ctrl_c_keeps_the_best_weights(loss):
     forecaster = tiny(
         loss=loss,
         max_epochs=50,
-        lr=3.0,
+        lr=4.0,
         validation_fraction=0.3,
         patience=None,
         callbacks=[InterruptAtEpoch(8)],
