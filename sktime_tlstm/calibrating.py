@@ -113,10 +113,9 @@ def _shortness(
     whole = usual(model.ahead(store, series, cutoff))
     if not whole > 0:
         return None
-    factors = []
+    factors, enough = [], min(model.spec.context_length, SHORT_CONTEXTS[-1], int(cutoff.min()) + 1)
     for rows in SHORT_CONTEXTS:
-        places = np.flatnonzero(cutoff >= rows)
-        if rows >= model.spec.context_length or len(places) < len(cutoff):
+        if rows >= enough:
             factors.append(1.0)
             continue
         short = store.shortened(series, cutoff, rows, horizon)

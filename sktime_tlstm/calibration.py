@@ -39,7 +39,8 @@ CARE = 3.0
 MIN_WIDTH = 1e-3
 #: Windows whose errors tell how the steps of a path hang together, at least.
 MIN_WINDOWS = 20
-#: Rows of a series, fewer than those of a context, at which it is known how much wider widths are.
+#: Rows of a series, fewer than those of a context, at which it is known how much wider widths are;
+#: the last are enough.
 SHORT_CONTEXTS = (*range(1, 9), *range(10, 17, 2), *range(20, 33, 4), *range(40, 65, 8), 96, 128)
 #: A horizon's part between two windows whose errors are both kept.
 MIN_SHARE = 0.25

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from sktime_tlstm import TransformerLSTMForecaster
 from sktime_tlstm.calibration import SHORT_CONTEXTS
@@ -60,6 +61,16 @@ def test_fewer_rows_are_never_surer(fitted):
     assert len(factors) == len(SHORT_CONTEXTS)
     assert factors[0] > 1.5 and factors[-1] == 1.0
     assert (np.diff(factors) <= 0).all()
+
+
+def test_a_long_context_is_whole_from_many_rows_on():
+    hours = pd.date_range("2024-02-01", periods=700, freq="h")
+    y = pd.Series(np.random.default_rng(5).normal(size=700).cumsum(), hours)
+    settings = {"d_model": 4, "max_epochs": 1, "max_windows_per_epoch": 64, "random_state": 0}
+    long = TransformerLSTMForecaster(context_length=200, **settings).fit(y, fh=[1, 2, 3])
+    rows = torch.tensor([1, 3, 127, 128, 200, 700])
+    factors = long._fitted.model.calibration.shortness(rows)
+    assert (factors[:3] >= 1.0).all() and (factors[3:] == 1.0).all()
 
 
 def test_the_scale_of_few_values_is_drawn_to_that_of_other_series():
