@@ -17,7 +17,7 @@ systems; "by time" are those of ten equal parts, which must not grow. ``--valida
 record alone: the last fifth of the training record is simulated, by a forecaster that was fitted to
 the rest. ``--blind`` gives the input of the first 64 rows and no output.
 
-Expected, seed 0: silverbox 4.5 mV, boucwen 2.6e-5 m, tanks .55 V (.62 and .52 with seeds 1 and 2);
+Expected, seed 0: silverbox 3.9 mV, boucwen 1.9e-5 m, tanks .37 V (.50 and .54 with seeds 1 and 2);
 see docs/simulation.md.
 """
 
