@@ -30,6 +30,7 @@ def simulated(forecaster, **outputs):
     return forecaster.predict(FH, X[60:], y=past)
 
 
+@pytest.mark.filterwarnings("ignore:Got a past without an output:UserWarning")
 def test_hidden_outputs_train_a_simulation_and_are_not_read_by_it():
     hidden, usual = (simulator(hidden_past=names).fit(Y, X=X) for names in (("a", "b"), None))
     for outputs in ({"a": 2.0, "b": -1.0}, {"a": np.nan, "b": np.nan}):

@@ -16,6 +16,7 @@ from sktime_tlstm.data.scaling import SCALERS, location_scale
 from sktime_tlstm.data.targets import MAX_ARCSINH
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.data.windows import WindowSpec, cut_windows
+from sktime_tlstm.notices import ForecastWarning
 
 HORIZON = 5
 EVERY_SCALER = pytest.mark.parametrize("scaler", SCALERS)
@@ -263,7 +264,8 @@ def test_missing_covariates_are_carried_forward_and_flagged():
 def test_a_covariate_that_is_always_missing_is_zero_and_flagged():
     y, X = make_frames()
     X["wind"] = np.nan
-    encoder = fit_encoder(y, X)
+    with pytest.warns(ForecastWarning, match=r"X without any value in the columns \['wind'\]"):
+        encoder = fit_encoder(y, X)
     values, observed = covariate(encoder, encoder.encode(y, X, HORIZON), "wind")
     assert not values.any()
     assert not observed.any()
