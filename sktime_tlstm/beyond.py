@@ -247,10 +247,11 @@ def warn_of_late_rows(model: Model, history: History, cutoff: Integers, asked_fo
     ]
     start, observed = history.store.start.numpy(), history.store.observed.numpy()
     which = np.flatnonzero(asked_for & (cutoff > 0))
-    seen = observed[start[which] + cutoff[which] - 1][:, read].all(axis=1)
-    # of series without any value it was told that nothing is known of them
-    empty = [series for (series, _), (rows, _) in history.young.items() if not len(rows)]
-    late = which[~seen] if model.spec.simulation else np.setdiff1d(which[~seen], empty)
+    late = which[~observed[start[which] + cutoff[which] - 1][:, read].all(axis=1)]
+    if len(late) and not model.spec.simulation:
+        # of series without any value it was told that nothing is known of them
+        empty = [series for (series, _), (rows, _) in history.young.items() if not len(rows)]
+        late = np.setdiff1d(late, empty)
     for series in late[:MAX_LOOKED]:
         stop = start[series] + cutoff[series]
         gap = max(

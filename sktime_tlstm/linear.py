@@ -26,7 +26,7 @@ MAX_LENGTH, MAX_WEIGHTS = 128, 512
 MAX_ROWS, ROWS_AT_ONCE = 20_000, 2048
 #: Rows after which weights have decayed to 1 / e, and strengths of the penalty, that are tried.
 DECAYS, PENALTIES = (1, 2, 4, 8, 16, 32, 64, 128), tuple(10.0**k for k in range(-7, 3))
-#: Rows by which the weights of so many rows are known, at most, for a choice to count.
+#: Degrees of freedom of the weights, as a share of the rows, at most.
 MOST_KNOWN = 0.9
 
 

@@ -67,7 +67,8 @@ def test_the_default_leans_on_it_where_the_network_has_learnt_little(fitted):
     error = (simulated - y[CONTEXT:]).abs().to_numpy()
     assert error[3:].mean() < 0.05 * y.to_numpy().std()
     alone = simulator(max_windows_per_epoch=8, calibration="none")
-    alone.fit(*record(400, noise=0.01)[:1], X=record(400, noise=0.01)[1])
+    y_train, X_train = record(400, noise=0.01)
+    alone.fit(y_train, X=X_train)
     worse = (alone.predict(range(1, 301 - CONTEXT), X, y=y[:CONTEXT]) - y[CONTEXT:]).abs()
     assert worse.to_numpy().mean() > 10 * error.mean()
 

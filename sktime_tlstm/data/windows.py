@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -222,8 +223,7 @@ def cut_windows(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Te
     normalised = (raw - loc[:, None]) / scale[:, None] * seen
     values = torch.cat([normalised, values[..., targets:]], dim=-1)
     if spec.hidden:  # as if nothing was observed; 0 is also the code of the unknown
-        channel = torch.arange(values.shape[-1], device=device)
-        hidden = functools.reduce(torch.logical_or, [channel == number for number in spec.hidden])
+        hidden = _channels_of(spec.hidden, values)
         read = ~((offset < 0)[:, None] & hidden)  # (reach + horizon, channel)
         values, observed = values * read, observed * read[:, : observed.shape[-1]]
 
@@ -255,17 +255,19 @@ def _as_learnt(spec: WindowSpec, observed: Tensor, inside: Tensor) -> Tensor:
     """Return flags (batch, row, channel) of 0 and 1 as training had them, where it had one kind."""
     if not spec.always and not spec.never:
         return observed
-    channel = torch.arange(observed.shape[-1], device=observed.device)
     always, never = (
-        functools.reduce(
-            torch.logical_or,
-            [channel == spec.num_targets + number for number in numbers],
-            torch.zeros_like(channel, dtype=torch.bool),
-        )
+        _channels_of([spec.num_targets + number for number in numbers], observed)
         for numbers in (spec.always, spec.never)
     )
     there = inside[..., None].to(observed.dtype)
     return torch.where(always, there, observed) * ~never
+
+
+def _channels_of(numbers: Sequence[int], values: Tensor) -> Tensor:
+    """Return which channels of values (..., channel) have one of the numbers (channel,), bool."""
+    channel = torch.arange(values.shape[-1], device=values.device)
+    none = torch.zeros_like(channel, dtype=torch.bool)
+    return functools.reduce(torch.logical_or, [channel == number for number in numbers], none)
 
 
 def sent(places: Tensor, device: torch.device) -> Tensor:
