@@ -40,7 +40,7 @@ WEIGHT_DECAY, SIMULATION_WEIGHT_DECAY = 0.3, 100.0
 #: Times that an epoch sees a row as a target, at most, where that allows so many steps.
 MAX_PASSES_PER_EPOCH = 5
 #: Windows of an epoch, at most; of more rows than these in proportion more, up to so many times.
-WINDOWS_PER_EPOCH, MANY_ROWS, MOST_TIMES = 2560, 50_000, 4.0
+WINDOWS_PER_EPOCH, MANY_ROWS, MOST_TIMES = 2560, 50_000, 8.0
 #: Share of the cutoffs held out where intervals come from held-out errors; of few cutoffs more, to
 #: so many horizons, but at most this share.
 HELD_OUT_FRACTION, HELD_OUT_HORIZONS, MOST_HELD_OUT = 0.1, 3, 1 / 3

@@ -153,7 +153,7 @@ window_sampling : {"by_series", "uniform"}
     Draw every series equally often, or every window.
 max_windows_per_epoch : int or None
     Bounds an epoch. None: 2,560 and, of data of more than 50,000 rows, in proportion more, up
-    to four times as many. Every epoch draws windows afresh, half of them whole seasons before the
+    to eight times as many. Every epoch draws windows afresh, half of them whole seasons before the
     end of the data: no row is a target more than about five times, but at least 20 batches
     are drawn (tiny data repeat; their batches shrink down to 8). Of a simulation 200, where there
     are as many windows as that takes.

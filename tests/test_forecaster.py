@@ -129,7 +129,7 @@ print(len(forecaster.net_.history[-1]["batches"]), (kibibytes("VmHWM") - before)
 """
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     steps, megabytes = map(float, ran.stdout.split())
-    assert steps == 160  # four times those of 50,000 rows
+    assert steps == 320  # eight times those of 50,000 rows
     assert megabytes < 200
 
 
