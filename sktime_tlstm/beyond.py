@@ -151,7 +151,7 @@ def _sizes(model: Model, history: History, rows: Integers, owner: Integers) -> t
     scaled = history.store.values.numpy()[rows, :number].astype(np.float64)
     if model.spec.arcsinh:
         scaled = np.sinh(scaled)
-    seen = history.store.observed.numpy()[rows, :number]
+    seen = history.store.observed[rows, :number].numpy()
     return history.loc[owner] + history.scale[owner] * scaled, seen
 
 
@@ -245,9 +245,9 @@ def warn_of_late_rows(model: Model, history: History, cutoff: Integers, asked_fo
     read = [
         channel for channel in range(model.spec.num_targets) if channel not in model.spec.hidden
     ]
-    start, observed = history.store.start.numpy(), history.store.observed.numpy()
+    start, observed = history.store.start.numpy(), history.store.observed
     which = np.flatnonzero(asked_for & (cutoff > 0))
-    late = which[~observed[start[which] + cutoff[which] - 1][:, read].all(axis=1)]
+    late = which[~observed[start[which] + cutoff[which] - 1].numpy()[:, read].all(axis=1)]
     if len(late) and not model.spec.simulation:
         # of series without any value it was told that nothing is known of them
         empty = [series for (series, _), (rows, _) in history.young.items() if not len(rows)]
@@ -255,7 +255,7 @@ def warn_of_late_rows(model: Model, history: History, cutoff: Integers, asked_fo
     for series in late[:MAX_LOOKED]:
         stop = start[series] + cutoff[series]
         gap = max(
-            _unusual_gap(observed[max(start[series], stop - RECENT_ROWS) : stop, channel])
+            _unusual_gap(observed[max(start[series], stop - RECENT_ROWS) : stop, channel].numpy())
             for channel in read
         )
         if gap and model.spec.simulation:

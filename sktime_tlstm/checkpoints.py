@@ -185,7 +185,8 @@ def digest(
 ) -> dict[str, str]:
     """Return what tells data, and networks before their training, from others."""
     store, traits = history.store, history.store.traits
-    data = [history.first, history.loc, history.scale, store.values, store.observed, store.length]
+    flags = store.observed.bits
+    data = [history.first, history.loc, history.scale, store.values, flags, store.length]
     new = [] if dataset.recent is None else [dataset.recent]
     weights = [part for net in members for part in net.module_.state_dict().values()]
     return {

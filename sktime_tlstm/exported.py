@@ -114,7 +114,8 @@ class Graph(nn.Module):
         number = torch.arange(batch)
         return SeriesStore(
             values=values.flatten(0, 1),
-            observed=flags.flatten(0, 1),
+            # read as flags in bits are, which a graph has no use for
+            observed=flags.flatten(0, 1),  # type: ignore[arg-type]
             calendar=calendar.flatten(0, 1),
             start=number * (reach + horizon),
             length=torch.full_like(number, reach + horizon),

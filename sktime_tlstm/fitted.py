@@ -13,6 +13,7 @@ from sktime.forecasting.base import ForecastingHorizon
 
 from sktime_tlstm.beyond import warn_of_empty_series, warn_of_far_rows, warn_of_known_rows
 from sktime_tlstm.calibration import update_stride
+from sktime_tlstm.data.flags import Flags
 from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import Rows, check_sampling
 from sktime_tlstm.data.timeline import Timeline
@@ -138,7 +139,7 @@ class Fitted:
         rows, each = len(store.values), (number, targets)
         expected: dict[str, tuple[Any, tuple[int, ...], Any]] = {
             "values": (store.values, (rows, channels), torch.float32),
-            "observed": (store.observed, (rows, observed), torch.bool),
+            "observed": (store.observed.bits, (rows, Flags.width(observed)), torch.uint8),
             "calendar": (store.calendar, (len(store.calendar), spec.num_calendar), torch.float32),
             "start": (store.start, (number,), torch.int64),
             "length": (store.length, (number,), torch.int64),

@@ -13,7 +13,7 @@ from sktime_tlstm import families
 from sktime_tlstm.calibration import Bands, Calibration, calibration_windows, network_bands
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History, SeriesStore
-from sktime_tlstm.data.rows import BLOCK_ROWS
+from sktime_tlstm.data.rows import blocks
 from sktime_tlstm.data.targets import MAX_ARCSINH
 from sktime_tlstm.data.windows import WindowSpec, cut_windows
 from sktime_tlstm.net import ForecastNet
@@ -183,11 +183,11 @@ class Model:
     def observed_range(self, store: SeriesStore) -> Tensor:
         """Return how far apart a store's targets lie (num_targets,), in units of the scale."""
         targets = self.spec.num_targets
-        values, observed = store.values[:, :targets], store.observed[:, :targets]
-        least = torch.full((targets,), torch.inf, device=values.device)
+        least = torch.full((targets,), torch.inf, device=store.values.device)
         most = -least
         # in parts, so that temporary tensors stay small beside the store
-        for part, seen in zip(values.split(BLOCK_ROWS), observed.split(BLOCK_ROWS), strict=True):
+        for rows in blocks(len(store.values)):
+            part, seen = store.values[rows, :targets], store.observed[rows, :targets]
             least = torch.minimum(least, torch.where(seen, part, torch.inf).amin(0))
             most = torch.maximum(most, torch.where(seen, part, -torch.inf).amax(0))
         return (self._linear(most.double()) - self._linear(least.double())).cpu()
@@ -465,7 +465,9 @@ class Model:
                 block = self.quantile(forecast, levels[:, number, ..., None])[..., 0]
             row = store.start + torch.from_numpy(cutoff + begin)
             row = row[:, None] + torch.arange(block.shape[1])  # (series, horizon), of the store
-            values[row, :targets], observed[row, :targets] = block.float(), True
+            values[row, :targets] = block.float()
+            for target in range(targets):
+                observed.mark(row, target)
             blocks.append(block)
         return torch.cat(blocks, dim=1).numpy()
 

@@ -6,7 +6,7 @@ import contextlib
 import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from sktime_tlstm.calibration import SHORT_CONTEXTS, Calibration
 from sktime_tlstm.contract import construct, prepare
 from sktime_tlstm.data.covariates import Covariates
 from sktime_tlstm.data.encoder import FrameEncoder
+from sktime_tlstm.data.flags import Flags
 from sktime_tlstm.data.history import History, Room, SeriesStore, Traits
 from sktime_tlstm.data.scaling import CovariateScaling
 from sktime_tlstm.data.targets import Targets, UsualScale
@@ -46,6 +47,14 @@ DERIVED = ("members_", "net_", "context_length_", "prediction_length_")
 FREE = ("device",)
 #: Where classes that are named in a file may come from.
 CLASSES = {"sktime_tlstm.nn": nn, "torch.nn": torch.nn, "torch.optim": torch.optim}
+STORE = kind_of_dataclass(SeriesStore)
+
+
+def _store(observed: Any, **parts: Any) -> SeriesStore:
+    if isinstance(observed, Tensor):  # files of before hold flags as they are
+        observed = Flags.of(observed)
+    store: SeriesStore = STORE.whole(observed=observed, **parts)
+    return store
 
 
 def _history(store: SeriesStore, **parts: Any) -> History:
@@ -102,8 +111,8 @@ KINDS: list[Kind] = [
             CovariateScaling,
             Covariates,
             Fitted,
+            Flags,
             LinearSimulation,
-            SeriesStore,
             SimpleForecast,
             Targets,
             Timeline,
@@ -113,6 +122,7 @@ KINDS: list[Kind] = [
         ),
     ),
     kind_of_dataclass(History, ("room", "mark"), _history),
+    replace(STORE, whole=_store),
     Kind(FrameEncoder, vars, _encoder),
     Kind(ForecastingHorizon, _parts_of_horizon, ForecastingHorizon),
     Kind(DtypeKind, lambda kind: {"value": kind.value}, lambda value: DtypeKind(value)),

@@ -330,7 +330,9 @@ def test_points_beyond_the_horizon_come_from_a_loop_over_blocks(head):
             parameters, loc, scale = parameters_of(net, store, series, cutoff)
             for point in loc + scale * net.criterion_.point(parameters):
                 row = first + LENGTHS[series] + len(scaled)
-                values[row, :2], observed[row, :2] = point, True
+                values[row, :2] = point
+                observed.mark(row, 0)
+                observed.mark(row, 1)
                 scaled.append(point)
         scaled = torch.stack(scaled[:17])
         direct = world.encoder.decode(world.history, scaled[None], np.array([series]))[0]
@@ -428,7 +430,7 @@ def test_forecasting_changes_neither_history_nor_frames(alphas):
     X = world.X.copy()
     world.forecast([-1, 1, 12], alphas)
     assert torch.equal(world.history.store.values, values)
-    assert torch.equal(world.history.store.observed, observed)
+    assert torch.equal(world.history.store.observed[:], observed[:])
     pd.testing.assert_frame_equal(world.X, X)
 
 

@@ -90,10 +90,9 @@ class Covariates:
         _check_names(list(X.columns), past_covariates=past, static_covariates=static)
         _check_weight_name(weight, list(X.columns), [*past, *static])
         learnt = cls(past, static, {}, {}, {}, {}, weight, absolute=not clip)
-        owner = _owners(X.index)[1]
         for name in static:
             categorical = is_categorical(X[name])
-            values = static_values(X[name], owner)  # (num_series,)
+            values = static_values(X[name], _owners(X.index)[1])  # (num_series,)
             if categorical:
                 learnt.static_categories[name] = find_categories(values)
             else:
@@ -214,10 +213,12 @@ class Covariates:
 
     def write_static(self, history: History, X: pd.DataFrame, which: Integers) -> None:
         """Write the static covariates of the series ``which``, refusing if one is absent."""
+        if not self.static:
+            return
         keys, owner = _owners(X.index)
         place = history.places(keys)  # (num_series of X,)
         absent = np.setdiff1d(which, place)
-        if self.static and len(absent):
+        if len(absent):
             raise ValueError(
                 f"Got X without a row{history.name(absent[0])}, expected one that tells its static "
                 f"covariates {list(self.static)}. Pass X with every row of y."
@@ -366,7 +367,7 @@ class Covariates:
         tables: dict[Hashable, Codes],
     ) -> None:
         """Write the rows ``inside`` of some columns to rows of the store, but missing values."""
-        values, observed = history.store.values.numpy(), history.store.observed.numpy()
+        values, observed = history.store.values.numpy(), history.store.observed
         numeric, categorical = list(self.numeric), list(self.categories)
         num_targets, num_observed = history.loc.shape[1], observed.shape[1]
         for name in columns:
@@ -384,7 +385,7 @@ class Covariates:
                 refuse_far(column[inside], numbers, far)
             seen = ~np.isnan(numbers)
             values[position[seen], channel] = scaling(numbers[seen])
-            observed[position[seen], channel] = True
+            observed.mark(position[seen], channel)
 
     def fill(self, history: History) -> None:
         """Carry covariates forward in all series."""
@@ -420,10 +421,10 @@ class Covariates:
         carried : numpy.ndarray of bool
             Which rows count as values, whether or not they were observed.
         """
-        values, observed = history.store.values.numpy(), history.store.observed.numpy()
+        values, observed = history.store.values.numpy(), history.store.observed
         start = history.store.start.numpy()
         for channel, scaling in enumerate(self.numeric.values(), start=history.loc.shape[1]):
-            valid = observed[rows, channel] | carried  # (row,)
+            valid = observed[rows, channel].numpy() | carried  # (row,)
             if not valid.all():
                 begin = start[np.searchsorted(start, rows, side="right") - 1]
                 # The latest valid row up to each row, -1 before the first; one of another series

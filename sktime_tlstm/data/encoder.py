@@ -385,7 +385,7 @@ class FrameEncoder:
         source = ranges(history.store.start.numpy() + cutoff - kept, kept)
         target = ranges(tail.store.start.numpy(), kept)
         tail.store.values.numpy()[target] = history.store.values.numpy()[source]
-        tail.store.observed.numpy()[target] = history.store.observed.numpy()[source]
+        tail.store.observed[target] = history.store.observed[source]
         store = replace(tail.store, traits=history.store.traits)
         tail = replace(tail, store=store, loc=history.loc, scale=history.scale)
         if self.known_columns:

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from sktime_tlstm.data.flags import Flags
 from sktime_tlstm.data.rows import Rows, ranges
 from sktime_tlstm.data.timeline import Timeline
 
@@ -95,7 +96,7 @@ class SeriesStore:
         Scaled targets, scaled numeric covariates, category codes. Never NaN: a missing target is
         zero, a missing covariate carries the last value forward. Where rows have weights, these
         are one channel more: -1 stands for a weight of 0, and 0 for a row that was told none.
-    observed : Tensor of shape (total_time, num_targets + num_numeric), bool
+    observed : Flags of shape (total_time, num_targets + num_numeric)
         False where the value was missing.
     calendar : Tensor of shape (num_times, num_calendar), float32
         Calendar features of every grid row any series or its future touches.
@@ -109,7 +110,7 @@ class SeriesStore:
     """
 
     values: Tensor
-    observed: Tensor
+    observed: Flags
     calendar: Tensor
     start: Tensor
     length: Tensor
@@ -161,7 +162,7 @@ class SeriesStore:
         return replace(
             self,
             values=self.values[source],
-            observed=self.observed[source],
+            observed=self.observed.at(source),
             start=lengths.cumsum(0) - lengths,
             length=lengths,
             calendar_start=self.calendar_start[chosen].repeat(number),
@@ -311,7 +312,9 @@ class History:
         first = layout.first - layout.first.min()
         store = SeriesStore(
             values=_zeros((total, widths.channels), torch.float32, folder),
-            observed=_zeros((total, widths.observed), torch.bool, folder),
+            observed=Flags(
+                _zeros((total, Flags.width(widths.observed)), torch.uint8, folder), widths.observed
+            ),
             calendar=calendar,
             start=torch.from_numpy(np.cumsum(space) - space),
             length=torch.from_numpy(layout.lengths.astype(np.int64)),
@@ -414,7 +417,7 @@ class History:
         moved = replace(
             store,
             values=store.values[rows],
-            observed=store.observed[rows],
+            observed=store.observed.at(rows),
             calendar=store.calendar[offset : self.room.calendar_rows],
             start=lengths.cumsum(0) - lengths,
             length=lengths,
@@ -481,7 +484,7 @@ class History:
         start, old = self.store.start.numpy()[changed], self.lengths[changed]
         added = ranges(start + old, lengths[changed] - old)  # rows of the store
         self.store.values.numpy()[added] = 0.0
-        self.store.observed.numpy()[added] = False
+        self.store.observed[added] = False
         filled = self.room.calendar_rows
         if layout.calendar_rows > filled:
             ahead = min(layout.calendar_rows + CALENDAR_AHEAD, len(self.store.calendar))

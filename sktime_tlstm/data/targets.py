@@ -414,7 +414,7 @@ class Targets:
 
     def write(self, history: History, y: pd.DataFrame, rows: Rows) -> None:
         """Write the observed values of y, whose rows the history has."""
-        values, observed = history.store.values.numpy(), history.store.observed.numpy()
+        values, observed = history.store.values.numpy(), history.store.observed
         start = history.store.start.numpy()
         for part in blocks(len(rows)):
             series, within = history.locate(rows, part)
@@ -426,7 +426,7 @@ class Targets:
                 scaled = self._scaled(history, column, numbers, series, channel)
                 seen = ~np.isnan(numbers)
                 values[position[seen], channel] = scaled[seen]
-                observed[position[seen], channel] = True
+                observed.mark(position[seen], channel)
 
     def _scaled(
         self, history: History, column: pd.Series, values: Floats, series: Integers, channel: int

@@ -872,7 +872,7 @@ def test_a_tail_hides_rows_after_the_cutoff():
     history = encoder.encode(y, X, HORIZON)
     changed = copy.deepcopy(history)
     changed.store.values[17:] = 5.0
-    changed.store.observed[17:] ^= True
+    changed.store.observed[17:] = ~changed.store.observed[17:]
     wanted = np.ones((1, 3), dtype=bool)
     ours, theirs = [
         encoder.tail(some, np.array([17]), 11, wanted, X)[0] for some in (history, changed)

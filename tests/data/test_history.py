@@ -102,11 +102,11 @@ def assert_same(left, right, but=()):
 
 
 def shares_memory(one, other):
-    names = ("values", "observed", "calendar")
-    same = {
-        getattr(one.store, name).data_ptr() == getattr(other.store, name).data_ptr()
-        for name in names
-    }
+    held = [
+        [known.store.values, known.store.observed.bits, known.store.calendar]
+        for known in (one, other)
+    ]
+    same = {left.data_ptr() == right.data_ptr() for left, right in zip(*held, strict=True)}
     assert len(same) == 1
     return same.pop()
 

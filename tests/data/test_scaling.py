@@ -219,7 +219,7 @@ def test_windows_of_a_flag_do_not_depend_on_its_coding():
         stores.append(encoder.encode(y, flag, 1).store)
     for store in stores[1:]:
         assert store.values.equal(stores[0].values)
-        assert store.observed.equal(stores[0].observed)
+        assert store.observed[:].equal(stores[0].observed[:])
 
 
 # Scales.
