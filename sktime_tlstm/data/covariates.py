@@ -35,8 +35,9 @@ Codes = tuple[pd.Index, Integers]
 
 #: Values that a warning shows.
 MAX_SHOWN = 3
-#: How far beyond the range of training numbers may go without a warning, as a share of it.
-BEYOND = 0.1
+#: How far beyond the range of training numbers may go without a warning, as a share of it: where
+#: they are not clipped, and where they are.
+BEYOND, BEYOND_CLIPPED = 0.1, 0.25
 #: Times that they may jump as far as in training without a warning.
 FARTHER = 2.0
 
@@ -268,8 +269,8 @@ class Covariates:
         position = tail.store.start.numpy()[series] + kept[series] + step
         columns = [name for name in self.known if name in X.columns]
         tables = self.tables(X, columns)
-        self.warn_of_extrapolation(X, inside, columns, series, tables)
         self._write_columns(tail, position, X, inside, columns, tables)
+        self.warn_of_extrapolation(X, inside, columns, series, tables)
 
     def warn_of_extrapolation(
         self,
@@ -280,7 +281,7 @@ class Covariates:
         tables: dict[Hashable, Codes],
         place: str = "",
     ) -> None:
-        """Warn where values that are not clipped go beyond those of training, or jump farther.
+        """Warn where values go beyond those of training, or, if not clipped, jump farther.
 
         ``series`` (row,) are those of the rows inside, and ``place`` says where these are.
         """
@@ -288,21 +289,30 @@ class Covariates:
             if name in tables and self.absolute:
                 _warn_of_new(X[name], inside, tables[name], self.categories[name], place)
             scaling = self.numeric.get(name)
-            if scaling is None or scaling.clip:
+            # of a constant nothing was learnt
+            if scaling is None or scaling.extremes is None or scaling.low == scaling.high:
                 continue
-            values = numeric_values(X[name])[inside]
+            values, (least, most) = numeric_values(X[name])[inside], scaling.extremes
             low, high = (
                 np.fmin.reduce(values, initial=np.inf),
                 np.fmax.reduce(values, initial=-np.inf),
             )
-            beyond = max(scaling.low - low, high - scaling.high)
-            if beyond > BEYOND * (scaling.high - scaling.low):
+            allowed = (BEYOND_CLIPPED if scaling.clip else BEYOND) * (most - least)
+            if max(least - low, high - most) > allowed:
+                what = (
+                    f"what lies beyond {scaling.low:g} .. {scaling.high:g} is clipped, so neither "
+                    "forecasts nor intervals follow it. Pass a column that stays in its range (a "
+                    "share, a difference),"
+                    if scaling.clip
+                    else "the network extrapolates. Pass it in the unit of training,"
+                )
                 notify(
                     f"Got X with the column {name!r} from {low:g} to {high:g}{place} where "
-                    f"training had {scaling.low:g} to {scaling.high:g}: the network extrapolates. "
-                    "Pass it in the unit of training, or train on "
-                    "records that reach as far.",
+                    f"training had {least:g} to {most:g}: {what} or train on rows that reach as "
+                    "far.",
                 )
+            if scaling.clip:
+                continue
             jump = _largest_jump(values, series)
             if scaling.jump is not None and jump > FARTHER * scaling.jump:
                 notify(

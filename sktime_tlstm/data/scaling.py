@@ -96,6 +96,8 @@ class CovariateScaling:
         Whether values are clipped.
     jump : float or None, default=None
         Largest change from one row of training to the next; None where it was not asked for.
+    extremes : (float, float) or None, default=None
+        Smallest and largest value of training; None where they are not known.
     """
 
     location: float
@@ -106,6 +108,7 @@ class CovariateScaling:
     mean: float = 0.0
     clip: bool = True
     jump: float | None = None
+    extremes: tuple[float, float] | None = None
 
     @classmethod
     def fit(
@@ -141,7 +144,7 @@ class CovariateScaling:
             scaling = cls._of_numbers(values, scaler, levels, counts)
         if not clip:
             scaling = replace(scaling, low=extremes[0], high=extremes[1], clip=False)
-        return replace(scaling, mean=float(scaling(values).mean()))
+        return replace(scaling, mean=float(scaling(values).mean()), extremes=extremes)
 
     @classmethod
     def _of_flags(cls, levels: Floats) -> CovariateScaling:

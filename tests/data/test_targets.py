@@ -551,7 +551,8 @@ def test_a_mark_in_later_rows_of_x_is_refused_with_its_place():
         with pytest.raises(ValueError, match="in column 'wind' at 2022-03-11"):
             call()
     X.iloc[ROWS + 1] = 1e14  # clipped: far, but a number
-    tail, _ = encoder.tail(history, history.lengths, 5, wanted, X[ROWS:])
+    with pytest.warns(UserWarning, match="'wind' from .* to 1e\\+14 where training had"):
+        tail, _ = encoder.tail(history, history.lengths, 5, wanted, X[ROWS:])
     assert tail.store.values.abs().max() < 10
 
 
