@@ -20,6 +20,7 @@ from sktime_tlstm.inspection import (
     grouped_by_variable,
     on_device,
     past_windows,
+    simple_effects,
 )
 from sktime_tlstm.model import Forecast, Model, Windows
 from sktime_tlstm.net import ForecastNet
@@ -64,10 +65,12 @@ def explain(fitted: Fitted, asked: Asked) -> tuple[np.ndarray, pd.MultiIndex]:
     groups = {str(part): rows["group"].to_numpy() for part, rows in table.groupby("part")}
     own_parts = list(parts(model, asked))
     if (fitted.seen > model.spec.horizon).any():
-        references = batch_of(model, past_windows(fitted, NUM_REFERENCES)).inputs
+        references = past_windows(fitted, NUM_REFERENCES)
     else:
-        references = batch_of(model, _earlier_windows(own_parts[0])).inputs
-    baseline = [_mean(_embedded(net, references)) for net in model.members]
+        references = _earlier_windows(own_parts[0])
+    inputs = batch_of(model, references).inputs
+    baseline = [_mean(_embedded(net, inputs)) for net in model.members]
+    usual = {name: added.mean(0) for name, added in simple_effects(model, references).items()}
     values = np.zeros((len(asked.step), model.spec.num_targets, len(own) + len(names)))
     for part in own_parts:
         for window in np.unique(part.window):
@@ -75,6 +78,10 @@ def explain(fitted: Fitted, asked: Asked) -> tuple[np.ndarray, pd.MultiIndex]:
             chosen = values[part.rows[rows]]
             _explain(model, part, int(window), part.step[rows], baseline, groups, chosen)
             values[part.rows[rows]] = chosen
+        for name, added in simple_effects(model, part.windows).items():
+            moved = (added - usual[name])[part.window, part.step].numpy()  # (row, target)
+            values[part.rows, :, len(own) - 1] -= moved
+            values[part.rows, :, len(own) + list(names).index(("future", name))] += moved
     loc, scale = history.loc[asked.series], history.scale[asked.series]  # (row, target)
     values = values * scale[..., None]
     values[..., 0] += loc

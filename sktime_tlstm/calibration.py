@@ -27,7 +27,8 @@ __all__ = [
 
 #: Weights of the network beside the simple forecast that are tried.
 TRUSTS = tuple(k / 10 for k in range(11))
-#: How much a whole horizon of held-out errors tells, and the errors' head start for little trust.
+#: How much a whole horizon of held-out errors tells, and how much likelier no trust is than full
+#: trust beforehand, as a logarithm.
 EVIDENCE, CAUTION = 4.0, 10.0
 #: Whole horizons of errors that count as much as what is assumed without any: the normal shape,
 #: one shape for all steps, symmetry.
@@ -138,7 +139,8 @@ class Calibration:
         Largest width of the network's, in units of each series' scale; None for no bound. Beyond
         the range of training the arcsinh lets a little doubt grow to a thousand times that range.
     widening : Tensor of shape (num_targets,), or None
-        What the network's widths are multiplied by; None for nothing. A simulation has learnt few
+        What widths are multiplied by; None for nothing. That of a forecast makes the errors of
+        the blend, in widths, as large as those of the simple forecast. A simulation has learnt few
         records, some of them nearly by heart: that tells it nothing of how far it is off.
     short : Tensor of shape (number of `SHORT_CONTEXTS`,), or None
         How much wider widths are where a series has so few rows; None where it is not known.
@@ -163,6 +165,11 @@ class Calibration:
         0.99,
     )
 
+    @property
+    def of_errors(self) -> bool:
+        """Whether errors alone say how wide the widths are, as of simulations."""
+        return isinstance(self.simple, LinearSimulation)
+
     @cached_property
     def table(self) -> Tensor:
         """The quantiles (horizon, num_targets, level) of the scores."""
@@ -171,7 +178,7 @@ class Calibration:
         horizons = float(self.shares.sum())
         degrees = max(2 * horizons, 4.0)
         # a width is that of the normal 90 % quantile, or was made that of the errors' own
-        unit = TO_UPPER if self.widening is None else families.student_t(np.array(0.9), degrees)
+        unit = families.student_t(np.array(0.9), degrees) if self.of_errors else TO_UPPER
         shape = np.tile(families.student_t(level, degrees) / unit, (targets, 1))  # (.., level)
         # all steps as one: (window * horizon, num_targets)
         pooled = self.scores.astype(np.float64).reshape(-1, targets)
@@ -206,7 +213,7 @@ class Calibration:
         factors: np.ndarray = 1 + CARE * np.clip(growth, 0, 1) * (step / len(step))[:, None] / (
             max(horizons, 1.0)
         )
-        if self.widening is not None:
+        if self.of_errors:
             factors *= np.sqrt(1 + 0.5 / max(horizons, 0.5))
         return factors
 
@@ -278,6 +285,7 @@ def trusted(
     horizons: float,
     mean: bool = False,
     gain: float = 0.0,
+    caution: float = CAUTION,
 ) -> tuple[float, float]:
     """Weigh a network's points and widths by held-out errors.
 
@@ -296,12 +304,14 @@ def trusted(
     gain : float, default=0.0
         Share by which the network's errors will be smaller than those at the windows, as it goes
         on to learn from them and from more steps.
+    caution : float, default=10.0
+        By how much no trust is likelier beforehand than full trust, as a logarithm.
     """
     better = network.center + gain * torch.nan_to_num(target - network.center)
     expected = replace(network, center=better)
     power = 2 if mean else 1
     weight = np.array(TRUSTS)
-    prior = -CAUTION * weight
+    prior = -caution * weight
     losses = [
         float((target - expected.blended(simple, one, 0.0).center).abs().pow(power).nanmean())
         for one in TRUSTS

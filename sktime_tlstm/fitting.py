@@ -70,8 +70,6 @@ MAX_LAG = 1024
 NORM_SEASONS = 7
 #: Parts of the epochs: of the training without what is held out, and of that on all rows after it.
 FIRST_EPOCHS, WHOLE_EPOCHS = 0.6, 0.6
-#: Share by which the second training lowers errors: 1 to 18 % were measured, 5 % are counted on.
-WHOLE_GAIN = 0.05
 #: Rows that simple forecasts are made from, at least and in seasons.
 SIMPLE_ROWS, SIMPLE_SEASONS = 64, 7
 #: The default of ``patience``, which is no wish.
@@ -144,7 +142,7 @@ def fit_model(
     ahead = looks_ahead(members[0].outputs, batch, spec)
     model = Model(members, encoder, spec, None, options.num_samples, seed, ahead)
     if errors:
-        model = calibrated(options, model, dataset, held_out, WHOLE_GAIN if again else 0.0)
+        model = calibrated(options, model, dataset, held_out, again)
         if again and not any(net.was_interrupted_ for net in members):
             whole, _ = divided_windows(options, False, placed, spec, batch_size)
             epochs = max(1, round(WHOLE_EPOCHS * options.max_epochs))

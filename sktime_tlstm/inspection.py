@@ -15,11 +15,13 @@ from sktime_tlstm.data.channels import channels, embedded_channels
 from sktime_tlstm.data.rows import spread
 from sktime_tlstm.data.sampling import training_cutoffs
 from sktime_tlstm.data.windows import Batch, cut_windows
+from sktime_tlstm.effects import Columns
 from sktime_tlstm.fitted import Fitted
 from sktime_tlstm.forecasting import Asked, parts
 from sktime_tlstm.model import Model, Windows
 from sktime_tlstm.net import ForecastNet
 from sktime_tlstm.nn import TransformerLSTM
+from sktime_tlstm.simple import SimpleForecast, future_rows
 
 __all__ = [
     "TensorWindows",
@@ -29,6 +31,7 @@ __all__ = [
     "grouped_by_variable",
     "on_device",
     "past_windows",
+    "simple_effects",
     "tensor_windows",
     "variable_importance",
 ]
@@ -167,6 +170,26 @@ def batch_of(model: Model, windows: Windows) -> Batch:
     return cut_windows(windows.store.to("cpu"), model.spec, *places)
 
 
+def simple_effects(model: Model, windows: Windows) -> dict[Hashable, Tensor]:
+    """Return what known covariates add to forecasts by way of the simple ones.
+
+    For every column (window, horizon, num_targets), in units of each series' scale.
+    """
+    calibration, spec = model.calibration, model.spec
+    if calibration is None or not isinstance(calibration.simple, SimpleForecast):
+        return {}
+    effects = calibration.simple.effects
+    if effects is None:
+        return {}
+    store = windows.store.to("cpu")
+    row, _ = future_rows(store, spec, *map(torch.from_numpy, (windows.series, windows.cutoff)))
+    added = (1 - calibration.trust) * effects.by_column(store, spec, row)
+    names = [*model.encoder.targets, *model.encoder.numeric, *model.encoder.categories]
+    columns = Columns.of(spec)
+    chosen = [names[channel] for channel in (*columns.numbers, *columns.codes)]
+    return dict(zip(chosen, added.unbind(dim=-2), strict=True))
+
+
 def check_within_horizon(asked: Asked, horizon: int, method: str) -> None:
     """Raise a ValueError where one pass of the network does not forecast a step."""
     wrong = asked.step[(asked.step < 1) | (asked.step > horizon)]
@@ -282,13 +305,15 @@ def _permuted(model: Model, windows: Windows, num_repeats: int) -> pd.DataFrame:
     forecast = model.ahead(windows.store, windows.series, windows.cutoff)
     target = model.targets(windows.store, windows.series, windows.cutoff)
 
-    def error(changed: dict[str, Tensor]) -> float:
+    effects = simple_effects(model, windows)
+
+    def error(changed: dict[str, Tensor], added: Tensor | float = 0.0) -> float:
         outputs = [
             model.outputs({name: value[begin : begin + AT_ONCE] for name, value in changed.items()})
             for begin in range(0, len(target), AT_ONCE)
         ]
         parameters = torch.cat([own.cpu() for own in outputs], dim=1)
-        off = model.center(replace(forecast, parameters=parameters)) - target
+        off = model.center(replace(forecast, parameters=parameters)) + added - target
         return float(off.abs().nanmean())
 
     usual = error(inputs)
@@ -302,6 +327,8 @@ def _permuted(model: Model, windows: Windows, num_repeats: int) -> pd.DataFrame:
         for repeat, order in enumerate(orders):
             changed = inputs[part].clone()
             changed[..., places] = inputs[part][order][..., places]
-            values[group, repeat] = error({**inputs, part: changed}) - usual
+            added = effects.get(index[group][1]) if index[group][0] == "future" else None
+            moved = 0.0 if added is None else added[order] - added
+            values[group, repeat] = error({**inputs, part: changed}, moved) - usual
     # where there is no error, a share of it is all or nothing
     return pd.DataFrame(values, index) / max(usual, np.finfo(float).tiny)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.windows import WindowSpec, past_targets
+from sktime_tlstm.effects import Effects, learn_effects
 from sktime_tlstm.nn.exporting import is_readable
 
-__all__ = ["SimpleForecast", "learn_simple"]
+__all__ = ["SimpleForecast", "future_rows", "learn_simple"]
 
 #: Share that exponential smoothing of the level gives to the latest row: 1 is the naive forecast,
 #: 0 the mean.
@@ -32,6 +33,8 @@ SHARPNESS = 0.7
 STEP_WINDOWS = 8
 #: Part of a series after which the errors of simple forecasts count half.
 HALF_LIFE = 0.5
+#: By how much errors that grow with something must be likelier than others, for a horizon.
+SURE_OF_KIND = 0.5
 #: Smallest change of a window, as a share of the usual one.
 MIN_CHANGE = 0.1
 #: Weight of the forecasts that a short window allows, at least; below, others take their place.
@@ -70,6 +73,9 @@ class SimpleForecast:
         By which gaps are filled.
     arcsinh : bool
         Whether scaled targets are arcsinhs.
+    effects : Effects or None
+        What is taken off the window before, and added to the forecast: what the covariates known
+        in the future add to the targets; None where they tell nothing.
     """
 
     maps: dict[int, Tensor]
@@ -79,6 +85,7 @@ class SimpleForecast:
     change: Tensor
     season: int | None
     arcsinh: bool
+    effects: Effects | None = None
 
     def __call__(
         self, store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor
@@ -113,8 +120,12 @@ class SimpleForecast:
         self, store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor, length: int
     ) -> Tensor:
         """Forecast windows that have at least ``length`` rows, as `__call__` does."""
-        past, zero = _linear_past(store, spec, series, cutoff, length, self.season, self.arcsinh)
+        past, zero = _linear_past(
+            store, spec, series, cutoff, length, self.season, self.arcsinh, self.effects
+        )
         center = self._center(past, zero, length)
+        if self.effects is not None:
+            center = center + self.effects(store, spec, future_rows(store, spec, series, cutoff)[0])
         width = TO_UPPER * self._width(past, zero, center)
         bands = torch.stack([center, center - width, center + width])
         if spec.support != "real":
@@ -159,6 +170,7 @@ def learn_simple(
     seasons: tuple[int, ...],
     arcsinh: bool,
     mean: bool = False,
+    chosen_from: int | None = None,
 ) -> SimpleForecast:
     """Weigh simple forecasts by their errors at every observed step of windows.
 
@@ -173,6 +185,8 @@ def learn_simple(
         Whether scaled targets are arcsinhs.
     mean : bool, default=False
         Whether the mean is forecast, and not the median: squared errors count.
+    chosen_from : int or None, default=None
+        Number of windows that these are chosen from; None for no others.
     """
     places = torch.from_numpy(series), torch.from_numpy(cutoff)
     season = seasons[0] if seasons else None
@@ -180,12 +194,13 @@ def learn_simple(
     every = {length: _candidates(length, spec.horizon, seasons) for length in lengths}
     specs = list(every[lengths[0]])
     targets = spec.num_targets
-    future, seen = _future_targets(store, spec, *places, arcsinh)
+    effects = learn_effects(store, spec, np.unique(series), seasons)
+    future, seen, added = _future_targets(store, spec, *places, arcsinh, effects)
     positive = torch.ones(targets, dtype=torch.bool)
     rows = []
     for length, chosen in _by_length(dict.fromkeys(lengths), places[1]):
         past, zero = _linear_past(
-            store, spec, places[0][chosen], places[1][chosen], length, season, arcsinh
+            store, spec, places[0][chosen], places[1][chosen], length, season, arcsinh, effects
         )
         positive &= ((past > zero[:, None]).all(dim=1)).all(dim=0)
         rows.append((length, chosen, past, zero))
@@ -213,8 +228,9 @@ def learn_simple(
     weights = _weights(errors, known, usable, len(cutoff))
     maps, shares = _combined(every, specs, *weights)
     blank = torch.ones(targets, spec.horizon, dtype=torch.float64)
-    simple = SimpleForecast(maps, shares, blank, (0,) * targets, change, season, arcsinh)
-    return _with_deviation(simple, rows, future, seen)
+    simple = SimpleForecast(maps, shares, blank, (0,) * targets, change, season, arcsinh, effects)
+    sure = spec.horizon / (chosen_from or len(cutoff) or 1)
+    return _with_deviation(simple, rows, future, seen, added, SURE_OF_KIND * sure)
 
 
 def _by_length(
@@ -248,24 +264,43 @@ def _linear_past(
     length: int,
     season: int | None,
     arcsinh: bool,
+    effects: Effects | None,
 ) -> tuple[Tensor, Tensor]:
     """Return the targets (window, length, target) before cutoffs, and zero on their scale."""
     past = past_targets(store, spec, series, cutoff, length, season).double()
-    return torch.sinh(past) if arcsinh else past, store.traits.zero[series].double()
+    past = torch.sinh(past) if arcsinh else past
+    if effects is not None:
+        place = cutoff[:, None] + torch.arange(-length, 0, device=cutoff.device)
+        past = past - effects(store, spec, store.start[series, None] + place)
+    return past, store.traits.zero[series].double()
 
 
 def _future_targets(
-    store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor, arcsinh: bool
-) -> tuple[Tensor, Tensor]:
-    """Return the targets (window, horizon, target) after cutoffs, and which are observed."""
-    step = cutoff[:, None] + torch.arange(spec.horizon)
-    inside = step < store.length[series, None]
-    row = (store.start[series, None] + step).clamp(max=len(store.values) - 1)
+    store: SeriesStore,
+    spec: WindowSpec,
+    series: Tensor,
+    cutoff: Tensor,
+    arcsinh: bool,
+    effects: Effects | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the targets (window, horizon, target) after cutoffs, and which are observed.
+
+    Effects are taken off; the third are these.
+    """
+    row, inside = future_rows(store, spec, series, cutoff)
     values = store.values[row, : spec.num_targets].double()
-    return (
-        torch.sinh(values) if arcsinh else values,
-        store.observed[row, : spec.num_targets] & inside[..., None],
-    )
+    values = torch.sinh(values) if arcsinh else values
+    added = torch.zeros_like(values) if effects is None else effects(store, spec, row)
+    return values - added, store.observed[row, : spec.num_targets] & inside[..., None], added
+
+
+def future_rows(
+    store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the rows (window, horizon) of the store after cutoffs, and which the series have."""
+    step = cutoff[:, None] + torch.arange(spec.horizon, device=cutoff.device)
+    row = (store.start[series, None] + step).clamp(max=store.values.shape[0] - 1)
+    return row, step < store.length[series, None]
 
 
 def _change(past: Tensor) -> Tensor:
@@ -427,18 +462,26 @@ def _with_deviation(
     rows: list[tuple[int, Tensor, Tensor, Tensor]],
     future: Tensor,
     seen: Tensor,
+    added: Tensor,
+    sure: float,
 ) -> SimpleForecast:
-    """Return the forecast with the deviation of its errors."""
+    """Return the forecast with the deviation of its errors.
+
+    Effects are ``added`` to it. Errors of one size are believed in unless others are likelier by
+    more than ``sure``, for a row.
+    """
     errors, measures, observed = [], [], []
     for length, chosen, past, zero in rows:
         center = simple._center(past, zero, length)
         errors.append((center - future[chosen]).abs())
-        measures.append(torch.stack(_measures(past, zero, center, simple.change)))
+        size = center + added[chosen]
+        measures.append(torch.stack(_measures(past, zero, size, simple.change)))
         observed.append(seen[chosen])
     if not errors:
         return simple
     # (window, horizon, target), (3, window, horizon, target)
     error, unit, known = torch.cat(errors), torch.cat(measures, dim=1), torch.cat(observed)
+    product = simple.shares[max(simple.shares)][:, 1].tolist()  # weight of logarithms
     kinds, deviations = [], []
     for target in range(error.shape[-1]):
         of_target, valid = error[..., target], known[..., target].double()
@@ -451,8 +494,9 @@ def _with_deviation(
             )
             for kind in range(3)
         ]
-        # what is fixed is taken unless another kind is better for sure
-        fits[0] -= error.shape[1] / len(error)
+        # what is fixed is taken unless another kind is better for sure; of a product, its size
+        fits[0] -= sure * (1 - product[target])
+        fits[2] -= sure * product[target]
         kind = int(np.argmin(fits))
         mean = (relative[kind] * valid).sum(dim=0) / count.clamp(min=1)
         kinds.append(kind)

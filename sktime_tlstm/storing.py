@@ -28,6 +28,7 @@ from sktime_tlstm.data.scaling import CovariateScaling
 from sktime_tlstm.data.targets import Targets, UsualScale
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.data.windows import WindowSpec
+from sktime_tlstm.effects import Columns, Effects
 from sktime_tlstm.fitted import Fitted
 from sktime_tlstm.fitting import build_member
 from sktime_tlstm.linear import LinearSimulation
@@ -111,6 +112,7 @@ KINDS: list[Kind] = [
             CovariateScaling,
             Covariates,
             Fitted,
+            Effects,
             Flags,
             LinearSimulation,
             SimpleForecast,
@@ -215,8 +217,10 @@ def _expected_of_simple(
         return {"weights": (simple.weights, shape), "offset": (simple.offset, (targets,))}
     if simple.maps.keys() != simple.shares.keys() or max(simple.maps, default=1) > MAX_ROWS:
         raise ValueError(f"the calibration has maps of {list(simple.maps)} rows")
+    effects, width = simple.effects, Columns.of(spec).features
     return {
         "change": (simple.change, (targets,)),
+        **({} if effects is None else {"effects": (effects.weights, (targets, width))}),
         **{
             f"map of {length} rows": (one, (targets, 2, spec.horizon, length))
             for length, one in simple.maps.items()

@@ -461,7 +461,8 @@ def test_scores_are_the_blends_held_out_and_before_the_simple_forecasts():
     held_out = np.arange(298 - 30, 298)  # 291 cutoffs with a whole context: the last tenth
     split = 268 - 3 + 1  # no target of training is one of those held out
     training = np.linspace(7, split - 1, CALIBRATION_WINDOWS).astype(np.int64)
-    simple = replace(model, calibration=replace(found, trust=0.0, width_trust=0.0))
+    alone = replace(found, trust=0.0, width_trust=0.0, widening=None)
+    simple = replace(model, calibration=alone)
     number, places = len(found.scores), np.zeros_like(training)
     assert number > CALIBRATION_WINDOWS
     expected = np.concatenate(

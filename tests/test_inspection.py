@@ -422,9 +422,19 @@ def test_contributions_to_a_linear_network_are_weights_times_what_is_unusual():
     calibration = forecaster._fitted.model.calibration
     weight = forecaster.net_.module_.layer.weight[0].detach() * calibration.trust
     own = windows.channels[windows.channels["part"] == "future"].reset_index(drop=True)
-    for name in ("useful", "idle"):
+    for place, name in enumerate(("useful", "idle")):
         channels = own.index[(own["variable"] == name) & (own["lag"] == 0)]
-        expected = (moved * weight)[:, channels].sum(1) * forecaster._fitted.history.scale[0, 0]
+        scale = forecaster._fitted.history.scale[0, 0]
+        expected = (moved * weight)[:, channels].sum(1) * scale
+        # simple forecasts have a slope, and another one above zero
+        slopes = calibration.simple.effects.weights[0, [place, 2 + place]]
+        now, usual = (
+            torch.stack([value, value.clamp(min=0)], dim=-1) @ slopes
+            for value in (
+                part.inputs["future"][..., channels[0]].double() for part in (windows, past)
+            )
+        )
+        expected = expected + (now[0] - usual.mean(0)) * (1 - calibration.trust) * scale
         np.testing.assert_allclose(table["future", name], expected, rtol=1e-3, atol=1e-6)
         assert (table["future", name] != 0).any()
 
@@ -446,6 +456,12 @@ def test_the_baseline_of_a_short_past_is_the_mean_of_the_windows_behind_its_rows
     own = each[0].channels[each[0].channels["part"] == "future"].reset_index(drop=True)
     channels = own.index[(own["variable"] == "useful") & (own["lag"] == 0)]
     expected = (moved * weight)[:, channels].sum(1) * fitted.history.scale[0, 0]
+    assert fitted.model.calibration.simple.effects is not None
+    slopes = fitted.model.calibration.simple.effects.weights[0]
+    value = futures[..., channels[0]].double()
+    effect = torch.stack([value, value.clamp(min=0)], dim=-1) @ slopes
+    effect = (effect[-1] - effect.mean(0)) * (1 - fitted.model.calibration.trust)
+    expected = expected + effect * fitted.history.scale[0, 0]
     np.testing.assert_allclose(table["future", "useful"], expected, rtol=1e-3, atol=1e-6)
     assert (table["future", "useful"] != 0).all()
 

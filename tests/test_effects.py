@@ -1,0 +1,196 @@
+"""Effects: what known covariates add to simple forecasts, by hand and in a forecaster."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from sktime_tlstm import TransformerLSTMForecaster
+from sktime_tlstm.data.encoder import FrameEncoder
+from sktime_tlstm.data.windows import WindowSpec
+from sktime_tlstm.effects import Columns, Effects, learn_effects
+from tests.setups import tiny
+
+HORIZON = 14
+FH = range(1, HORIZON + 1)
+
+
+def learn(y, X, season=7, scaler=None, hidden=()):
+    """Learn the effects of a series, or of several (key, time) of one column or more."""
+    encoder = FrameEncoder("real", scaler, "standard", (), (), ()).fit(y, X)
+    history = encoder.encode(y, X, HORIZON)
+    numeric, categories = len(encoder.numeric), list(encoder.categories.values())
+    spec = WindowSpec(
+        *(1, HORIZON, y.shape[1], numeric, 0, tuple(range(numeric))),
+        tuple(map(len, categories)),
+        tuple(range(len(categories))),
+        *((), None, 1, "real"),
+        hidden=hidden,
+    )
+    series = np.arange(len(history.lengths))
+    seasons = (season,) if season else ()
+    return learn_effects(history.store, spec, series, seasons), history.store, spec
+
+
+def days(rows):
+    return pd.date_range("2021-03-05", periods=rows, freq="D")
+
+
+def drawn(rows, seed=0):
+    """Return a level that wanders, with weekends, and covariates that add to it."""
+    rng, index = np.random.default_rng(seed), days(rows)
+    X = pd.DataFrame({"heat": rng.normal(20, 5, rows)}, index)
+    X["event"] = (rng.random(rows) < 0.05).astype(int)
+    X["kind"] = rng.choice(["low", "mid", "top"], rows)
+    level = 100 + rng.normal(size=rows).cumsum() + 12 * (index.dayofweek > 4)
+    kind = X["kind"].map({"low": 0.0, "mid": 3.0, "top": -4.0})
+    added = 2.0 * X["heat"] + 30 * X["event"] + kind
+    return (level + added).to_frame("load"), X, added
+
+
+def test_slopes_events_and_categories_are_found_under_a_level_that_wanders():
+    y, X, added = drawn(500)
+    effects, store, spec = learn(y, X)
+    found = effects(store, spec, torch.arange(500))[:, 0].numpy()
+    away = (found - found.mean()) - (added - added.mean()).to_numpy()
+    assert np.quantile(np.abs(away), 0.98) < 1.5  # the rest is clipped
+    by_column = effects.by_column(store, spec, torch.arange(500))
+    assert by_column.shape == (500, 3, 1)
+    event = by_column[:, 1, 0].numpy()
+    assert event[X["event"] == 1].mean() - event[X["event"] == 0].mean() == pytest.approx(30, abs=1)
+
+
+def test_a_slope_may_change_at_the_centre():
+    rng = np.random.default_rng(4)
+    X = pd.DataFrame({"degrees": rng.normal(size=400)}, days(400))
+    y = (5 * X["degrees"].abs() + rng.normal(size=400)).to_frame("load")
+    effects, store, spec = learn(y, X)
+    found = effects(store, spec, torch.arange(400))[:, 0].numpy()
+    assert np.corrcoef(found, X["degrees"].abs())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_noise_nothing_is_learnt(seed):
+    rng = np.random.default_rng(seed)
+    X = pd.DataFrame({"a": rng.normal(size=300), "b": rng.choice(list("uvw"), 300)}, days(300))
+    y = pd.DataFrame({"y": rng.normal(size=300).cumsum()}, days(300))
+    assert learn(y, X)[0] is None
+    assert learn(y, X[[]])[0] is None
+
+
+def test_far_values_of_the_target_do_not_spoil_it():
+    y, X, _ = drawn(600, seed=2)
+    clean, store, spec = learn(y, X)
+    y.iloc[[50, 51, 333, 500], 0] = 9_000.0
+    spoilt, *_ = learn(y, X)
+    rows = torch.arange(600)
+    torch.testing.assert_close(spoilt(store, spec, rows), clean(store, spec, rows), rtol=0, atol=2)
+
+
+def test_each_target_has_its_own_and_missing_rows_are_passed_over():
+    y, X, added = drawn(400, seed=3)
+    y["noise"] = np.random.default_rng(8).normal(size=400)
+    y.iloc[100:140, 0] = np.nan
+    effects, store, spec = learn(y, X)
+    found = effects(store, spec, torch.arange(400)).numpy()
+    assert np.corrcoef(found[:, 0], added)[0, 1] > 0.99
+    assert not found[:, 1].any()
+
+
+def test_of_many_series_they_are_what_these_have_in_common():
+    frames = [pd.concat(drawn(90, seed)[:2], axis=1) for seed in range(5)]
+    frame = pd.concat(dict(zip("abcde", frames, strict=True)))
+    effects, store, spec = learn(frame[["load"]], frame.drop(columns="load"))
+    event = effects.by_column(store, spec, torch.arange(450))[:, 1, 0].numpy()
+    flag = frame["event"].to_numpy() == 1
+    assert event[flag].mean() - event[~flag].mean() == pytest.approx(30, abs=2)
+
+
+def test_what_is_hidden_before_a_cutoff_has_none():
+    y, X, _ = drawn(200)
+    channel = 1  # of the heat, behind the target
+    effects, _, spec = learn(y, X, hidden=(channel,))
+    assert Columns.of(spec).numbers == (2,)
+    assert effects.weights.shape == (1, 2 + 4)
+
+
+def test_one_row_too_few_to_tell_is_none():
+    y, X, _ = drawn(20)
+    assert learn(y, X)[0] is None
+
+
+# In a forecaster.
+
+
+def flagged(rows, share, seed=0):
+    """Return an output that stops on known days, and these."""
+    rng, index = np.random.default_rng(seed), days(rows)
+    stop = rng.random(rows) < share
+    y = np.where(stop, 0.0, 60 + 8 * (index.dayofweek < 5) + 2 * rng.normal(size=rows))
+    return pd.Series(y, index, name="output"), pd.DataFrame({"stop": stop.astype(int)}, index)
+
+
+@pytest.fixture(scope="module")
+def stopping():
+    y, X = flagged(414, 0.03)
+    X.iloc[-5, 0], y.iloc[-5] = 1, 0.0
+    return tiny().fit(y[:400], X=X[:400], fh=FH), y[400:], X[400:]
+
+
+def test_rare_known_events_are_forecast_even_by_a_network_that_knows_nothing(stopping):
+    forecaster, y, X = stopping
+    assert forecaster._fitted.model.calibration.trust < 0.5
+    point, bands = forecaster.predict(FH, X), forecaster.predict_interval(FH, X, coverage=0.9)
+    stop = X["stop"] == 1
+    assert (point[stop].abs() < 20).all()
+    assert (point[~stop] > 40).all()
+    inside = (bands.iloc[:, 0] <= y) & (y <= bands.iloc[:, 1])
+    assert inside.mean() > 0.8
+
+
+def test_what_they_add_is_said_of_the_column(stopping):
+    forecaster, _, X = stopping
+    told = forecaster.explain(fh=[10, 11], X=X)
+    np.testing.assert_allclose(told.sum(axis=1), forecaster.predict(fh=[10, 11], X=X), atol=1e-4)
+    assert told["future", "stop"].iloc[0] < -25
+    assert abs(told["future", "stop"].iloc[1]) < 5
+    table = forecaster.variable_importance(num_windows=64, num_repeats=2)["importance"]
+    assert table.idxmax() == ("future", "stop")
+    assert table.max() > 5 * table.drop(("future", "stop")).abs().max()
+
+
+def test_a_file_keeps_them_and_one_that_does_not_fit_is_refused(stopping):
+    forecaster, _, X = stopping
+    saved = forecaster.save(serialization_format="safetensors")[1]
+    loaded = TransformerLSTMForecaster.load_from_serial(saved)
+    pd.testing.assert_series_equal(loaded.predict(FH, X), forecaster.predict(FH, X))
+    simple = forecaster._fitted.model.calibration.simple
+    kept = simple.effects
+    object.__setattr__(simple, "effects", Effects(kept.weights[:, :1]))
+    try:
+        edited = forecaster.save(serialization_format="safetensors")[1]
+    finally:
+        object.__setattr__(simple, "effects", kept)
+    with pytest.raises(ValueError, match="the calibration's effects has"):
+        TransformerLSTMForecaster.load_from_serial(edited)
+
+
+def test_points_do_not_hang_on_which_steps_or_rows_are_asked(stopping):
+    forecaster, _, X = stopping
+    whole = forecaster.predict(FH, X)
+    some = forecaster.predict(fh=[3, 10], X=X)
+    np.testing.assert_allclose(some, whole.iloc[[2, 9]], rtol=1e-6)
+
+
+def test_x_beyond_training_is_warned_of_though_it_is_clipped():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"depth": rng.choice([0.0, 0.1, 0.2, 0.4], 214)}, days(214))
+    y = 10 * X["depth"] + rng.normal(size=214)
+    forecaster = tiny().fit(y[:200], X=X[:200], fh=FH)
+    later = X[200:].copy()
+    forecaster.predict(X=later)  # says nothing
+    later.iloc[4, 0] = 0.43  # hardly beyond
+    forecaster.predict(X=later)
+    later.iloc[4, 0] = 0.55
+    with pytest.warns(UserWarning, match=r"'depth' from .* to 0.55 where training had 0 to 0.4"):
+        forecaster.predict(X=later)
