@@ -21,12 +21,14 @@ series from its own past::
 Rows of a panel also name their series, by the columns that ``levels`` lists. Absent values are
 null. What the forecaster refuses is answered by 422 and its own words.
 
-Forecasts run side by side on a pool of threads; updates take turns. A forecast that is under way
-while an update comes ends with the state that it began with. Several processes (``uvicorn
+Forecasts run side by side on a pool of threads; updates take turns. Each makes another forecaster
+of a copy, so that a forecast that is under way meanwhile ends, point and quantiles, with the state
+that it began with. Several processes (``uvicorn
 --workers``) would each have a state of their own: send updates to all, or serve ``y`` alone.
 """
 
 import argparse
+import copy
 import tempfile
 import threading
 from pathlib import Path
@@ -74,11 +76,12 @@ def create_app(path: str | Path) -> FastAPI:
 
     @app.post("/forecast")
     def forecast(request: Forecast) -> dict[str, Any]:
+        now = forecaster  # one state for both calls
         with told():
-            y, X = (frame(rows, request.levels, forecaster) for rows in (request.y, request.X))
+            y, X = (frame(rows, request.levels, now) for rows in (request.y, request.X))
             fh = range(1, request.steps + 1)
-            found = forecaster.predict_quantiles(fh, X, alpha=request.quantiles, y=y)
-            point = forecaster.predict(fh, X, y=y)
+            found = now.predict_quantiles(fh, X, alpha=request.quantiles, y=y)
+            point = now.predict(fh, X, y=y)
         point = point.to_frame() if isinstance(point, pd.Series) else point
         return {
             "index": texts(point.index),
@@ -88,10 +91,13 @@ def create_app(path: str | Path) -> FastAPI:
 
     @app.post("/update")
     def update(request: Update) -> dict[str, Any]:
+        nonlocal forecaster
         with told(), one_update:
             y, X = (frame(rows, request.levels, forecaster) for rows in (request.y, request.X))
-            forecaster.update(y, X, update_params=request.update_params)
-        return {"cutoff": texts(forecaster.cutoff)}
+            newer = copy.copy(forecaster)
+            newer.update(y, X, update_params=request.update_params)
+            forecaster = newer
+        return {"cutoff": texts(newer.cutoff)}
 
     return app
 

@@ -45,7 +45,9 @@ def restoring(
     @functools.wraps(method)
     def restoring(self: Any, *args: Any, **kwargs: Any) -> Any:
         call = signature.bind(self, *args, **kwargs)
-        before = {**self.__dict__, "_converter_store_y": dict(self._converter_store_y)}
+        before = dict(self.__dict__)
+        if names is None:  # sktime writes into it; a copy of the forecaster may hold it too
+            self._converter_store_y = dict(self._converter_store_y)
         told = hasattr(self, "_fitted") or hasattr(self, "pretrained_model_")
         data = {name: call.arguments.get(name) for name in ("y", "X")}
         check_levels(**data)

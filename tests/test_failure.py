@@ -510,3 +510,12 @@ def test_a_forecast_that_fails_does_not_undo_an_update_made_meanwhile(monkeypatc
         forecaster.predict()
     assert forecaster.cutoff[0] == 64
     assert forecaster.predict().index.tolist() == [65, 66]
+
+
+def test_an_update_of_a_copy_does_not_reach_the_forecaster_that_it_was_made_of():
+    y = pd.Series(np.sin(np.arange(70.0)), name="y")
+    forecaster = tiny().fit(y[:60], fh=[1, 2])
+    before = forecaster.predict()
+    newer = copy.copy(forecaster).update(y[60:65].rename("other"), update_params=True)
+    pd.testing.assert_series_equal(forecaster.predict(), before)
+    assert newer.predict().name == "other" and newer.predict().index.tolist() == [65, 66]

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import torch
 
+from sktime_tlstm import TransformerLSTMForecaster
 from tests.setups import tiny
 
 uvicorn = pytest.importorskip("uvicorn")
@@ -118,6 +119,31 @@ def test_an_update_moves_the_cutoff_and_a_refused_one_does_not(tmp_path):
         assert status == 422 and "expected also ['time']" in answer["detail"]
         with urllib.request.urlopen(f"{url}/about") as about:
             assert json.load(about)["forecaster"] == "TransformerLSTMForecaster"
+
+
+def test_point_and_quantiles_are_of_one_state_though_an_update_comes_between(tmp_path, monkeypatch):
+    forecaster = tiny().fit(Y[:60], X=X[:60], fh=range(1, 5))
+    point = forecaster.predict([1, 2], X[60:70])
+    low = forecaster.predict_quantiles([1, 2], X[60:70], alpha=[0.1])
+    original, calls = TransformerLSTMForecaster.predict_quantiles, []
+
+    def with_an_update_behind(self, *args, **kwargs):
+        found = original(self, *args, **kwargs)
+        for end, status in ((50, 422), (66, 200)) if not calls else ():
+            calls.append(end)  # the first lacks rows of X
+            new = {"y": records(3 * Y, 60, 66), "X": records(X, 60, end)}
+            assert post(f"{url}/update", **new)[0] == status
+        return found
+
+    with running(forecaster, tmp_path) as url:
+        monkeypatch.setattr(TransformerLSTMForecaster, "predict_quantiles", with_an_update_behind)
+        status, answer = post(f"{url}/forecast", steps=2, X=records(X, 60, 70), quantiles=[0.1])
+        assert status == 200 and calls == [50, 66]
+        assert answer["index"] == point.index.astype(str).tolist()
+        assert answer["point"]["load"] == point["load"].tolist()
+        assert answer["quantiles"]["load 0.1"] == low["load", 0.1].tolist()
+        status, answer = post(f"{url}/forecast", steps=2, X=records(X, 66, 70), quantiles=[0.1])
+        assert status == 200 and answer["index"][0] == "2024-01-03 18:00:00"
 
 
 def test_panels_name_their_series(tmp_path):
