@@ -301,7 +301,8 @@ def _training_data(configuration: Configuration) -> tuple[pd.DataFrame, pd.DataF
         if left_out:
             _note(
                 f"note: the columns {left_out} hold other things than numbers, and are not read; "
-                "name them in data.covariates to read them as categories"
+                "name them in data.covariates to read them as categories, or say in data.csv how "
+                "numbers are written, such as {decimal: ',', na_values: ['-']}"
             )
     return observed(data, frame, list(dict.fromkeys([*covariates, *named])))
 

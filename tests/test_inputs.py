@@ -1,5 +1,6 @@
 """Every index, container, dtype and horizon that sktime takes, in and out of the forecasters."""
 
+import contextlib
 import copy
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 from sktime.forecasting.base import ForecastingHorizon
 
-from sktime_tlstm import TransformerLSTMForecaster
+from sktime_tlstm import ForecastWarning, TransformerLSTMForecaster
 from tests.setups import tiny
 
 ROWS = 53
@@ -286,6 +287,43 @@ def fitted():
     y = pd.Series(values(), DATES["daily"][:ROWS], name="y")
     forecaster = tiny().fit(y, fh=range(1, 8))
     return forecaster, forecaster.predict(fh=range(1, 8))
+
+
+AMOUNTS = pd.Series(np.round(values(120) / 3, 2), pd.RangeIndex(120), name="amount")
+TEXTS = {
+    "a mark": (AMOUNTS.astype(str).where(AMOUNTS.index != 7, "n.a."), "but not 'n.a.'"),
+    "commas": (AMOUNTS.astype(str).str.replace(".", ","), r"such as '\d+,\d+'"),
+    "thousands": ((1000 * AMOUNTS).map("{:,.2f}".format), r"such as '\d+,\d{3}\.\d\d'"),
+    "whole": ((100 * AMOUNTS).astype(int).astype("string"), r"such as '\d+'"),
+    "codes": ((100 * AMOUNTS).astype(int).map("{:06d}".format), None),
+    "months": (AMOUNTS.index.to_series().mod(12).add(1).astype(str), None),
+    "sizes": (AMOUNTS.index.to_series().mod(9).div(2).astype(str), None),
+    "names": ("m" + AMOUNTS.astype(str), None),
+    "said to be names": (AMOUNTS.astype(str).astype("category"), None),
+}
+
+
+@pytest.mark.parametrize("column, words", TEXTS.values(), ids=TEXTS)
+def test_numbers_read_as_text_are_warned_of_and_names_are_not(column, words):
+    y, X = pd.Series(values(120)), column.to_frame("amount")
+    warned = contextlib.nullcontext()
+    if words is not None:
+        warned = pytest.warns(ForecastWarning, match=f"'amount' of text, whose .*{words}")
+    with warned:
+        forecaster = tiny().fit(y, X=X, fh=FH)
+    assert list(forecaster._fitted.model.encoder.categories) == ["amount"]
+
+
+def test_codes_of_series_are_names_and_their_sizes_read_as_text_are_warned_of():
+    keys = [f"s{number}" for number in range(60)]
+    y = pd.concat({key: pd.DataFrame({"y": values(8)}) for key in keys}, names=["key", "time"])
+    number = y.index.get_level_values(0).str[1:].astype(int)
+    X = pd.DataFrame({"code": (number + 70).astype(str)}, y.index)
+    for static in (None, ["code"]):
+        tiny(static_covariates=static).fit(y, X=X, fh=FH)
+    X["size"] = (number * 1.25).astype(str)
+    with pytest.warns(ForecastWarning, match="'size' of text, whose 60 values are numbers"):
+        tiny(static_covariates=["code", "size"]).fit(y, X=X, fh=FH)
 
 
 @pytest.mark.parametrize("steps", [[1], [7], [2, 5], [3, 4, 5, 6, 7], [1, 7]])

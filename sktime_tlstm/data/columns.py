@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sktime_tlstm.notices import notify
+
 __all__ = [
     "MAX_RATIO",
     "MAX_SIZE",
@@ -23,6 +25,7 @@ __all__ = [
     "sampled",
     "sampled_values",
     "static_values",
+    "warn_of_numbers",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -37,6 +40,12 @@ MAX_RATIO = 1e15
 #: The quantile of a column's sizes that the largest is compared with. Small, for a column may hold
 #: more marks for missing values than observations.
 SMALL_QUANTILE = 0.1
+
+#: Texts are numbers rather than names where at least this share of them can be read as such, and
+#: there are more of them than categories: than half of the rows, where these are between the two.
+NUMBERS_SHARE, FEW_VALUES, MANY_VALUES = 0.9, 10, 50
+#: Whole numbers may be codes: of these there are fewer, for every row and for every series.
+CODES_PER_ROW = 0.1
 
 NUMBERS = (numbers.Real, Decimal, np.bool_)
 TEXTS = (str, bytes)
@@ -170,6 +179,53 @@ def _as_number(text: str) -> str:
         return category_text(float(text))
     except ValueError:
         return text
+
+
+def warn_of_numbers(column: pd.Series, texts: pd.Index, num_series: int) -> None:
+    """Warn of numbers that became categories because they were read as text.
+
+    Parameters
+    ----------
+    column : pandas.Series
+    texts : pandas.Index of str
+        Its categories.
+    num_series : int
+        Series that its rows are of; a code may be that of a series.
+    """
+    num_rows = int(column.notna().sum())
+    few = max(FEW_VALUES, min(MANY_VALUES, num_rows / 2))
+    if isinstance(column.dtype, pd.CategoricalDtype) or len(texts) <= few:
+        return
+    numbers = {text: _written_number(text) for text in texts}
+    found = [number for number in numbers.values() if number is not None]
+    coded = any(len(text) > 1 and text[0] == "0" and text.isdigit() for text in texts)
+    if coded or len(found) < NUMBERS_SHARE * len(texts):
+        return
+    whole = sum(number.is_integer() for number in found) > len(found) / 2
+    if whole and len(texts) <= max(MANY_VALUES, CODES_PER_ROW * num_rows, num_series):
+        return
+    written = [text for text in texts if numbers[text] is not None]
+    example = next((text for text in written if "," in text), written[0])
+    mark = next((text for text in texts if numbers[text] is None), None)
+    but = "" if mark is None else f" (but not {mark!r})"
+    notify(
+        f"Got X with the column {column.name!r} of text, whose {len(texts):,} values are numbers "
+        f"such as {example!r}{but}: each becomes a category, which tells nothing of the others. If "
+        "amounts are meant, read them as numbers, by decimal=',' and na_values of pd.read_csv (or "
+        "of data.csv) or by pd.to_numeric(column, errors='coerce'); if names are meant, pass "
+        "column.astype('category')."
+    )
+
+
+def _written_number(text: str) -> float | None:
+    """Return the number that a text is, with a decimal point or comma; None if it is none."""
+    for as_written in (text, text.replace(".", "").replace(",", "."), text.replace(",", "")):
+        try:
+            number = float(as_written)
+        except ValueError:
+            continue
+        return number if np.isfinite(number) else None
+    return None
 
 
 def _unambiguous(texts: list[str]) -> dict[str, int]:

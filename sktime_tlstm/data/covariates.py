@@ -20,6 +20,7 @@ from sktime_tlstm.data.columns import (
     refuse_marks,
     sampled_values,
     static_values,
+    warn_of_numbers,
 )
 from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import Rows, blocks, ranges, split_index
@@ -96,6 +97,7 @@ class Covariates:
             values = static_values(X[name], _owners(X.index)[1])  # (num_series,)
             if categorical:
                 learnt.static_categories[name] = find_categories(values)
+                warn_of_numbers(values, learnt.static_categories[name], len(values))
             else:
                 learnt.static_scaling[name] = _scaling(values, scaler, clip)
         if len(X) > len(index) and not sampled:  # rows beyond y are no training data
@@ -112,6 +114,9 @@ class Covariates:
                 continue
             if is_categorical(X[name]):
                 learnt.categories[name] = find_categories(X[name])
+                keys = split_index(X.index)[0]
+                num_series = 1 if keys is None else keys.nunique()
+                warn_of_numbers(X[name], learnt.categories[name], num_series)
             else:
                 scaling = _scaling(X[name], scaler, clip)
                 if not scaling.clip and not sampled:  # of rows drawn none follows another
