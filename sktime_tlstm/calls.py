@@ -120,6 +120,8 @@ def reading(method: Callable[..., Any]) -> Callable[..., Any]:
     def reading(self: Any, X: Any = None, y: Any = None, **types: Any) -> tuple[Any, Any]:
         if not isinstance(y, PanelDataset):
             check_covered(y, X, "Pass X with every row of y; missing values may be NaN")
+            if self._state == "fitted" and not types:  # pretrain states types, update does not
+                self._fitted.model.encoder.check_target_name(y)
             return method(self, X=X, y=y, **types)
         if self._state == "fitted" and not types:  # pretrain states types, update does not
             raise TypeError(

@@ -183,9 +183,9 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
             return super()._check_fh(fh, pred_int)
 
     def _get_varnames(self) -> Any:
-        """Return the names that label variances, quantiles and distributions.
+        """Return the names that label forecasts.
 
-        sktime's are in the order of the y that came last; a single target has any name.
+        sktime's are those of the y that came last, in its order; a single series has any name.
         """
         targets = self._fitted.model.encoder.targets
         return targets if len(targets) > 1 else super()._get_varnames()
@@ -330,7 +330,7 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
     def _predict(self, fh: ForecastingHorizon, X: pd.DataFrame | None) -> pd.DataFrame:
         asked, index = self._fitted.asked(fh, X)
         values = forecast(self._fitted.model, asked)
-        return pd.DataFrame(values, index=index, columns=self._fitted.model.encoder.targets)
+        return pd.DataFrame(values, index=index, columns=self._get_varnames())
 
     def _predict_quantiles(
         self, fh: ForecastingHorizon, X: pd.DataFrame | None, alpha: list[float]
@@ -422,10 +422,11 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
             return super().predict_residuals(y, X)
         fitted = self._fitted
         frame = fitted.seen_targets() if y is None else converted(y, "y")
+        if not isinstance(y, pd.Series):
+            frame = fitted.model.encoder.aligned(frame)
         X = None if X is None else converted(X, "X")
         observed = fitted.model.encoder.target_values(frame)
         values = forecast(fitted.model, fitted.asked_at(frame, X))
-        frame = fitted.model.encoder.aligned(frame)
         residuals = pd.DataFrame(observed - values, frame.index, frame.columns)
         if isinstance(y, pd.Series):
             return pd.Series(residuals.iloc[:, 0], name=y.name)
@@ -477,6 +478,8 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
             forecasts = backtest.moving_cutoffs(self._fitted, layout, y, cv, X)
             if forecasts is not None:
                 return forecasts
+        if y.shape[1] == 1:  # a series may have any name, and is a frame now
+            y = y.set_axis(self._fitted.model.encoder.targets, axis=1)
         before = {name: getattr(self, name) for name in ("_y_metadata", "_converter_store_y")}
         forecasts = super()._predict_moving_cutoff(y, cv, X, update_params, reset_forecaster)
         self.__dict__.update(before)  # the loop updates with inner frames, as if these were y

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sktime.forecasting.base import ForecastingHorizon
+from sktime.split import ExpandingWindowSplitter
 
 from sktime_tlstm import ForecastWarning, TransformerLSTMForecaster
 from tests.setups import tiny
@@ -146,6 +147,47 @@ def test_multivariate_series_keep_their_columns():
     assert list(quantiles.columns) == [(name, a) for name in y.columns for a in QUANTILES]
     for name in y.columns:
         np.testing.assert_array_equal(quantiles[name][0.5], forecast[name])
+
+
+def test_a_frame_whose_target_has_another_name_is_refused_as_with_several_targets():
+    load = pd.DataFrame({"load": values()})
+    other, cv = load.set_axis(["price"], axis=1), ExpandingWindowSplitter(FH, 20, 9)
+    forecaster = tiny().fit(load[:40], fh=FH)
+    before = forecaster.predict()
+    calls = {
+        "predict": lambda: forecaster.predict(y=other[:30]),
+        "predict_interval": lambda: forecaster.predict_interval(y=other[:30]),
+        "predict_samples": lambda: forecaster.predict_samples(y=other[:30]),
+        "update": lambda: forecaster.update(other[40:]),
+        "update_predict": lambda: forecaster.update_predict(other[40:], cv),
+        "backtest": lambda: forecaster.backtest(other, None, cv),
+        "predict_residuals": lambda: forecaster.predict_residuals(other[:30]),
+    }
+    for call in calls.values():
+        with pytest.raises(ValueError, match="column 'price', expected that of training: 'load'"):
+            call()
+    pd.testing.assert_frame_equal(forecaster.predict(), before)
+    assert list(forecaster.fit(other[:40], fh=FH).predict().columns) == ["price"]
+
+
+@pytest.mark.parametrize("trained", ["load", None])
+@pytest.mark.parametrize("name", ["load", "price", None])
+def test_a_series_has_any_name_and_all_forecasts_have_it(trained, name):
+    y = pd.Series(values(), name=trained)
+    forecaster = tiny().fit(y[:30], fh=FH)
+    later = y[30:40].rename(name)
+    assert forecaster.predict(y=later).name == name
+    label = 0 if name is None else name
+    assert forecaster.predict_interval(y=later).columns[0] == (label, 0.9, "lower")
+    for update_params in (False, True):  # at once, and by sktime's loop
+        splitter = ExpandingWindowSplitter(FH, 3, 3)
+        found = forecaster.update_predict(later, splitter, update_params=update_params)
+        assert found.index.tolist() == list(range(33, 39))
+    assert forecaster.update(later).predict().name == name
+    if trained is None:  # frames may have any name too
+        frame = y.to_frame("load")
+        assert list(forecaster.predict(y=frame).columns) == ["load"]
+        assert forecaster.predict_quantiles(y=frame, alpha=[0.5]).columns[0] == ("load", 0.5)
 
 
 def panel(keys, names, rows=ROWS, columns=("y",)):

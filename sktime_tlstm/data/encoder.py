@@ -469,9 +469,14 @@ class FrameEncoder:
         Raises
         ------
         ValueError
-            If y has other columns than in training; that of a single target may have any name.
+            If y has other columns than in training.
         """
+        self._targets.check_name(y)
         return self._targets.aligned(y, self.targets)
+
+    def check_target_name(self, y: object) -> None:
+        """Raise a ValueError if y is a frame of one column, with another name than in training."""
+        self._targets.check_name(y)
 
     def target_values(self, y: pd.DataFrame) -> Floats:
         """Return the targets of a frame (row, num_targets), by name, NaN where missing."""

@@ -169,6 +169,20 @@ class Targets:
             )
         return y[names]
 
+    def check_name(self, y: object) -> None:
+        """Refuse a frame whose single column has another name than in training.
+
+        A pandas.Series may have any name, or none, which makes the column 0.
+        """
+        if not isinstance(y, pd.DataFrame) or len(self.names) != 1 or y.shape[1] != 1:
+            return
+        got, name = y.columns[0], self.names[0]
+        if got != name and not {got, name} & {0, None}:
+            raise ValueError(
+                f"Got y with the column {got!r}, expected that of training: {name!r}. Rename it: "
+                f"`y.rename(columns={{{got!r}: {name!r}}})`."
+            )
+
     def values(self, y: pd.DataFrame) -> Floats:
         """Return the targets of a frame (row, num_targets), NaN where missing."""
         y = self.aligned(y, self.names)
