@@ -35,6 +35,8 @@ __all__ = [
 FAN = (0.3, 0.6, 0.9)
 #: Series of a panel that are drawn unless they are named.
 FEW = 4
+#: Labels of an axis of steps at most.
+MOST_LABELS = 12
 #: Colours that differ in brightness too, for the colour-blind and for print.
 FORECAST, TRUTH, PAST, FAINT = "#0b4f94", "#d1495b", "#555555", "#c4c4c4"
 BANDS = ("#dbe9f6", "#aed0ea", "#74afdb", "#4a90c8")
@@ -252,14 +254,21 @@ def plot_attention(weights: Any, series: Hashable = None, ax: Axes | None = None
     """
     if hasattr(weights, "attention_weights"):
         weights = weights.attention_weights()
-    mean = weights.mean(axis=1)
+    mean, key = weights.mean(axis=1), None
     if mean.index.nlevels > 2:
         keys = mean.index.droplevel(["step", "relative_time"])
-        mean = mean[keys == (keys[0] if series is None else series)]
+        key = keys[0] if series is None else series
+        mean = mean[keys == key]
     wide = mean.droplevel(list(range(mean.index.nlevels - 2))).unstack("relative_time")
     (one,) = _axes(ax, 1)
-    times, steps = wide.columns.to_numpy(), wide.index.to_numpy()
-    image = one.pcolormesh(times, steps, wide.to_numpy(), cmap="Blues", shading="nearest", vmin=0)
+    rows = np.arange(len(wide))  # of steps, which need not follow each other
+    times = wide.columns.to_numpy()
+    edges = (np.append(places, places[-1] + 1) - 0.5 for places in (times, rows))
+    image = one.pcolormesh(*edges, wide.to_numpy(), cmap="Blues", vmin=0)
+    labelled = rows[:: -(-len(rows) // MOST_LABELS)]
+    one.set_yticks(labelled, wide.index[labelled].astype(str))
+    if key is not None:
+        one.set_title(_text(key), loc="left", fontsize=10)
     one.figure.colorbar(image, ax=one, label="weight", pad=0.01)
     one.axvline(0.5, color=TRUTH, lw=1)
     one.set_xlabel("step looked at, from the last one before the forecast", color=PAST)

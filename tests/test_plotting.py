@@ -49,6 +49,10 @@ def line(ax, label):
     return found.get_xdata(), found.get_ydata()
 
 
+def ticks(ax):
+    return ax.get_yticks(), ax.get_yticklabels()
+
+
 def labels(ax):
     return ax.get_legend_handles_labels()[1]
 
@@ -212,8 +216,23 @@ def test_the_attention_map_is_the_mean_over_heads(fitted):
     drawn = ax.collections[0].get_array()
     np.testing.assert_allclose(drawn.reshape(HORIZON, -1), weights.mean(axis=1).unstack())
     both = pd.concat({"a": weights, "b": 0 * weights}, names=["key"])
-    assert plotting.plot_attention(both, series="b").collections[0].get_array().max() == 0
-    assert plotting.plot_attention(both).collections[0].get_array().max() > 0
+    zero = plotting.plot_attention(both, series="b")
+    assert zero.collections[0].get_array().max() == 0 and zero.get_title(loc="left") == "b"
+    first = plotting.plot_attention(both)
+    assert first.collections[0].get_array().max() > 0 and first.get_title(loc="left") == "a"
+
+
+@pytest.mark.parametrize("steps", [[1, 7], [2], [1, 2, 19], list(range(1, 31))])
+def test_the_attention_map_has_a_row_of_one_height_for_each_step(steps):
+    levels = {"step": steps, "relative_time": [-1, 0, 1]}
+    index = pd.MultiIndex.from_product(levels.values(), names=levels)
+    weights = pd.DataFrame({"head": np.arange(len(index)) / len(index)}, index)
+    ax = plotting.plot_attention(weights)
+    rows = ax.collections[0].get_coordinates()[:, 0, 1]
+    np.testing.assert_allclose(rows, np.arange(len(steps) + 1) - 0.5)
+    told = {tick: label.get_text() for tick, label in zip(*ticks(ax), strict=True)}
+    assert len(told) <= 12 and told[0] == str(steps[0])
+    assert all(label == str(steps[int(tick)]) for tick, label in told.items())
 
 
 @pytest.fixture(scope="module")
