@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from sktime.datatypes import convert_to
 
+from sktime_tlstm.data.columns import without_objects
 from sktime_tlstm.data.panels import PanelDataset
 from sktime_tlstm.data.rows import check_covered, check_levels, portable
 from sktime_tlstm.data.source import Source
@@ -122,7 +123,7 @@ def reading(method: Callable[..., Any]) -> Callable[..., Any]:
             check_covered(y, X, "Pass X with every row of y; missing values may be NaN")
             if self._state == "fitted" and not types:  # pretrain states types, update does not
                 self._fitted.model.encoder.check_target_name(y)
-            return method(self, X=X, y=y, **types)
+            return method(self, X=X, y=without_objects(y), **types)
         if self._state == "fitted" and not types:  # pretrain states types, update does not
             raise TypeError(
                 "Got y of type PanelDataset, which fit and pretrain read, expected a frame. Pass "

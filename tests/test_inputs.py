@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -147,6 +148,28 @@ def test_multivariate_series_keep_their_columns():
     assert list(quantiles.columns) == [(name, a) for name in y.columns for a in QUANTILES]
     for name in y.columns:
         np.testing.assert_array_equal(quantiles[name][0.5], forecast[name])
+
+
+@pytest.mark.parametrize("kind", ["series", "frame", "panel"])
+def test_a_target_of_objects_is_numbers_or_has_no_value_as_one_of_floats(kind):
+    y = pd.Series(values(), name="load")
+    y[5] = np.nan
+    exact = [None if np.isnan(value) else Decimal(value) for value in y]
+    objects = pd.Series(exact, dtype=object, name="load")
+    absent = pd.Series([None] * 9, dtype=object, name="load")
+    if kind != "series":
+        y, objects, absent = (one.to_frame() for one in (y, objects, absent))
+    if kind == "panel":
+        y, objects, absent = (pd.concat({"p": one, "q": one}) for one in (y, objects, absent))
+    before = objects.copy()
+    forecaster, expected = tiny().fit(objects, fh=FH), tiny().fit(y, fh=FH)
+    np.testing.assert_array_equal(forecaster.predict(), expected.predict())
+    np.testing.assert_array_equal(forecaster.predict(y=objects), expected.predict(y=y))
+    assert objects.equals(before)
+    with pytest.raises(ValueError, match="Got y without any observed value"):
+        tiny().fit(absent, fh=FH)
+    with pytest.raises(ValueError, match="Got y without any observed value"):
+        forecaster.predict(y=absent)
 
 
 def test_a_frame_whose_target_has_another_name_is_refused_as_with_several_targets():

@@ -26,6 +26,7 @@ __all__ = [
     "sampled_values",
     "static_values",
     "warn_of_numbers",
+    "without_objects",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -273,6 +274,31 @@ def numeric_values(column: pd.Series) -> Floats:
             "finite values or NaN. Replace it: `frame.replace([np.inf, -np.inf], np.nan)`."
         )
     return values
+
+
+def without_objects(y: Any) -> Any:
+    """Return y with columns of objects that are numbers or missing as float64.
+
+    sktime, which has y first, takes every column of objects for categories.
+    """
+    if isinstance(y, pd.Series):
+        if not _is_numbers(y):
+            return y
+        return pd.Series(numeric_values(y), y.index, name=y.name)
+    if not isinstance(y, pd.DataFrame) or not y.columns.is_unique:
+        return y
+    found = [name for name in y.columns if _is_numbers(y[name])]
+    if found:
+        y = y.copy()
+        for name in found:
+            y[name] = numeric_values(y[name])
+    return y
+
+
+def _is_numbers(column: pd.Series) -> bool:
+    """Whether objects are numbers, where they are not missing."""
+    objects = pd.api.types.is_object_dtype(column.dtype)
+    return objects and all(_is(value, NUMBERS) for value in column.dropna())
 
 
 def _check_numeric(column: pd.Series) -> None:
