@@ -35,6 +35,16 @@ __all__ = ["main"]
 
 #: Exit statuses: something asked for is wrong; Ctrl-C.
 WRONG, INTERRUPTED = 2, 128 + signal.SIGINT
+#: What a configuration does about errors of the library, which speak of frames.
+_ABSENT = "In the configuration data.freq, such as D, makes absent rows rows without values."
+REMEDIES = {
+    "Got a gap in time": _ABSENT,
+    "Got a time index without a regular frequency": _ABSENT,
+    "Got y with the text": (
+        "In the configuration data.csv, such as {decimal: ',', na_values: ['-']}, says how numbers "
+        "are written."
+    ),
+}
 #: Parameters that say how a forecaster runs, and not what it has learnt.
 RUNNING = ("device", "verbose", "checkpoint_dir")
 
@@ -63,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (ValueError, TypeError, OSError, ImportError) as error:
             if asked.traceback:
                 traceback.print_exc()
-            print(f"sktime-tlstm {asked.command}: {error}", file=sys.stderr)
+            own = [words for start, words in REMEDIES.items() if str(error).startswith(start)]
+            print(f"sktime-tlstm {asked.command}:", error, *own, file=sys.stderr)
             return WRONG
     return 0
 
@@ -154,6 +165,8 @@ def _predict(asked: argparse.Namespace) -> None:
     configuration = _loaded(asked)
     save = _needed(configuration.save, "save", "model.zip")
     _check_out(asked.out)
+    if len(set(asked.coverage)) < len(asked.coverage):
+        raise ValueError(f"Got --coverage {asked.coverage}, expected each share once. Drop one.")
     own = configuration.forecaster
     device = {"device": own["device"]} if "device" in own else {}
     forecaster = TransformerLSTMForecaster.load_from_path(save, **device)
@@ -188,18 +201,22 @@ def _backtest(asked: argparse.Namespace) -> None:
     early, times = (y.index.get_level_values(-1) < cut), y.index.get_level_values(-1)
     if not 0 < early.sum() < len(y):
         raise ValueError(
-            f"Got backtest.cut={settings.cut!r} with rows from {times.min()} to {times.max()}, "
-            "expected rows before it and from it on. Move it."
+            f"Got backtest.cut={str(settings.cut)!r} with rows from {times.min()} to "
+            f"{times.max()}, expected rows before it and from it on. Move it."
         )
     if configuration.fh is not None:
         _Cutoffs(configuration.fh, cut, settings.step).check(y)
+    late = times[~early].nunique()
     X_early = None if X is None else X[X.index.get_level_values(-1) < cut]
     forecaster, line = _fitted(configuration, y[early], X_early)
     print(line)
-    cv = _Cutoffs(
-        configuration.fh or range(1, forecaster.prediction_length_ + 1), cut, settings.step
-    )
-    cv.check(y)
+    steps: Iterable[int] | None = configuration.fh
+    if steps is None:
+        most = forecaster.prediction_length_
+        steps = range(1, min(most, late) + 1)
+        if late < most:
+            _note(f"note: forecasts of {late} steps and not of {most}: no more rows are left")
+    cv = _Cutoffs(steps, cut, settings.step)
     parts = []
     for method, own in metrics.items():
         part = forecaster.backtest(
@@ -416,7 +433,7 @@ def _metrics(names: Sequence[str]) -> dict[str, list[Any]]:
     for name in names:
         cls = getattr(forecasting, name, None) or getattr(probabilistic, name, None)
         known = [*forecasting.__all__, *probabilistic.__all__]
-        if name not in known or not isinstance(cls, type):
+        if name not in known or name.startswith("_") or not isinstance(cls, type):
             near = difflib.get_close_matches(name, known, n=1)
             raise ValueError(
                 f"Got {name!r} in backtest.scoring, expected a class of "
@@ -424,8 +441,16 @@ def _metrics(names: Sequence[str]) -> dict[str, list[Any]]:
                 + (f" Did you mean {near[0]}?" if near else "")
             )
         metric = cls()
-        points = metric.get_tag("scitype:y_pred", "pred", raise_error=False) == "pred"
-        found.setdefault("predict" if points else "predict_interval", []).append(metric)
+        kind = metric.get_tag("scitype:y_pred", "pred", raise_error=False)
+        beside = metric.get_tag("requires-y-pred-benchmark", False, raise_error=False)
+        if kind == "pred_proba" or beside:
+            other = "forecasts of another forecaster" if beside else "whole distributions"
+            raise ValueError(
+                f"Got {name!r} in backtest.scoring, which needs {other}, expected a metric of "
+                "points, quantiles or intervals. Take one such as MeanAbsoluteScaledError or "
+                "PinballLoss."
+            )
+        found.setdefault("predict" if kind == "pred" else "predict_interval", []).append(metric)
     return found
 
 

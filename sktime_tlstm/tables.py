@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from sktime_tlstm.archive import write_file
+from sktime_tlstm.data.columns import without_objects
 
 __all__ = ["CSV_SETTINGS", "SUFFIXES", "Data", "observed", "on_grid", "read", "time_of", "write"]
 
@@ -95,6 +96,7 @@ def read(data: Data, paths: Sequence[str], needed: Sequence[str]) -> pd.DataFram
             f"each series and time. Drop one of them, or list in data.series all columns that tell "
             "series apart."
         )
+    frame = without_objects(frame)  # exact numbers of Parquet
     truths = frame.select_dtypes("bool").columns
     return frame.astype(dict.fromkeys(truths, "float64"))
 
@@ -117,6 +119,12 @@ def _file(data: Data, path: str, needed: Sequence[str]) -> pd.DataFrame:
     """Return all columns of a file, which are texts; of CSV, series and times are texts too."""
     parquet = ".parquet" in Path(path).suffixes
     own = [*data.series, data.time]
+    separator = data.csv.get("sep", ",")
+    if not parquet and separator != r"\s+" and len(str(separator)) != 1:
+        raise ValueError(
+            f"Got data.csv.sep={separator!r}, expected one character, such as ';', or '\\s+' for "
+            "any white space. Write the one that the file has."
+        )
     try:
         if parquet:
             frame = pd.read_parquet(path)
@@ -128,7 +136,7 @@ def _file(data: Data, path: str, needed: Sequence[str]) -> pd.DataFrame:
             f"Got {path}, expected a {'Parquet' if parquet else 'CSV'} file; pandas says: {error} "
             "Check the file, and data.csv, which says how it is written."
         ) from error
-    if frame.index.names != [None]:  # a frame's own index, which pandas keeps in Parquet
+    if parquet and frame.index.names != [None]:  # a frame's own index, which pandas keeps
         frame = frame.reset_index()
     frame.columns = frame.columns.map(str)
     absent = [name for name in dict.fromkeys([*own, *needed]) if name not in frame.columns]
@@ -136,6 +144,12 @@ def _file(data: Data, path: str, needed: Sequence[str]) -> pd.DataFrame:
         raise ValueError(
             f"Got {path} with the columns {list(frame.columns)}, expected {absent} too. Correct "
             "the names in data, or data.csv, such as {sep: ;}, if columns were not told apart."
+        )
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas would take the first for names of rows
+        raise ValueError(
+            f"Got {path} with more values in a row than the {frame.shape[1]} columns that its "
+            "first line names, expected as many. Name them all, or say in data.csv how the file is "
+            "written, such as {sep: ;, decimal: ','}."
         )
     return frame
 
@@ -151,8 +165,11 @@ def _names(column: pd.Series, name: str) -> pd.Series:
     return column.astype(str)
 
 
-def _times(data: Data, column: pd.Series) -> pd.Series:
-    """Return times as dates or integers; text is read in one way, or refused."""
+def _times(data: Data, column: pd.Series, place: str | None = None) -> pd.Series:
+    """Return times as dates or integers; text is read in one way, or refused.
+
+    ``place`` says where they are, unless in rows of the data.
+    """
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         return _complete(column, column, "a date in every row", "Drop the row")
     if data.date_format is None and pd.api.types.is_integer_dtype(column.dtype):
@@ -162,7 +179,7 @@ def _times(data: Data, column: pd.Series) -> pd.Series:
         utc = "%z" in data.date_format
         dates = pd.to_datetime(text, format=data.date_format, errors="coerce", utc=utc)
         words = f"dates like data.date_format={data.date_format!r}"
-        return _complete(dates, text, words, "Correct one of the two")
+        return _complete(dates, text, words, "Correct one of the two", place)
     if text.str.fullmatch(r"-?\d+").all():
         return _integers(text.astype("int64"))
     offsets = text.str.contains(OFFSET)
@@ -179,15 +196,18 @@ def _times(data: Data, column: pd.Series) -> pd.Series:
         "Day and month of others could be taken for each other: say how they are written by "
         "data.date_format, such as '%d.%m.%Y' or '%d.%m.%Y %H:%M'"
     )
-    return _complete(dates, text, words, advice)
+    return _complete(dates, text, words, advice, place)
 
 
-def _complete(times: pd.Series, given: pd.Series, expected: str, advice: str) -> pd.Series:
+def _complete(
+    times: pd.Series, given: pd.Series, expected: str, advice: str, place: str | None = None
+) -> pd.Series:
     absent = times.isna()
     if absent.any():
         row = int(absent.argmax())
         raise ValueError(
-            f"Got the time {given.iloc[row]!r} in row {row} of the data, expected {expected}. "
+            f"Got the time {given.iloc[row]!r} in {place or f'row {row} of the data'}, expected "
+            f"{expected}. "
             f"{advice}."
         )
     return times
@@ -215,13 +235,14 @@ def time_of(data: Data, value: Any, index: pd.Index) -> Any:
     times = index.get_level_values(-1)
     zone = times.tz if isinstance(times, pd.DatetimeIndex) else None
     if isinstance(value, (str, int)):
-        time = _times(data, pd.Series([str(value)])).iloc[0]
+        time = _times(data, pd.Series([str(value)]), "the configuration").iloc[0]
     else:  # YAML's own dates
         time = pd.Timestamp(value)
     dates = isinstance(time, pd.Timestamp)
     if dates != isinstance(times, pd.DatetimeIndex) or (dates and time.tz and not zone):
+        got = repr(value if isinstance(value, int) else str(value))
         raise ValueError(
-            f"Got the time {value!r} beside times such as {times[0]}, expected one of their kind. "
+            f"Got the time {got} beside times such as {times[0]}, expected one of their kind. "
             "Write it as they are in the files."
         )
     return time.tz_localize(zone) if dates and not time.tz else time

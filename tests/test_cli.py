@@ -1,5 +1,6 @@
 """The command line does what the library does, and refuses what is wrong without a trace."""
 
+import datetime
 import importlib
 import os
 import re
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +238,64 @@ def test_a_backtest_cuts_all_series_at_one_time(folder, capsys):
     assert found["cutoff"].tolist() == TIMES[seen - 1 : ROWS - FH : FH].tolist()
 
 
+def test_a_backtest_without_fh_forecasts_as_many_steps_as_are_left(folder, capsys):
+    left = 7
+    settings = {"cut": str(TIMES[ROWS - left]), "scoring": ["MeanAbsoluteError"]}
+    for length, steps in ((3, 3), (9, left), (None, left)):
+        own = {"prediction_length": length}
+        configure(fh=None, data={"files": "all.csv"}, forecaster=own, backtest=settings)
+        assert main(["backtest", "config.yaml"]) == 0
+        printed = capsys.readouterr()
+        assert f"mean of {left // steps} cutoffs" in printed.out
+        assert (f"note: forecasts of {left} steps and not of" in printed.err) == (steps == left)
+
+
+REMEDIES = {
+    "a gap": ("store,time,load\n", "'b'.*data.freq, such as D"),
+    "irregular": ("store,time,load\n", "without a regular frequency.*data.freq, such as D"),
+    "text": ("store,time,load\n", "Got y with the text '-'.*data.csv, such as {decimal"),
+    "more values": ("store,time,load\n", "more values in a row than the 3 columns"),
+    "one column": ("store;time;load\n", "with the columns .'store;time;load'., expected"),
+}
+
+
+@pytest.mark.parametrize("case", REMEDIES)
+def test_errors_about_files_say_what_the_configuration_does(case, folder, capsys):
+    text, words = REMEDIES[case]
+    for store in "abc":
+        for day in range(1, 29):
+            if (case, store, day) == ("a gap", "b", 9) or (case, day) == ("irregular", 9):
+                continue
+            value = {"text": "-" if day == 4 else "3.5", "more values": "3,5"}.get(case, "3.5")
+            text += f"{store},2024-02-{day:02d},{value}\n"
+    Path("past.csv").write_text(text.replace(",", ";") if case == "one column" else text)
+    configure(data={"series": ["store"]})
+    found = refused(capsys, "fit", "config.yaml")
+    assert re.search(words, found, re.DOTALL), found
+    assert "level_" not in found and "engine" not in found
+
+
+def test_a_separator_is_one_character(folder, capsys):
+    configure(data={"csv": {"sep": "auto"}})
+    assert "Got data.csv.sep='auto', expected one character" in refused(
+        capsys, "fit", "config.yaml"
+    )
+    Path("past.csv").write_text(Path("past.csv").read_text().replace(",", "  "))
+    configure(data={"csv": {"sep": r"\s+"}})
+    assert "Got past.csv with more values in a row" in refused(capsys, "fit", "config.yaml")
+
+
+def test_exact_numbers_of_parquet_are_numbers(folder, capsys):
+    frame = FRAME[:SEEN].reset_index()
+    frame["wind"] = [None] + [Decimal(f"{value:.3f}") for value in frame["wind"][1:]]
+    frame.to_parquet("past.parquet", index=False)
+    configure(data={"files": "past.parquet"})
+    assert main(["fit", "config.yaml"]) == 0
+    assert "the columns ['kind'] hold other things" in capsys.readouterr().err
+    forecaster = TransformerLSTMForecaster.load_from_path("model.zip")
+    assert forecaster._fitted.model.encoder.columns == ["temp", "wind"]
+
+
 def test_settings_of_the_command_win(folder):
     settings = ["forecaster.lr=1e-3", "fh=[2, 4]", "data.csv.sep=;", "forecaster.scaler=null"]
     settings += ["data.date_format=%d.%m.%Y", "forecaster.target_lags=[1, 2]"]
@@ -450,6 +510,13 @@ BROKEN_BACKTESTS = {
         {"cut": "2024-01-05", "scoring": ["MeanAbsolutError"]},
         "Got 'MeanAbsolutError' in backtest.scoring.*mean MeanAbsoluteError?",
     ),
+    "a distribution": ({"cut": "2024-01-05", "scoring": ["CRPS"]}, "'CRPS' .* whole distributions"),
+    "a benchmark": (
+        {"cut": "2024-01-05", "scoring": ["MeanAbsoluteError", "MeanRelativeAbsoluteError"]},
+        "'MeanRelativeAbsoluteError' in backtest.scoring, which needs forecasts of another",
+    ),
+    "a late date": ({"cut": datetime.date(2025, 1, 1)}, "Got backtest.cut='2025-01-01' with rows"),
+    "a written cut": ({"cut": "01/06/2024"}, "Got the time '01/06/2024' in the configuration, exp"),
     "no update": ({"cut": "2024-01-05", "update_every": 0}, "Got backtest.update_every=0"),
 }
 
@@ -469,6 +536,7 @@ BROKEN_PREDICTIONS = {
     "rows that are absent": ("--future few.csv", "2024-01-05 06:00:00"),
     "another target": ("--set data.target=wind", "but model.zip forecasts ['load']; expected the"),
     "no forecaster": ("--set save=none.zip", "Got the path 'none.zip', where no file is"),
+    "a share twice": ("--coverage 0.9 0.9", "Got --coverage [0.9, 0.9], expected each share once"),
     "another ending": ("--future future.csv --out f.txt", "Got --out 'f.txt', expected a name"),
     "no folder": ("--future future.csv --out far/f.csv", "Got --out 'far/f.csv' in a folder"),
     "no new rows": ("--future future.csv --update none.csv", "Got 'none.csv', expected the path"),
