@@ -63,9 +63,10 @@ class Storable:
         rows : {"all", "needed"}, default="all"
             Rows of the series to keep; of "safetensors" alone. "needed" are the last of each
             series, those that forecasts and updates read: what is loaded forecasts the same from
-            its cutoff on, but trains on these rows alone, and knows no earlier ones in-sample. A
-            series that still learns its scale (of fewer than 4 values, or new in an update) keeps
-            its values.
+            its cutoff on, but trains on these rows alone, and knows no earlier ones in-sample. So
+            does ``summary`` count these, ``explain`` begin from the mean of their windows, and
+            ``variable_importance`` look at these unless it gets others. A series that still learns
+            its scale (of fewer than 4 values, or new in an update) keeps its values.
 
         Returns
         -------
@@ -221,12 +222,12 @@ class Storable:
         return cls._from_archive(content, f"the file {str(path)!r}", parameters)
 
     @classmethod
-    def load_from_serial(cls, serial: bytes, **parameters: Any) -> Any:
-        """Load a forecaster from what ``save`` returned, the second of the pair.
+    def load_from_serial(cls, serial: Any, **parameters: Any) -> Any:
+        """Load a forecaster from what ``save`` returned.
 
         Parameters
         ----------
-        serial : bytes
+        serial : bytes, or (type, bytes)
             Of any format. Pickles can run any code: load what you trust alone.
         **parameters
             As in `load_from_path`.
@@ -236,6 +237,14 @@ class Storable:
         ValueError, TypeError
             As `load_from_path`.
         """
+        if isinstance(serial, tuple) and len(serial) == 2:
+            serial = serial[1]
+        if not isinstance(serial, (bytes, bytearray, memoryview)):
+            raise TypeError(
+                f"Got serial of type {type(serial).__name__}, expected bytes, or the pair that "
+                "save(None) returned. Pass these; a file is read by load_from_path."
+            )
+        serial = bytes(serial)
         if is_archive(serial):
             return cls._from_archive(serial, "bytes", parameters)
         return pickle.loads(serial)

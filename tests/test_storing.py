@@ -812,6 +812,22 @@ def test_a_package_on_the_path_that_is_not_installed_saves_and_loads(monkeypatch
     assert capsys.readouterr().out.strip() == sktime_tlstm.__version__
 
 
+@pytest.mark.parametrize("serialization_format", ["pickle", SAFE])
+def test_what_save_returns_loads_as_it_is(serialization_format):
+    y = pd.Series(np.arange(40.0) % 5, name="y")
+    forecaster = tiny(context_length=6).fit(y, fh=[1, 2])
+    pair = forecaster.save(None, serialization_format)
+    for serial in (pair, pair[1], bytearray(pair[1])):
+        loaded = SkorchForecaster.load_from_serial(serial)
+        pd.testing.assert_series_equal(loaded.predict(), forecaster.predict())
+
+
+@pytest.mark.parametrize("serial", ["model.zip", None, (b"", b"", b"")])
+def test_what_is_no_serial_is_refused(serial):
+    with pytest.raises(TypeError, match="expected bytes, or the pair that save"):
+        SkorchForecaster.load_from_serial(serial)
+
+
 def test_a_newer_format_is_named_so(content):
     newer = set_at("format_version", value=2)
     words = r"version 2 of the format, expected 1.*'sktime-tlstm'.*Update sktime-tlstm"
