@@ -19,7 +19,8 @@ series from its own past::
 
 ``POST /update`` takes ``y`` and ``X`` in the same form, and lets the forecaster go on from there.
 Rows of a panel also name their series, by the columns that ``levels`` lists. Absent values are
-null. What the forecaster refuses is answered by 422 and its own words.
+null. Dates begin with the year, such as 2018-09-24 or 2018-09-24 10:00: others could be read in two
+ways. What is refused is answered by 422 and words.
 
 Forecasts run side by side on a pool of threads; updates take turns. Each makes another forecaster
 of a copy, so that a forecast that is under way meanwhile ends, point and quantiles, with the state
@@ -29,6 +30,7 @@ that it began with. Several processes (``uvicorn
 
 import argparse
 import copy
+import re
 import tempfile
 import threading
 from pathlib import Path
@@ -78,7 +80,12 @@ def create_app(path: str | Path) -> FastAPI:
     def forecast(request: Forecast) -> dict[str, Any]:
         now = forecaster  # one state for both calls
         with told():
-            y, X = (frame(rows, request.levels, now) for rows in (request.y, request.X))
+            if not is_each_once(request.quantiles):
+                raise ValueError(
+                    f"Got quantiles={request.quantiles}, expected numbers between 0 and 1, each "
+                    "once. Pass 0.05 and 0.95 for the bounds of 90 %."
+                )
+            y, X = frames(request, now)
             fh = range(1, request.steps + 1)
             found = now.predict_quantiles(fh, X, alpha=request.quantiles, y=y)
             point = now.predict(fh, X, y=y)
@@ -93,7 +100,7 @@ def create_app(path: str | Path) -> FastAPI:
     def update(request: Update) -> dict[str, Any]:
         nonlocal forecaster
         with told(), one_update:
-            y, X = (frame(rows, request.levels, forecaster) for rows in (request.y, request.X))
+            y, X = frames(request, forecaster)
             newer = copy.copy(forecaster)
             newer.update(y, X, update_params=request.update_params)
             forecaster = newer
@@ -110,26 +117,73 @@ class told:  # noqa: N801 - reads as a sentence in a with statement
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, (ValueError, TypeError, KeyError)):
-            raise HTTPException(422, str(error)) from error
+            words = error.args[0] if isinstance(error, KeyError) and error.args else error
+            raise HTTPException(422, str(words)) from error
 
 
-def frame(rows: Rows | None, keys: list[str], forecaster: SkorchForecaster) -> pd.DataFrame | None:
+def is_each_once(levels: list[float]) -> bool:
+    return all(0 < level < 1 for level in levels) and len(set(levels)) == len(levels)
+
+
+def frames(request: Update | Forecast, forecaster: SkorchForecaster) -> Any:
+    """Return y and X of a request as frames, or None where it has none."""
+    if "time" in request.levels or len(set(request.levels)) < len(request.levels):
+        raise ValueError(
+            f"Got levels={request.levels}, expected the columns that name series, each once; the "
+            "column 'time' is another. Leave it out."
+        )
+    given = {"y": request.y, "X": request.X}
+    return [frame(name, rows, request.levels, forecaster) for name, rows in given.items()]
+
+
+def frame(
+    name: str, rows: Rows | None, keys: list[str], forecaster: SkorchForecaster
+) -> pd.DataFrame | None:
     """Return rows of JSON as a frame with the kind of index that the forecaster knows."""
     if rows is None:
         return None
-    table, cutoff = pd.DataFrame.from_records(rows), forecaster.cutoff
+    if not rows:
+        raise ValueError(f"Got {name} without rows, expected some. Pass them, or leave {name} out.")
+    table = pd.DataFrame.from_records(rows)
     if absent := {"time", *keys} - {*table}:
-        raise ValueError(f"Got rows with {list(table)}, expected also {sorted(absent)}. Add them.")
-    times = pd.Index(table.pop("time"))
-    if isinstance(cutoff, pd.PeriodIndex):
-        times = pd.PeriodIndex(times, freq=cutoff.freq)
-    elif isinstance(cutoff, pd.DatetimeIndex):
-        times = pd.to_datetime(times)
-        times = times if cutoff.tz is None or times.tz else times.tz_localize(cutoff.tz)
+        raise ValueError(
+            f"Got {name} with {list(table)}, expected also {sorted(absent)}. Add them."
+        )
+    times = read_times(name, [row.get("time") for row in rows], forecaster.cutoff)
+    table = table.drop(columns="time")
     if not keys:
         return table.set_index(times)
-    levels = [pd.Index(table.pop(name)) for name in keys]
+    levels = [pd.Index(table.pop(key)) for key in keys]
     return table.set_index(pd.MultiIndex.from_arrays([*levels, times], names=[*keys, times.name]))
+
+
+def read_times(name: str, values: list[Any], cutoff: pd.Index) -> pd.Index:
+    """Return times of JSON as an index like the cutoff, refusing what is read in two ways."""
+    dates = isinstance(cutoff, (pd.DatetimeIndex, pd.PeriodIndex))
+    words = f"a date that begins with the year, such as '{cutoff[0]}'" if dates else "an integer"
+    zone = getattr(cutoff, "tz", None)
+    found = []
+    for row, value in enumerate(values):
+        try:
+            if not dates and type(value) is int:
+                found.append(value)
+                continue
+            if not (dates and isinstance(value, str) and re.match(r"\d{4}(-\d|Q\d|$)", value)):
+                raise ValueError
+            if isinstance(cutoff, pd.PeriodIndex):
+                found.append(pd.Period(value, freq=cutoff.freq))
+                continue
+            time = pd.Timestamp(value)
+            if zone is not None:
+                time = time.tz_localize(zone) if time.tz is None else time.tz_convert(zone)
+            elif time.tz is not None:
+                raise ValueError
+            found.append(time)
+        except ValueError:
+            raise ValueError(
+                f"Got the time {value!r} in row {row} of {name}, expected {words}. Write it so."
+            ) from None
+    return pd.Index(found, name="time")
 
 
 def texts(index: pd.Index) -> list[Any]:

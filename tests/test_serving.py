@@ -116,7 +116,7 @@ def test_an_update_moves_the_cutoff_and_a_refused_one_does_not(tmp_path):
         for body in ({}, {"steps": 0}, {"steps": 3, "quantiles": [2.0], "X": records(X, 64, 70)}):
             assert post(f"{url}/forecast", **body)[0] == 422
         status, answer = post(f"{url}/forecast", steps=2, X=[{"heat": 1.0}])
-        assert status == 422 and "expected also ['time']" in answer["detail"]
+        assert status == 422 and "X with ['heat'], expected also ['time']" in answer["detail"]
         with urllib.request.urlopen(f"{url}/about") as about:
             assert json.load(about)["forecaster"] == "TransformerLSTMForecaster"
 
@@ -144,6 +144,53 @@ def test_point_and_quantiles_are_of_one_state_though_an_update_comes_between(tmp
         assert answer["quantiles"]["load 0.1"] == low["load", 0.1].tolist()
         status, answer = post(f"{url}/forecast", steps=2, X=records(X, 66, 70), quantiles=[0.1])
         assert status == 200 and answer["index"][0] == "2024-01-03 18:00:00"
+
+
+def test_what_could_be_read_in_two_ways_or_not_at_all_is_refused_in_words(tmp_path):
+    forecaster = tiny().fit(Y[:60], X=X[:60], fh=range(1, 5))
+    good, past = records(X, 0, 30), records(Y, 0, 20)
+
+    def with_time(value):
+        return [*past[:3], {**past[3], "time": value}, *past[4:]]
+
+    refused = {
+        "'03/04/2018 00:00' in row 3 of y, expected a date that begins with the year": {
+            "y": with_time("03/04/2018 00:00")
+        },
+        "Got the time 3 in row 3 of y": {"y": with_time(3)},
+        "Got the time {'a': 1} in row 3 of y": {"y": with_time({"a": 1})},
+        "Got the time 'bad' in row 3 of y": {"y": with_time("bad")},
+        "Got the time '2024-13-40' in row 3 of y": {"y": with_time("2024-13-40")},
+        "Got the time None in row 3 of y": {"y": with_time(None)},
+        "Got the time '2024-01-02T00:00+02:00' in row 3": {
+            "y": with_time("2024-01-02T00:00+02:00")
+        },
+        "Got levels=['time'], expected the columns that name": {"y": past, "levels": ["time"]},
+        "Got X without rows, expected some": {"y": past, "X": []},
+        "Got quantiles=[0.5, 0.5], expected numbers": {"y": past, "quantiles": [0.5, 0.5]},
+        "Got quantiles=[2.0], expected numbers between 0 and 1": {"y": past, "quantiles": [2.0]},
+        "Got y without any observed value": {"y": [{**row, "load": None} for row in past]},
+    }
+    with running(forecaster, tmp_path) as url:
+        for words, body in refused.items():
+            status, answer = post(f"{url}/forecast", **{"steps": 2, "X": good, **body})
+            assert status == 422 and words in answer["detail"], answer
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.period_range("2015-01", periods=40, freq="M"),
+        pd.period_range("2010Q1", periods=40, freq="Q"),
+        pd.RangeIndex(40),
+        pd.date_range("2024-03-30", periods=40, freq="h", tz="Europe/Berlin"),
+    ],
+    ids=["months", "quarters", "integers", "a time zone"],
+)
+def test_times_of_every_kind_are_read_as_they_are_written(index):
+    written = index.tolist() if isinstance(index, pd.RangeIndex) else index.astype(str).tolist()
+    found = server_of().read_times("y", written, index[-1:])
+    assert found.equals(pd.Index(index.tolist()))
 
 
 def test_panels_name_their_series(tmp_path):
