@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -37,6 +38,8 @@ FAN = (0.3, 0.6, 0.9)
 FEW = 4
 #: Labels of an axis of steps at most.
 MOST_LABELS = 12
+#: Letters of a line of a title at most.
+MOST_LETTERS = 60
 #: Colours that differ in brightness too, for the colour-blind and for print.
 FORECAST, TRUTH, PAST, FAINT = "#0b4f94", "#d1495b", "#555555", "#c4c4c4"
 BANDS = ("#dbe9f6", "#aed0ea", "#74afdb", "#4a90c8")
@@ -157,7 +160,7 @@ def plot_history(forecaster: Any, ax: Axes | None = None) -> Axes:
         transform = one.get_xaxis_transform()
         one.text(begin, 1.0, f" {stage}", color=PAST, fontsize=8, va="bottom", transform=transform)
     one.xaxis.set_major_locator(MaxNLocator(integer=True))
-    one.set_ylim(bottom=0)
+    _from_zero(one)
     one.set_xlabel("epoch", color=PAST)
     one.set_ylabel("mean absolute error", color=PAST)
     one.legend(frameon=False)
@@ -231,8 +234,9 @@ def plot_contributions(
     one.invert_yaxis()
     one.axvline(begin, color=PAST, lw=0.8, ls=":")
     one.axvline(level, color=PAST, lw=0.8)
-    title = f"{_text(contributions.index[number])}: from {begin:,.4g} (mean) to {level:,.4g}"
-    one.set_title(title, loc="left", fontsize=10)
+    own = textwrap.wrap(_text(_as_days(contributions.index)[number]), MOST_LETTERS)
+    title = [*own, f"from {begin:,.4g} (mean) to {level:,.4g}"]
+    one.set_title("\n".join(title), loc="left", fontsize=10)
     return one
 
 
@@ -298,9 +302,13 @@ def plot_backtest(table: pd.DataFrame, series: Hashable = None, ax: Any = None) 
     for number, window in enumerate(_scored(table, chosen, 1)):
         label = "" if number else "forecast"
         top.plot(_times(window.point.index), window.point, color=FORECAST, lw=1.2, label=label)
+        if not number and window.key is not None:
+            top.set_title(_text(window.key), loc="left", fontsize=10)
+        if not number and window.truth.name not in (None, 0):
+            top.set_ylabel(str(window.truth.name), color=PAST)
         if window.outer is not None:
-            low, high = (window.outer.iloc[:, place] for place in (0, -1))
-            label = "" if number else "outer quantiles"
+            low, high = (window.outer.iloc[:, place] for place in (0, 1))
+            label = "" if number else window.band
             top.fill_between(
                 _times(low.index), low, high, color=BANDS[1], lw=0, label=label, zorder=1
             )
@@ -310,7 +318,7 @@ def plot_backtest(table: pd.DataFrame, series: Hashable = None, ax: Any = None) 
         middle = _times(window.point.index)[len(window.point) // 2]
         bottom.plot([middle], errors[-1:], "o", color=FORECAST, ms=4)
     bottom.axhline(float(np.nanmean(errors)), color=PAST, lw=0.8, ls=":")
-    bottom.set_ylim(bottom=0)
+    _from_zero(bottom)
     bottom.set_ylabel("mean absolute\nerror", color=PAST)
     _date_axis(bottom)
     _legend(top, ax)
@@ -343,7 +351,7 @@ def plot_error_by_step(
     (one,) = _axes(ax, 1)
     one.fill_between(mean.index, low, high, color=BANDS[0], lw=0, label="10 to 90 % of errors")
     one.plot(mean.index, mean, "o-", color=FORECAST, ms=3, label="mean absolute error")
-    one.set_ylim(bottom=0)
+    _from_zero(one)
     one.set_xlabel("forecast step", color=PAST)
     one.set_ylabel("absolute error", color=PAST)
     one.legend(frameon=False, loc="upper left")
@@ -407,11 +415,13 @@ def plot_calibration(
 
 @dataclass(frozen=True)
 class _Window:
-    """A series of one window of a backtest: truth, point, and quantiles or bounds if any."""
+    """A series of one window of a backtest: truth, point, and the outermost bounds if any."""
 
+    key: Any
     truth: pd.Series
     point: pd.Series
-    outer: pd.DataFrame | None
+    outer: pd.DataFrame | None = None
+    band: str = ""
 
 
 def _scored(
@@ -428,13 +438,21 @@ def _scored(
         truth, forecast = _frame(truth), _frame(forecast)
         for key in _keys(forecast, series, most):
             own, known = _of_series(forecast, key), _of_series(truth, key).iloc[:, 0]
-            outer = own if own.shape[1] > 1 and own.columns.nlevels > 1 else None
-            if outer is None:
-                point = own.iloc[:, 0]
-            else:  # the quantile next to the median, or the middle of the interval
-                middle = own.shape[1] // 2
-                point = own.iloc[:, middle] if own.shape[1] % 2 else own.mean(axis=1)
-            yield _Window(known.reindex(point.index), point, outer)
+            known = known.reindex(own.index)
+            if own.columns.nlevels == 1:
+                yield _Window(key, known, own.iloc[:, 0])
+                continue
+            first = own.columns.get_level_values(0) == own.columns[0][0]  # of the targets
+            own = own.loc[:, first].sort_index(axis=1)
+            levels = own.columns.get_level_values(1)
+            # the quantile next to the median, or the middle of the interval
+            middle = own.shape[1] // 2
+            point = own.iloc[:, middle] if own.shape[1] % 2 else own.mean(axis=1)
+            band = f"quantiles {levels[0]:g} to {levels[-1]:g}"
+            if own.columns.nlevels > 2:  # of intervals the widest is the last
+                band = f"{100 * levels[-1]:g}% interval"
+            bounds = [-2, -1] if own.columns.nlevels > 2 else [0, -1]
+            yield _Window(key, known, point, own.iloc[:, bounds], band)
 
 
 def _below(
@@ -443,6 +461,12 @@ def _below(
     """Return levels (level,) and whether each truth lies below its quantiles (row, level)."""
     if "y_pred_quantiles" in source:
         pairs = list(zip(source["y_test"], source["y_pred_quantiles"], strict=True))
+    elif "y_test" in source:
+        raise ValueError(
+            f"Got a table with the columns {list(source.columns)}, expected y_pred_quantiles: only "
+            "quantiles can be held against their levels. Pass what backtest(..., "
+            "method='predict_quantiles', return_data=True) returned."
+        )
     elif y is None:
         raise ValueError(
             "Got quantiles without y, expected what happened too. Pass y, or a table of "
@@ -532,6 +556,16 @@ def _times(index: pd.Index) -> Any:
     return index.to_timestamp() if isinstance(index, pd.PeriodIndex) else index
 
 
+def _as_days(index: pd.Index) -> pd.Index:
+    """Return an index whose times are written without the hour, where all are midnights."""
+    times = index.get_level_values(-1)
+    if not isinstance(times, pd.DatetimeIndex) or (times != times.normalize()).any():
+        return index
+    days = times.strftime("%Y-%m-%d")
+    levels = [index.get_level_values(level) for level in range(index.nlevels - 1)]
+    return pd.MultiIndex.from_arrays([*levels, days]) if levels else days
+
+
 def _text(key: Any) -> str:
     return " / ".join(map(str, key)) if isinstance(key, tuple) else str(key)
 
@@ -553,6 +587,12 @@ def _date_axis(ax: Axes) -> None:
         locator = AutoDateLocator(minticks=3, maxticks=9)
         ax.xaxis.set_major_locator(locator)
         ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
+def _from_zero(ax: Axes) -> None:
+    """Let the axis of errors begin at zero, with room above the largest."""
+    top = float(ax.dataLim.y1)
+    ax.set_ylim(0, 1.08 * top if 0 < top < np.inf else 1.0)
 
 
 def _axes(

@@ -288,6 +288,46 @@ def test_calibration_compares_what_is_promised_with_what_is_held():
         plotting.plot_calibration(quantiles, np.nan * y)
 
 
+@pytest.mark.parametrize("method", ["predict", "predict_interval"])
+def test_calibration_of_a_backtest_without_quantiles_says_which_it_needs(tables, method):
+    with pytest.raises(ValueError, match=r"y_test.* expected y_pred_quantiles.*method='predict_q"):
+        plotting.plot_calibration(tables[method])
+
+
+def test_the_band_of_a_backtest_is_the_widest_and_says_its_level(fitted):
+    forecaster, y, X = fitted
+    cv = ExpandingWindowSplitter(fh=list(FH), initial_window=SEEN, step_length=HORIZON)
+    for method, levels, words in (
+        ("predict_interval", {"coverage": [0.8, 0.4]}, "80% interval"),
+        ("predict_quantiles", {"alpha": [0.5, 0.9, 0.2]}, "quantiles 0.2 to 0.9"),
+    ):
+        table = forecaster.backtest(y, X, cv, method, **levels, return_data=True)
+        top, bottom = plotting.plot_backtest(table)
+        assert labels(top) == ["forecast", words, "what happened"]
+        assert (top.get_ylabel(), top.get_title(loc="left")) == ("sales", "")
+        first = table.iloc[0]["y_pred_" + method.removeprefix("predict_")]
+        drawn = top.collections[0].get_paths()[0].vertices[:, 1]
+        assert drawn.min() == pytest.approx(first.min().min())
+        assert drawn.max() == pytest.approx(first.max().max())
+        if method == "predict_quantiles":
+            np.testing.assert_allclose(top.get_lines()[0].get_ydata(), first["sales"][0.5])
+        largest = max(float(np.max(one.get_ydata())) for one in bottom.get_lines())
+        assert bottom.get_ylim() == pytest.approx((0, 1.08 * largest))
+
+
+def test_titles_of_contributions_are_written_in_lines_and_days_without_the_hour():
+    days = pd.date_range("2024-01-01", periods=2)
+    key = "a plant with a name that is so long that no picture has room for it in one line"
+    index = pd.MultiIndex.from_product([[key], days], names=["plant", "time"])
+    columns = pd.MultiIndex.from_tuples([("baseline", "mean"), ("past values", "load")])
+    table = pd.DataFrame([[1.0, 2.0], [3.0, 4.0]], index, columns)
+    title = plotting.plot_contributions(table, 1).get_title(loc="left").split("\n")
+    assert " ".join(title[:-1]) == f"{key} / 2024-01-02" and max(map(len, title)) <= 60
+    assert title[-1] == "from 3 (mean) to 7"
+    hours = table.droplevel(0).set_axis(pd.date_range("2024-01-01", periods=2, freq="12h"))
+    assert "2024-01-01 12:00:00" in plotting.plot_contributions(hours, 1).get_title(loc="left")
+
+
 def test_calibration_of_a_backtest_counts_all_its_rows(tables):
     left, _ = plotting.plot_calibration(tables["predict_quantiles"])
     assert left.get_title(loc="left") == f"{3 * HORIZON} forecasts"
@@ -304,6 +344,7 @@ def test_backtests_of_panels_are_drawn_for_chosen_series():
     top, _ = plotting.plot_backtest(table, ("north", "e"))
     drawn = np.concatenate([one.get_ydata() for one in top.get_lines()[1::2]])
     np.testing.assert_allclose(drawn, happened)
+    assert (top.get_title(loc="left"), top.get_ylabel()) == ("north / e", "sales")
     left, _ = plotting.plot_calibration(table, series=chosen)
     assert left.get_title(loc="left") == f"{2 * 3 * HORIZON} forecasts"
     every, some = plotting.plot_error_by_step(table), plotting.plot_error_by_step(table, chosen)
