@@ -23,6 +23,9 @@ __all__ = ["Checkpoints", "described", "digest", "known_seed"]
 
 #: What is known by its digest alone, and texts that are too long for an error.
 DIGESTS, LONG = ("the data", "the network at its beginning"), 100
+#: What begins the names of what windows hold; and of it what ``fh`` says, unless it is absent.
+WINDOWS = "the windows'"
+HORIZON = f"{WINDOWS} horizon"
 #: Names of the files, by the number of the training.
 FILES = "training-[0-9][0-9][0-9][0-9].zip"
 
@@ -52,6 +55,8 @@ class Checkpoints:
         for path in sorted(folder.glob(FILES)):
             before = _read(path)[0]["config"]
             odd = [name for name in {**before, **config} if before.get(name) != config.get(name)]
+            # what windows hold follows from parameters, data and the horizon
+            odd = [one for one in odd if one == HORIZON or not one.startswith(WINDOWS)] or odd
             if odd:
                 words = "; ".join(_difference(n, config.get(n), before.get(n)) for n in odd)
                 raise ValueError(
@@ -134,6 +139,8 @@ class Checkpoint:
 
 
 def _difference(name: str, now: str | None, before: str | None) -> str:
+    if name == HORIZON:
+        name = "the horizon (the largest step of fh, or prediction_length)"
     if name in DIGESTS or len(f"{now}{before}") > LONG:
         return f"{name} is another"
     return f"{name} is {now}, was {before}"
@@ -189,9 +196,12 @@ def digest(
     data = [history.first, history.loc, history.scale, store.values, flags, store.length]
     new = [] if dataset.recent is None else [dataset.recent]
     weights = [part for net in members for part in net.module_.state_dict().values()]
+    # without the rows of the horizon, which is told by itself
+    calendar = store.calendar[: int((history.first + history.lengths).max() - history.first.min())]
+    spec = {f"{WINDOWS} {name}": repr(value) for name, value in vars(dataset.spec).items()}
     return {
-        "windows": repr(dataset.spec),
-        DIGESTS[0]: _hash([*data, *new, store.calendar, traits.static]),
+        **spec,
+        DIGESTS[0]: _hash([*data, *new, calendar, traits.static]),
         DIGESTS[1]: _hash(weights),
     }
 

@@ -179,6 +179,22 @@ def test_the_checkpoint_of_another_call_is_refused_by_name(words, changes, y, cu
 
 
 @pytest.mark.parametrize(
+    ("y", "others"), [(Y[:100], ""), (Y[:100] + 1e-3, "; the data is another")]
+)
+def test_another_horizon_is_told_and_not_what_follows_from_it(y, others, cut, tmp_path):
+    y, other = (one.set_axis(pd.date_range("2024-01-01", periods=100)) for one in (Y[:100], y))
+    cut.at = 1
+    with pytest.raises(PowerCutError):
+        tiny(checkpoint_dir=tmp_path, **LEARNING).fit(y, fh=FH)
+    horizon = r"the horizon \(the largest step of fh, or prediction_length\) is 40, was 3"
+    with pytest.raises(ValueError, match=f"is another one: {horizon}{others}. Go on"):
+        tiny(checkpoint_dir=tmp_path, **LEARNING).fit(other, fh=[2, 40])
+    words = r"is another one: window_norm is 'mean', was 'meanstd'. Go on"
+    with pytest.raises(ValueError, match=words):
+        tiny(checkpoint_dir=tmp_path, window_norm="mean", **LEARNING).fit(y, fh=FH)
+
+
+@pytest.mark.parametrize(
     ("words", "X", "steps"),
     [
         ("the data is another", WEIGHTS + 1, [1, 2, 3]),
