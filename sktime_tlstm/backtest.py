@@ -76,7 +76,7 @@ def moving_cutoffs(
         values = np.stack([values for _, _, values in forecasts])
     finally:
         test.give_back()
-    ordinals = (test.merged.first + test.cutoffs - 1)[:, :, None] + step  # (window, series, step)
+    ordinals = test.last[:, :, None] + step  # (window, series, step)
     merged = replace(fitted, history=test.merged)
     return _by_cutoff(merged, layout, values, ordinals, _latest_times(y.index, windows))
 
@@ -210,14 +210,14 @@ def backtest(
             "SlidingWindowSplitter(fh=range(1, 25), step_length=24)."
         )
     test = MovingCutoffs(fitted, frame, X, [rows for rows, _ in splits])
-    step = relative_steps(fh, test.merged.timeline, test.merged.first[:1])[0]
-    windows: Iterator[tuple[Frame, float]]
-    windows = frames = _frames(test, step, wanted, adapt, learn, update_every)
-    if not wanted.alphas and isinstance(y, pd.Series):
-        name = y.name
-        windows = ((pd.Series(one.iloc[:, 0], name=name), seconds) for one, seconds in frames)
-    windows = tracked(windows, len(splits), "backtest", "windows")
     try:
+        step = relative_steps(fh, test.merged.timeline, test.last)
+        windows: Iterator[tuple[Frame, float]]
+        windows = frames = _frames(test, step, wanted, adapt, learn, update_every)
+        if not wanted.alphas and isinstance(y, pd.Series):
+            name = y.name
+            windows = ((pd.Series(one.iloc[:, 0], name=name), seconds) for one, seconds in frames)
+        windows = tracked(windows, len(splits), "backtest", "windows")
         test.warn()
         return _scored(windows, y, splits, wanted, return_data)
     finally:
@@ -232,7 +232,10 @@ def _frames(
     learn: Learn,
     update_every: int | None,
 ) -> Iterator[tuple[pd.DataFrame, float]]:
-    """Yield the forecast of each window, and the seconds of training before it."""
+    """Yield the forecast of each window, and the seconds of training before it.
+
+    ``step`` is (window, num_series, step).
+    """
     seconds = 0.0
 
     def timed(*data: Any) -> Any:
@@ -244,9 +247,8 @@ def _frames(
 
     merged = replace(test.fitted, history=test.merged)
     for window, series, values in test.forecasts(step, wanted.alphas, adapt, timed, update_every):
-        last = test.merged.first + test.cutoffs[window] - 1
-        ordinals = (last[series][:, None] + step).ravel()  # (series, step) -> (row,)
-        index = merged.index(np.repeat(series, len(step)), ordinals)
+        ordinals = test.last[window, series][:, None] + step[window, series]  # (series, step)
+        index = merged.index(np.repeat(series, step.shape[-1]), ordinals.ravel())
         # (series, step, target[, alpha]) -> (row, column)
         yield pd.DataFrame(values.reshape(len(index), -1), index, wanted.columns), seconds
         seconds = 0.0

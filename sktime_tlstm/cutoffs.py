@@ -75,6 +75,9 @@ class MovingCutoffs:
         #: Rows of each series (window, series) before the cutoff, -1 where there is none yet; and
         #: the rows that are known at all, where a cutoff steps back.
         self.cutoffs, self.ends = np.array(cutoffs), np.array(ends)
+        last = self.merged.first + self.cutoffs - 1
+        #: The grid row before each cutoff (window, series), of any other where there is none yet.
+        self.last = np.where(self.cutoffs < 0, last[self.cutoffs >= 0][0], last)
         #: How many of the last rows of each series y tells.
         self.told = np.zeros_like(end)
         np.maximum.at(self.told, series, self.merged.lengths[series] - within)
@@ -120,8 +123,8 @@ class MovingCutoffs:
 
         Parameters
         ----------
-        step : numpy.ndarray of int64
-            Steps after the cutoff.
+        step : numpy.ndarray of int64, shape (step,) or (window, num_series, step)
+            Steps after the cutoff, of all alike or of each.
         alphas : list of float or None
             Quantile levels; None for the point forecast.
         adapt : bool
@@ -139,6 +142,7 @@ class MovingCutoffs:
         values : numpy.ndarray of float64, shape (series, step, num_targets[, alpha])
         """
         model, trained, self.scaled = self.model, self.before, self.merged
+        step = np.broadcast_to(step, (*self.cutoffs.shape, step.shape[-1]))
         size = update_every or len(self.cutoffs)
         for begin in range(0, len(self.cutoffs), size):
             end = min(begin + size, len(self.cutoffs))
@@ -173,12 +177,12 @@ class MovingCutoffs:
         alphas: list[float] | None,
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Forecast windows with the same networks; one model a window, or one for all."""
-        if step.min() < 1 or step.max() > self.model.spec.horizon:
+        if step[begin:end].min() < 1 or step[begin:end].max() > self.model.spec.horizon:
             for window in range(begin, end):
                 model = models[min(window - begin, len(models) - 1)]
-                yield window, *self._alone(model, window, step, alphas)
+                yield window, *self._alone(model, window, step[window], alphas)
             return
-        whole, kept = self._whole(self.cutoffs[begin:end], step)
+        whole, kept = self._whole(self.cutoffs[begin:end], step[begin:end])
         dropped = self.scaled.lengths - kept
         at_once = max(1, WINDOWS_AT_ONCE // len(kept))
         for first in range(begin, end, at_once):
@@ -186,13 +190,15 @@ class MovingCutoffs:
             # A pair for every window and series that has rows by then, ordered by window.
             place, series = np.nonzero(self.cutoffs[part.start : part.stop] >= 0)
             cutoff = self.cutoffs[part.start + place, series] - dropped[series]
+            asked = step[part.start + place, series] - 1  # (pair, step)
             ahead = models[0].ahead(whole.store, series, cutoff)
             bounds = np.searchsorted(place, np.arange(len(part) + 1))
             alike = [part] if len(models) == 1 else [range(number, number + 1) for number in part]
             for group in alike:
                 model = models[min(group.start - begin, len(models) - 1)]
                 pairs = slice(bounds[group.start - first], bounds[group.stop - first])
-                scaled = model.read(ahead.of(pairs), alphas)[:, step - 1]
+                scaled = model.read(ahead.of(pairs), alphas)
+                scaled = scaled[np.arange(len(scaled))[:, None], asked[pairs]]
                 values = model.decoded(self.scaled, scaled, series[pairs], alphas is not None)
                 for number in group:
                     low, high = bounds[number - first : number - first + 2] - pairs.start
@@ -201,21 +207,27 @@ class MovingCutoffs:
     def _alone(
         self, model: Model, window: int, step: np.ndarray, alphas: list[float] | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Forecast one window at any steps: series, and values (series, step, target[, alpha])."""
+        """Forecast one window at any steps (num_series, step) after its cutoffs.
+
+        Returns the series, and values (series, step, target[, alpha]).
+        """
         cutoff = self.cutoffs[window]
         series = np.flatnonzero(cutoff >= 0)
         then = replace(self.scaled, store=self.scaled.store.until(self.ends[window]))
-        rows = np.repeat(series, len(step)), np.tile(step, len(series))  # series outermost
+        rows = np.repeat(series, step.shape[1]), step[series].ravel()  # series outermost
         values = forecast(model, Asked(then, np.maximum(cutoff, 0), *rows, self.X), alphas)
-        return series, values.reshape(len(series), len(step), *values.shape[1:])
+        return series, values.reshape(len(series), step.shape[1], *values.shape[1:])
 
     def _whole(self, cutoffs: np.ndarray, step: np.ndarray) -> tuple[History, np.ndarray]:
-        """Return all rows that the windows see, with the rows of X behind the last of y."""
+        """Return all rows that the windows see, with the rows of X behind the last of y.
+
+        ``cutoffs`` is (window, num_series), ``step`` (window, num_series, step).
+        """
         lengths, horizon = self.scaled.lengths, self.model.spec.horizon
         window, series = np.nonzero(cutoffs >= 0)
 
         def behind(step: np.ndarray) -> np.ndarray:
-            """Return which rows behind the last of y are these steps of some window."""
+            """Return which rows behind the last of y are these steps of a window and series."""
             rows = np.zeros((len(lengths), horizon), dtype=bool)
             # (window and series, step): how far each of them lies behind the last row of y
             beyond = (cutoffs[window, series] - lengths[series])[:, None] + step - 1
@@ -237,7 +249,8 @@ class MovingCutoffs:
             ahead = behind(np.arange(1, horizon + 1))
             warn_of_absent(self.scaled, lengths, ahead, X_rows, LOOKS_AHEAD)
         reach = self.model.spec.reach + int((lengths - earliest).max())
-        return self.model.encoder.tail(self.scaled, lengths, reach, behind(step), self.X, X_rows)
+        wanted = behind(step[window, series])
+        return self.model.encoder.tail(self.scaled, lengths, reach, wanted, self.X, X_rows)
 
 
 def _scalings(

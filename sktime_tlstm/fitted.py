@@ -237,14 +237,18 @@ class Fitted:
 
 
 def relative_steps(fh: ForecastingHorizon, timeline: Timeline, last: np.ndarray) -> np.ndarray:
-    """Return fh as steps (series, step) after the grid rows ``last`` (series,)."""
+    """Return fh as steps (..., step) after the grid rows ``last`` (...,)."""
     values = fh.to_pandas()
     if not fh.is_relative:
-        return _bounded(timeline.ordinals(values) - last[:, None])
-    if not pd.api.types.is_integer_dtype(values.dtype):  # durations or offsets
-        origin = timeline.times(last[:1])[0]
-        values = timeline.ordinals(pd.Index([origin + value for value in values])) - last[0]
-    return _bounded(np.tile(np.asarray(values, dtype=np.int64), (len(last), 1)))
+        return _bounded(timeline.ordinals(values) - last[..., None])
+    if pd.api.types.is_integer_dtype(values.dtype):
+        steps = values.to_numpy(dtype=np.int64)
+        return _bounded(np.broadcast_to(steps, (*last.shape, len(steps))))
+    # Durations or offsets: how many steps they last depends on where they begin.
+    rows, place = np.unique(last, return_inverse=True)
+    ends = pd.Index([begin + value for begin in timeline.times(rows) for value in values])
+    steps = timeline.ordinals(ends).reshape(len(rows), -1) - rows[:, None]
+    return _bounded(steps[place.reshape(last.shape)])
 
 
 def _bounded(steps: np.ndarray) -> np.ndarray:

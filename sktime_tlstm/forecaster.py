@@ -244,7 +244,7 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
         if hasattr(self, "pretrained_model_"):
             model, history = finetune_model(options, self.pretrained_model_, source, seed)
         else:
-            largest_step = functools.partial(self._largest_step, fh)
+            largest_step = functools.partial(_largest_step, fh, source, self.cutoff)
             model, history = fit_model(options, self._network(), source, largest_step, seed)
         names, has_covariates = list(source.y.index.names), source.X is not None
         self._keep(Fitted(model, history, history.lengths, names, has_covariates))
@@ -269,14 +269,6 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
             return int(self.random_state.randint(2**31))
         return int(self.random_state)
 
-    def _largest_step(self, fh: ForecastingHorizon | None, timeline: Timeline) -> int | None:
-        """Return the horizon that fh asks for: its largest relative step, at least 1."""
-        if fh is None:
-            return None
-        # `pretrain` knows no cutoff; its fh is relative, so that any row of the grid will do
-        last = np.zeros(1, np.int64) if self.cutoff is None else timeline.ordinals(self.cutoff)
-        return max(1, int(relative_steps(fh, timeline, last).max()))
-
     def _keep(self, fitted: Fitted) -> None:
         """Set the fitted attributes."""
         model = fitted.model
@@ -291,8 +283,8 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
     def _pretrain(self, y: Data, X: Any = None, fh: Any = None) -> SkorchForecaster:
         options = self._checked_options()
         fh = fh if fh is not None and fh.is_relative else None  # series may end at any time
-        largest_step = functools.partial(self._largest_step, fh)
         network, source, seed = self._network(), _source(y, X), self._draw_seed()
+        largest_step = functools.partial(_largest_step, fh, source, self.cutoff)
         model, _ = fit_model(options, network, source, largest_step, seed, "pretraining")
         self.pretrained_model_ = model
         self.pretrained_parameters_ = remembered(self._parameters())
@@ -596,3 +588,16 @@ def _distribution_levels() -> list[float]:
 def _source(y: Data, X: pd.DataFrame | None) -> Source:
     """Return the data of a training, whatever form they have."""
     return y if isinstance(y, Source) else Source.of(grouped(y), None if X is None else grouped(X))
+
+
+def _largest_step(
+    fh: ForecastingHorizon | None, source: Source, cutoff: Any, timeline: Timeline
+) -> int | None:
+    """Return the horizon that fh asks for: its largest relative step, at least 1."""
+    if fh is None:
+        return None
+    if fh.is_relative:  # durations may last more steps behind some series than behind others
+        last = timeline.ordinals(source.first) + source.lengths - 1
+    else:
+        last = timeline.ordinals(cutoff)
+    return max(1, int(relative_steps(fh, timeline, last).max()))

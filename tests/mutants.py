@@ -231,6 +231,7 @@ MUTANTS = [
         "cutoff[series[window]] = within[window]",
         "backtest",
     ),
+    Mutant("cutoffs.py", "wanted = behind(step[window, series])", "wanted = behind(step[0, 0])", "time"),
     Mutant("cutoffs.py", "np.maximum(end, cutoff, out=end)", "end[:] = cutoff", "backtest"),
     Mutant(
         "cutoffs.py",

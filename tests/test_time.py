@@ -6,7 +6,8 @@ import pytest
 from pandas import offsets
 from sktime.forecasting.base import ForecastingHorizon
 from sktime.forecasting.model_evaluation import evaluate
-from sktime.split import ExpandingWindowSplitter, SlidingWindowSplitter
+from sktime.performance_metrics.forecasting import MeanAbsoluteError
+from sktime.split import CutoffSplitter, ExpandingWindowSplitter, SlidingWindowSplitter
 
 from sktime_tlstm import SkorchForecaster
 from sktime_tlstm.data import history
@@ -108,6 +109,54 @@ def test_times_passed_as_steps_are_refused_with_the_way_to_pass_them():
 def test_durations_are_refused_with_what_to_do():
     with pytest.raises(TypeError, match=r"pd.Timestamp\('2000-01-01'\) \+ index"):
         tiny().fit(series(pd.timedelta_range("3h", periods=30, freq="3h")), fh=[1])
+
+
+# Durations as fh: how many steps they last depends on the date that they are counted from.
+
+
+def lasting(days):
+    return ForecastingHorizon(pd.to_timedelta(days, unit="D"), is_relative=True)
+
+
+def test_durations_are_counted_from_the_end_of_each_series():
+    ends = {"to Thursday": "2022-09-15", "to Monday": "2022-09-19"}
+    index = {key: pd.date_range(end=end, periods=30, freq="B") for key, end in ends.items()}
+    y = pd.concat({key: series(times).to_frame() for key, times in index.items()})
+    fh = lasting([1, 4])
+    forecaster = tiny().fit(y, fh=fh)
+    expected = ["2022-09-16", "2022-09-19", "2022-09-20", "2022-09-23"]
+    assert forecaster.predict().index.get_level_values(-1).astype(str).tolist() == expected
+    assert forecaster.prediction_length_ == 4
+    in_steps = forecaster.predict(fh=range(1, 5))
+    pd.testing.assert_frame_equal(forecaster.predict(), in_steps.loc[forecaster.predict().index])
+    assert tiny().pretrain(y, fh=fh).fit(y).prediction_length_ == 4
+
+
+def test_a_duration_that_ends_between_the_rows_of_a_series_is_refused():
+    ends = {"p": "2023-12-31", "q": "2024-01-31"}
+    index = {key: pd.date_range(end=end, periods=24, freq="ME") for key, end in ends.items()}
+    y = pd.concat({key: series(times).to_frame() for key, times in index.items()})
+    with pytest.raises(ValueError, match="Got the time 2024-03-02 00:00:00, which"):
+        tiny().fit(y).predict(fh=lasting([31]))
+
+
+@pytest.mark.parametrize("horizon", [5, 2], ids=["within the horizon", "beyond it"])
+def test_a_backtest_counts_durations_from_each_cutoff(horizon):
+    times = pd.date_range("2022-06-01", periods=80, freq="B")
+    y, X = series(times), pd.DataFrame({"x": np.cos(np.arange(80.0))}, times)
+    ends = pd.DatetimeIndex(["2022-08-15", "2022-08-18", "2022-08-22", "2022-08-25"])
+    cv = CutoffSplitter(ends, fh=lasting([4]), window_length=pd.Timedelta("20D"))
+    tests = pd.DatetimeIndex(["2022-08-19", "2022-08-22", "2022-08-26", "2022-08-29"])
+    forecaster = tiny().fit(y[:50], X[:50], fh=range(1, horizon + 1))
+    y, X = y[: tests[-1]], X[: tests[-1]]  # two steps behind the last cutoff, four behind others
+    table = forecaster.backtest(y, X, cv, scoring=MeanAbsoluteError(), return_data=True)
+    assert [one.index.tolist() for one in table["y_pred"]] == [[time] for time in tests]
+    assert table["test_MeanAbsoluteError"].notna().all()
+    for end, forecast in zip(ends, table["y_pred"], strict=True):
+        forecaster.update(y[:end], X[:end], update_params=False)
+        known = X[end + times.freq : end + pd.Timedelta("4D")]
+        expected = forecaster.predict(fh=lasting([4]), X=known)
+        pd.testing.assert_series_equal(forecast, expected, rtol=1e-5)
 
 
 # Tables in the order of time.
