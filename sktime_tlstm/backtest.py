@@ -18,6 +18,7 @@ from sktime.utils.validation.forecasting import check_alpha, check_scoring
 
 from sktime_tlstm.cutoffs import MovingCutoffs
 from sktime_tlstm.fitted import INNER_MTYPES, Fitted, Learn, plain_steps, relative_steps
+from sktime_tlstm.notices import notify
 from sktime_tlstm.progress import tracked
 
 __all__ = ["Layout", "Wanted", "backtest", "moving_cutoffs", "wanted"]
@@ -357,30 +358,38 @@ def _scored(
     return_data : bool
         Whether the training, test and forecast rows are columns of the table.
     """
-    table, begin = [], time.perf_counter()
+    table, empty, begin = [], [], time.perf_counter()
     for (train, test), (forecast, seconds) in zip(splits, forecasts, strict=True):
         end = time.perf_counter()
         y_train, y_test = y.iloc[train], y.iloc[test]
+        actual = _observed(y_test, forecast)
+        scored = forecast.loc[actual.index]
         row: dict[str, Any] = {
-            f"test_{metric.name}": _score(metric, y_test, forecast, y_train)
+            f"test_{metric.name}": float(metric(actual, scored, y_train=y_train))
+            if len(actual)
+            else float("nan")
             for metric in wanted.metrics
         }
         times = y_train.index.get_level_values(-1)
+        if not len(actual):
+            empty.append(times.max())
         row |= {"fit_time": seconds, f"{wanted.name}_time": end - begin - seconds}
         row |= {"len_train_window": times.nunique(), "cutoff": times.max()}
         data = {"y_train": y_train, "y_test": y_test, f"y_{wanted.name}": forecast}
         table.append(row | data if return_data else row)
         begin = time.perf_counter()
+    if empty:
+        notify(
+            f"Got {len(empty)} of {len(table)} windows without an observed row of y among those "
+            f"that are forecast, the first with the cutoff {empty[0]}: their scores are NaN. Check "
+            "the fh of cv, and whether y has its rows behind each cutoff."
+        )
     columns = {column: [row[column] for row in table] for column in table[0]}
     return pd.DataFrame(columns)
 
 
-def _score(metric: Any, y_test: Frame, forecast: Frame, y_train: Frame) -> float:
-    """Score the observed rows that were forecast; NaN where there are none."""
-    # A row counts if all its targets are observed.
-    observed = y_test.notna().to_numpy().reshape(len(y_test), -1).all(axis=1)
+def _observed(y_test: Frame, forecast: Frame) -> Frame:
+    """Return the test rows that are scored: that were forecast, with all targets observed."""
+    observed = (y_test.to_frame() if isinstance(y_test, pd.Series) else y_test).notna().all(axis=1)
     # Splitters count rows, forecasts time: after a gap their rows may differ.
-    actual = y_test[observed & y_test.index.isin(forecast.index)]
-    if not len(actual):
-        return float("nan")
-    return float(metric(actual, forecast.loc[actual.index], y_train=y_train))
+    return y_test[observed & y_test.index.isin(forecast.index)]

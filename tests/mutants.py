@@ -253,8 +253,8 @@ MUTANTS = [
     ),
     Mutant(
         "backtest.py",
-        "actual = y_test[observed & y_test.index.isin(forecast.index)]",
-        "actual = y_test[y_test.index.isin(forecast.index)]",
+        "return y_test[observed & y_test.index.isin(forecast.index)]",
+        "return y_test[y_test.index.isin(forecast.index)]",
         "backtest",
     ),
     Mutant(

@@ -12,6 +12,7 @@ from sktime.performance_metrics.forecasting import MeanAbsoluteError, MeanAbsolu
 from sktime.performance_metrics.forecasting.probabilistic import PinballLoss
 from sktime.split import ExpandingWindowSplitter, SlidingWindowSplitter
 
+from sktime_tlstm import ForecastWarning
 from sktime_tlstm.backtest import _latest_times
 from sktime_tlstm.cutoffs import MovingCutoffs
 from tests import setups
@@ -295,8 +296,9 @@ def test_rows_without_an_observation_are_not_scored():
     y.iloc[SEEN + 3] = 5.0
     forecaster = fitted(y, X)
     cv = SlidingWindowSplitter(fh=[1, 2], window_length=SEEN + 2, step_length=9)
-    table = forecaster.backtest(y, X, cv, scoring=MeanAbsoluteError(), return_data=True)
-    assert table["test_MeanAbsoluteError"].isna().tolist() == [False] + [True] * (len(table) - 1)
+    with pytest.warns(ForecastWarning, match="Got 3 of 4 windows without an observed row of y"):
+        table = forecaster.backtest(y, X, cv, scoring=MeanAbsoluteError(), return_data=True)
+    assert table["test_MeanAbsoluteError"].isna().tolist() == [False, True, True, True]
     error = abs(table["y_pred"][0].iloc[1] - 5.0)
     assert table["test_MeanAbsoluteError"][0] == pytest.approx(error)
 
@@ -442,8 +444,21 @@ def test_unobserved_rows_are_not_scored_whatever_the_metric():
     only = row["y_pred_interval"].iloc[:1], y.iloc[SEEN + 2 : SEEN + 3]
     assert row["test_PinballLoss"] == pytest.approx(PinballLoss()(only[1], only[0]))
     y.iloc[SEEN + 2] = np.nan
-    table = forecaster.backtest(y, X, cv, "predict_interval", coverage=0.8)
+    with pytest.warns(ForecastWarning, match="Got 1 of 1 windows without an observed row of y"):
+        table = forecaster.backtest(y, X, cv, "predict_interval", coverage=0.8)
     assert np.isnan(table["test_PinballLoss"].iloc[0])
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_interval"])
+@pytest.mark.parametrize("columns", ["a", ["a", "b"]], ids=["one", "two"])
+def test_a_window_without_a_test_row_has_no_score(method, columns):
+    y, X = make_data()
+    forecaster = fitted(y[columns], X)
+    known, behind = np.arange(SEEN + 4), np.array([SEEN + 4])
+    splitter = Splitter([1], [(known, behind), (known, behind[:0])])
+    with pytest.warns(ForecastWarning, match="Got 1 of 2 windows .* cutoff 2024-02-05 16:00:00"):
+        table = forecaster.backtest(y[columns], X, splitter, method)
+    assert table.iloc[:, 0].isna().tolist() == [False, True]
 
 
 def test_a_history_takes_back_only_the_room_of_its_latest():
