@@ -21,6 +21,7 @@ __all__ = [
     "empirical",
     "quantile",
     "quantiles",
+    "square",
     "stacked",
     "student_t",
 ]
@@ -210,6 +211,23 @@ def student_t(alphas: np.ndarray, degrees: float) -> np.ndarray:
 def empirical(values: np.ndarray, index: pd.Index, columns: pd.Index) -> Any:
     """Return skpro's empirical distribution of equally likely values (row, target, value)."""
     return _skpro().Empirical(stacked(values, index, columns), index=index, columns=columns)
+
+
+def square(values: np.ndarray, index: pd.Index, columns: Any) -> pd.DataFrame:
+    """Return covariances (series, target, step, step) as a frame of the rows of index by time.
+
+    Where there are several targets the columns are (target, time). Times that are not forecast of
+    a series are NaN in its rows.
+    """
+    series, targets, steps, _ = values.shape
+    times = index.get_level_values(-1)
+    distinct = times if series == 1 else times.unique().sort_values()
+    place = distinct.get_indexer(times).reshape(series, 1, 1, steps)
+    wide = np.full((series, steps, targets, len(distinct)), np.nan)
+    np.put_along_axis(wide, place, np.moveaxis(values, 1, 2), axis=-1)
+    if targets > 1:
+        distinct = pd.MultiIndex.from_product([columns, distinct])
+    return pd.DataFrame(wide.reshape(len(index), -1), index, distinct)
 
 
 def _skpro() -> Any:

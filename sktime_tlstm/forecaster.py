@@ -30,7 +30,7 @@ from sktime_tlstm.data.source import Source
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.fitted import INNER_MTYPES, Fitted, Learn, relative_steps
 from sktime_tlstm.fitting import finetune_model, fit_model, update_model
-from sktime_tlstm.forecasting import forecast, parametric, sample
+from sktime_tlstm.forecasting import covariances, forecast, parametric, sample
 from sktime_tlstm.inspectable import Inspectable
 from sktime_tlstm.options import Options, check_parameters, check_pretrained, remembered
 from sktime_tlstm.parameter_texts import documented
@@ -342,7 +342,10 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
             values = forecast(self._fitted.model, asked, _distribution_levels()).var(axis=-1)
         else:
             values = exact.variance()
-        return pd.DataFrame(values, index=index, columns=self._get_varnames())
+        if not cov:
+            return pd.DataFrame(values, index=index, columns=self._get_varnames())
+        values = covariances(self._fitted.model, asked, values, self.num_samples)
+        return families.square(values, index, self._get_varnames())
 
     def _predict_proba(
         self, fh: ForecastingHorizon, X: pd.DataFrame | None, marginal: bool = True

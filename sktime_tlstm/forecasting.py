@@ -13,11 +13,12 @@ from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import Rows
 from sktime_tlstm.families import Parametric
 from sktime_tlstm.model import Model, Windows
-from sktime_tlstm.notices import notify
+from sktime_tlstm.notices import collected, notify
 
 __all__ = [
     "LOOKS_AHEAD",
     "Asked",
+    "covariances",
     "forecast",
     "parametric",
     "parts",
@@ -144,6 +145,42 @@ def sample(model: Model, asked: Asked, num_samples: int) -> np.ndarray:
     flat = scaled.reshape(-1, 1, model.spec.num_targets)
     series = np.tile(asked.series, num_samples)
     return model.decoded(asked.history, flat, series, True).reshape(scaled.shape)
+
+
+def covariances(model: Model, asked: Asked, variances: np.ndarray, num_samples: int) -> np.ndarray:
+    """Return the covariances between the steps of each series, from those of sample paths.
+
+    In-sample steps are forecast each on its own, so that theirs are zero.
+
+    Parameters
+    ----------
+    model : Model
+    asked : Asked
+        The same number of steps of every series, series outermost.
+    variances : numpy.ndarray of shape (row, num_targets)
+        Which the diagonals have.
+    num_samples : int
+        Number of paths that correlations are taken from.
+
+    Returns
+    -------
+    numpy.ndarray of float64, shape (series, num_targets, step, step)
+    """
+    with collected([]):  # the variances have warned of the same rows
+        paths = sample(model, asked, num_samples)
+    series = len(asked.cutoff)
+    paths = paths.reshape(num_samples, series, -1, paths.shape[-1])
+    paths = paths - paths.mean(axis=0)
+    found = np.einsum("nsit,nsjt->stij", paths, paths)  # (series, target, step, step)
+    size = np.sqrt(np.diagonal(found, axis1=2, axis2=3))
+    size[size == 0] = 1.0
+    found /= size[..., :, None] * size[..., None, :]
+    past = asked.step.reshape(series, -1) <= 0
+    found[np.broadcast_to((past[:, None, :, None] | past[:, None, None, :]), found.shape)] = 0.0
+    own = np.arange(found.shape[-1])
+    found[..., own, own] = 1.0
+    deviation = np.sqrt(np.moveaxis(variances.reshape(series, len(own), -1), 2, 1))
+    return found * (deviation[..., :, None] * deviation[..., None, :])
 
 
 def parametric(model: Model, asked: Asked) -> Parametric | None:

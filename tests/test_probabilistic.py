@@ -227,6 +227,41 @@ def test_samples_have_the_quantiles_and_the_variance(loss, where, calibration):
         )
 
 
+@pytest.mark.parametrize("loss", ["normal", "mse"])
+@pytest.mark.parametrize("fh", [[1, 2, 3, 8], [-1, 0, 2]], ids=["later", "around the end"])
+def test_covariances_have_the_variances_and_the_correlations_of_paths(loss, fh):
+    forecaster = fitted(loss, num_samples=500)
+    found = forecaster.predict_var(fh=fh, cov=True)
+    times = forecaster.predict(fh=fh).index
+    assert found.index.equals(times)
+    assert found.columns.equals(times)
+    np.testing.assert_allclose(np.diag(found), forecaster.predict_var(fh=fh).iloc[:, 0])
+    np.testing.assert_array_equal(found, found.T)
+    assert np.linalg.eigvalsh(found).min() > -1e-9
+    paths = forecaster.predict_samples(fh=fh).iloc[:, 0].unstack("sample")
+    size = np.sqrt(np.diag(found))
+    later = np.array(fh) > 0
+    correlation = (found / np.outer(size, size)).to_numpy()
+    np.testing.assert_allclose(correlation[later][:, later], np.corrcoef(paths[later]), atol=1e-9)
+    assert (correlation[~later] == np.eye(len(fh))[~later]).all()
+
+
+def test_covariances_of_a_panel_stand_in_the_rows_of_each_series():
+    forecaster = fitted("quantile", panel(), num_samples=30)
+    fh = [1, 2]
+    found, times = forecaster.predict_var(fh=fh, cov=True), forecaster.predict(fh=fh).index
+    assert found.index.equals(times)
+    assert found.columns.get_level_values(0).unique().tolist() == ["a", "b"]
+    variances = forecaster.predict_var(fh=fh)
+    assert found.columns.get_level_values(1).nunique() == 6  # the series end at different times
+    for series, time in times:
+        row = found.loc[(series, time)]
+        own = times[times.get_level_values(0) == series].get_level_values(-1)
+        for target in "ab":
+            assert row[target].dropna().index.tolist() == own.tolist()
+            assert row[target][time] == pytest.approx(variances.loc[(series, time), target])
+
+
 @pytest.mark.parametrize(
     "parameters",
     [{"calibration": "conformal"}, {"num_members": 2}, {"scaler": "robust_arcsinh"}],
