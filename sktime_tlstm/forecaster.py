@@ -467,17 +467,19 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
     ) -> Any:
         """Forecast from all cutoffs at once, where that equals sktime's loop over updates."""
         y = grouped(y)
+        layout = backtest.Layout(self._y_metadata["mtype"], self._converter_store_y)
         if reset_forecaster and not update_params:
             self._fitted.check_covariates(X)
-            layout = backtest.Layout(self._y_metadata["mtype"], self._converter_store_y)
             forecasts = backtest.moving_cutoffs(self._fitted, layout, y, cv, X)
             if forecasts is not None:
                 return forecasts
         if y.shape[1] == 1:  # a series may have any name, and is a frame now
             y = y.set_axis(self._fitted.model.encoder.targets, axis=1)
         before = {name: getattr(self, name) for name in ("_y_metadata", "_converter_store_y")}
-        forecasts = super()._predict_moving_cutoff(y, cv, X, update_params, reset_forecaster)
-        self.__dict__.update(before)  # the loop updates with inner frames, as if these were y
+        # The loop answers in the type of what it updates with.
+        given = layout.of(y) if layout.mtype == "pd.Series" else y
+        forecasts = super()._predict_moving_cutoff(given, cv, X, update_params, reset_forecaster)
+        self.__dict__.update(before)
         return forecasts
 
     @answering

@@ -320,6 +320,24 @@ def test_arguments_out_of_range_are_an_error(arguments, message):
         forecaster.backtest(y["a"], X, cv, **arguments)
 
 
+@pytest.mark.parametrize("name", ["sales", None])
+@pytest.mark.parametrize("fh", [[1], [1, 2]], ids=["one step", "two steps"])
+def test_moving_the_forecaster_itself_answers_in_the_type_of_y(fh, name):
+    y = make_data()[0]["a"].rename(name)
+    cv = SlidingWindowSplitter(fh=fh, window_length=3)
+    expected = fitted(y, None).update_predict(y[SEEN : SEEN + 8], cv, update_params=False)
+    forecaster = fitted(y, None)
+    found = forecaster.update_predict(
+        y[SEEN : SEEN + 8], cv, update_params=False, reset_forecaster=False
+    )
+    assert type(found) is type(expected)
+    pd.testing.assert_frame_equal(*map(pd.DataFrame, (found, expected)), rtol=1e-5)
+    if len(fh) == 1:
+        assert found.name == name
+    assert forecaster.predict(fh=[1]).name == name
+    assert forecaster.cutoff[0] == y.index[SEEN + 7 - len(fh)]
+
+
 class Splitter:
     """What a backtest asks of a splitter: its fh, and the rows of every window."""
 
