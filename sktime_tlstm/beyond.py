@@ -26,6 +26,7 @@ __all__ = [
     "warn_of_known_rows",
     "warn_of_late_rows",
     "warn_of_no_training",
+    "warn_of_skipped_rows",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -217,6 +218,34 @@ def warn_of_known_rows(model: Model, before: History, history: History, seen: In
         "panel whose index names the records, or predict(fh, X, y=record); to correct known rows, "
         "update(..., update_params=False)."
     )
+
+
+def warn_of_skipped_rows(
+    model: Model, before: History, history: History, X: pd.DataFrame | None
+) -> None:
+    """Warn where new rows between those of y and the known ones have no covariates."""
+    if X is None or not model.encoder.columns:
+        return
+    # Of every series the new rows in front of those known, and behind them.
+    front, behind = np.zeros((2, len(history.first)), dtype=np.int64)
+    front[: len(before.first)] = before.first - history.first[: len(before.first)]
+    behind[: len(before.first)] = before.lengths + front[: len(before.first)]
+    series = np.tile(np.arange(len(front)), 2)
+    number = np.r_[front, history.lengths - behind]
+    owner, row = np.repeat(series, number), ranges(np.r_[np.zeros_like(front), behind], number)
+    told, within = history.locate(Rows.parse(X.index, history.timeline))
+    inside = (told >= 0) & (within >= 0) & (within < history.lengths[told])
+    start = history.store.start.numpy()
+    lacks = ~np.isin(start[owner] + row, start[told[inside]] + within[inside])
+    if lacks.any():
+        one, first = owner[lacks][0], row[lacks][0]
+        when = history.timeline.times(history.first[one] + np.array([first]))[0]
+        notify(
+            f"Got y that skips {int(lacks.sum())} rows for which X has none, the first "
+            f"{when}{history.name(one)}: the covariates of the row before stand in for theirs. "
+            "Pass X with the skipped rows in the same call; rows of X beyond the y of an earlier "
+            "one are not kept."
+        )
 
 
 def warn_of_no_training(net: ForecastNet) -> None:

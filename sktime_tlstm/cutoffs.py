@@ -9,7 +9,11 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from sktime_tlstm.beyond import warn_of_far_rows, warn_of_gaps_in_drives
+from sktime_tlstm.beyond import (
+    warn_of_far_rows,
+    warn_of_gaps_in_drives,
+    warn_of_skipped_rows,
+)
 from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import Rows, check_sampling, split_index
 from sktime_tlstm.data.targets import num_learnt
@@ -86,6 +90,7 @@ class MovingCutoffs:
         """Warn of rows that training did not prepare for."""
         history = self.fitted.history
         warn_of_far_rows(self.model, self.merged, self.told, history, "a backtest", self.X)
+        warn_of_skipped_rows(self.model, history, self.merged, self.X)
 
     def _merge(self, window: int) -> History:
         """Merge all rows of y, scaled as by an update with what is known at a window."""

@@ -11,7 +11,12 @@ import pandas as pd
 import torch
 from sktime.forecasting.base import ForecastingHorizon
 
-from sktime_tlstm.beyond import warn_of_empty_series, warn_of_far_rows, warn_of_known_rows
+from sktime_tlstm.beyond import (
+    warn_of_empty_series,
+    warn_of_far_rows,
+    warn_of_known_rows,
+    warn_of_skipped_rows,
+)
 from sktime_tlstm.calibration import update_stride
 from sktime_tlstm.data.flags import Flags
 from sktime_tlstm.data.history import History
@@ -221,6 +226,7 @@ class Fitted:
             warn_of_far_rows(model, history, new_rows, before, "an update", X)
             if not model.spec.simulation:
                 warn_of_empty_series(history, model.encoder.targets, len(before.first))
+            warn_of_skipped_rows(model, before, history, X)
             if X is not None:
                 model.encoder.warn_of_changed_traits(before, X)
             if learn is not None:

@@ -52,6 +52,41 @@ def forecaster():
     return tiny().fit(daily(), fh=[1, 2])
 
 
+def heat(index=DAYS):
+    return pd.DataFrame({"heat": np.random.default_rng(5).normal(size=len(index))}, index)
+
+
+def test_an_update_that_skips_rows_of_x_is_warned_of():
+    y, X = daily(), heat()
+    heated = tiny().fit(y[:60], X[:60], fh=[1, 2])
+    heated.update(y[60:63], X[60:68], update_params=False)  # five rows of X beyond y
+    skips = messages(lambda: heated.update(y[68:72], X[66:72], update_params=False))
+    assert len(skips) == 1
+    assert skips[0].startswith(
+        f"Got y that skips 3 rows for which X has none, the first {DAYS[63]}: the covariates of "
+        "the row before stand in for theirs. Pass X with the skipped rows in the same call; rows "
+        "of X beyond the y of an earlier one are not kept."
+    )
+    told = tiny().fit(y[:60], X[:60], fh=[1, 2]).update(y[60:63], X[60:63], update_params=False)
+    told.update(y[68:72], X[63:72], update_params=False)  # silent
+    told.update(y[60:66], X[60:66], update_params=False)
+
+
+def test_skipped_rows_of_a_panel_are_named_by_their_series():
+    y, frames = panel(a=daily(1), b=daily(2)), {"a": heat(), "b": heat()}
+    X = pd.concat(frames, names=["key", "time"])
+    time = y.index.get_level_values(-1)
+    early = time < DAYS[60]
+    heated = tiny().fit(y[early], X[early], fh=[1, 2])
+    new = time >= np.where(y.index.get_level_values(0) == "b", DAYS[62], DAYS[60])
+    message = f"skips 2 rows for which X has none, the first {DAYS[60]} of series 'b'"
+    with pytest.warns(ForecastWarning, match=message):
+        heated.update(y[new], X[new], update_params=False)
+    with pytest.warns(ForecastWarning, match=message):
+        cv = ExpandingWindowSplitter([1, 2], initial_window=8, step_length=10)
+        tiny().fit(y[early], X[early], fh=[1, 2]).backtest(y[new], X[new], cv)
+
+
 @pytest.fixture(scope="module")
 def simulating():
     y, X = record()

@@ -373,6 +373,7 @@ def test_an_update_does_not_learn_from_steps_of_weight_0():
     assert not same(forecasters[0], forecasters[2])
 
 
+@pytest.mark.filterwarnings("ignore:Got y that skips 4 rows:sktime_tlstm.ForecastWarning")
 def test_updates_with_equal_weights_and_gaps_are_updates_without():
     usual = tiny(**BARE).fit(Y[:40], X=X[:40], fh=FH)
     alike = trained(Y[:40], weighed(3.0)[:40])
