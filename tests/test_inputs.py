@@ -7,6 +7,7 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 import pytest
+from sktime.datatypes import convert_to
 from sktime.forecasting.base import ForecastingHorizon
 from sktime.split import ExpandingWindowSplitter
 
@@ -410,6 +411,29 @@ def test_a_subset_does_not_depend_on_how_far_beyond_the_horizon_it_goes(fitted):
     everything = forecaster.predict(fh=range(-10, 25))
     np.testing.assert_allclose(everything[11:], far, rtol=1e-12)
     np.testing.assert_allclose(forecaster.predict(fh=[-4, 0]), everything.iloc[[6, 10]], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["p", "q"], [4, 2], pd.date_range("2024-01-01", periods=2)],
+    ids=["text", "integers", "dates"],
+)
+def test_nested_panels_are_fitted_whatever_their_series_are_called(names):
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame({"y": rng.normal(size=50), "x": rng.normal(size=50)})
+    frame.index = pd.MultiIndex.from_product([names, range(25)], names=["name", "time"])
+    early = frame.index.get_level_values(1) < 23
+    forecaster, flat = tiny(), tiny()
+    y, X, later = (
+        convert_to(part, "nested_univ")
+        for part in (frame.loc[early, ["y"]], frame.loc[early, ["x"]], frame.loc[~early, ["x"]])
+    )
+    found = forecaster.fit(y, X, fh=[1, 2]).predict(X=later)
+    assert found.index.tolist() == list(names)
+    expected = flat.fit(frame.loc[early, ["y"]], frame.loc[early, ["x"]], fh=[1, 2])
+    expected = expected.predict(X=frame.loc[~early, ["x"]])
+    for name in names:
+        np.testing.assert_allclose(found.loc[name, "y"], expected.loc[name, "y"], rtol=1e-6)
 
 
 HORIZONS = {

@@ -42,6 +42,9 @@ _HALF_DAY = pd.Timedelta(hours=12)
 #: Missing rows that are believed in one place: at least so many, and so many for every known row.
 MAX_GAP, GAP_PER_ROW = 50_000, 10
 
+#: What the cells of nested panels are.
+NESTED = (pd.Series, np.ndarray)
+
 #: Frequencies that any time is a step of.
 ANYWHERE = (pd.offsets.Tick, pd.offsets.Day)
 
@@ -241,10 +244,10 @@ def check_levels(y: Any, X: Any) -> None:
     for name, data in (("y", y), ("X", X)):
         _check_times(name, data)
     _check_numbers(y)
-    indices = getattr(y, "index", None), getattr(X, "index", None)
-    if not all(isinstance(index, pd.Index) for index in indices):
+    index, other = _row_index(y), _row_index(X)
+    if index is None or other is None:
         return
-    levels, expected = (index.nlevels - 1 for index in reversed(indices))
+    levels, expected = other.nlevels - 1, index.nlevels - 1
     if levels != expected:
         advice = "Pass X indexed as y is"
         if not levels:
@@ -258,9 +261,19 @@ def check_levels(y: Any, X: Any) -> None:
         )
 
 
+def _row_index(data: Any) -> pd.Index | None:
+    """Return the index in time of a series or frame; None of others, such as nested panels.
+
+    The cells of these are whole series, and their index names them.
+    """
+    nested = isinstance(data, pd.DataFrame) and data.size and isinstance(data.iat[0, 0], NESTED)
+    index = None if nested else getattr(data, "index", None)
+    return index if isinstance(index, pd.Index) else None
+
+
 def _check_times(name: str, data: Any) -> None:
-    index = getattr(data, "index", None)
-    if not isinstance(index, pd.Index) or not len(index):
+    index = _row_index(data)
+    if index is None or not len(index):
         return
     times = index.levels[-1] if isinstance(index, pd.MultiIndex) else index
     if len(times) and isinstance(times[0], str):
@@ -319,8 +332,8 @@ def _index_of_one(data: Any) -> pd.Index | None:
     """Return the index of a single series, an array's as sktime counts its rows; None of others."""
     if isinstance(data, np.ndarray) and data.ndim <= 2:
         return pd.RangeIndex(len(data))
-    index = getattr(data, "index", None)
-    return index if isinstance(index, pd.Index) and index.nlevels == 1 else None
+    index = _row_index(data)
+    return index if index is not None and index.nlevels == 1 else None
 
 
 def _kind(index: pd.Index) -> str:
@@ -372,7 +385,7 @@ def portable(data: Any, told: bool) -> Any:
     ValueError
         If the dates alone would be taken for another frequency than the one they state.
     """
-    index = getattr(data, "index", None)
+    index = _row_index(data)
     times = index.levels[-1] if isinstance(index, pd.MultiIndex) else index
     if not isinstance(times, pd.DatetimeIndex) or times.freq is None or not len(times):
         return data
