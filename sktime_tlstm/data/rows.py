@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from itertools import filterfalse
 from typing import Any, cast
 
@@ -41,6 +42,9 @@ _HALF_DAY = pd.Timedelta(hours=12)
 
 #: Missing rows that are believed in one place: at least so many, and so many for every known row.
 MAX_GAP, GAP_PER_ROW = 50_000, 10
+
+#: Indexes of times, beside those of integers.
+KINDS = (pd.DatetimeIndex, pd.PeriodIndex, pd.TimedeltaIndex)
 
 #: What the cells of nested panels are.
 NESTED = (pd.Series, np.ndarray)
@@ -237,12 +241,17 @@ def check_levels(y: Any, X: Any) -> None:
     ------
     TypeError
         If X is indexed by series and y is not, or the other way round, if times or values of y
-        are text.
+        are text, or times are neither dates, periods nor integers.
     ValueError
-        If times are not in order, or one is missing.
+        If times are not in order, one is missing, or columns are repeated.
     """
     for name, data in (("y", y), ("X", X)):
         _check_times(name, data)
+        if isinstance(data, pd.DataFrame) and not data.columns.is_unique:
+            repeated = data.columns[data.columns.duplicated()].unique().tolist()
+            raise ValueError(
+                f"Got {name} with repeated columns: {repeated}. Rename or drop some of them."
+            )
     _check_numbers(y)
     index, other = _row_index(y), _row_index(X)
     if index is None or other is None:
@@ -276,14 +285,8 @@ def _check_times(name: str, data: Any) -> None:
     if index is None or not len(index):
         return
     times = index.levels[-1] if isinstance(index, pd.MultiIndex) else index
-    if len(times) and isinstance(times[0], str):
-        raise TypeError(
-            f"Got {name} with times that are text, such as {times[0]!r}, expected dates, periods "
-            f"or integers. Convert them: `{name}.index = pd.to_datetime({name}.index)`, with "
-            "`dayfirst=True` for dates such as 31.12.2024."
-        )
-    plain = isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex, pd.RangeIndex))
-    if plain and index.is_monotonic_increasing:
+    known = isinstance(times, KINDS) or pd.api.types.is_integer_dtype(times.dtype)
+    if known and index.is_monotonic_increasing:
         return
     absent, own = np.asarray(times.isna()), f"{name}.index"
     if isinstance(index, pd.MultiIndex):  # of its codes, -1 is a missing time too
@@ -293,11 +296,48 @@ def _check_times(name: str, data: Any) -> None:
             f"Got {name} without a time (NaT) in row {int(np.argmax(absent))}, counted from 0, "
             f"expected one in every row. Write it, or drop such rows: `{name}[{own}.notna()]`."
         )
-    if plain:
-        place = int(np.argmax(index[1:] < index[:-1]))
+    if not known:
+        _check_convertible(name, index, times)
+    _check_order(name, index, times)
+
+
+def _check_convertible(name: str, index: pd.Index, times: pd.Index) -> None:
+    """Raise a TypeError with the way to convert times that are of no kind that is known."""
+    one, own = times[0], f"{name}.index"
+    is_text, is_date = isinstance(one, str), isinstance(one, (str, date))
+    what = "that are text" if is_text else f"of type {type(one).__name__}"
+    place = f"{own}.levels[-1]" if isinstance(index, pd.MultiIndex) else own
+    call = f"pd.to_datetime({place})" if is_date else f"{place}.astype(int)"
+    if isinstance(index, pd.MultiIndex):
+        call = f"{own}.set_levels({call}, level=-1)"
+    further = ", with `dayfirst=True` for dates such as 31.12.2024" if is_text else ""
+    further = further if is_date else ", where they number the steps"
+    shown = repr(one) if is_text else one
+    raise TypeError(
+        f"Got {name} with times {what}, such as {shown}, expected dates, periods or integers. "
+        f"Convert them: `{own} = {call}`{further}."
+    )
+
+
+def _check_order(name: str, index: pd.Index, times: pd.Index) -> None:
+    """Raise a ValueError that names the first row of a series that is earlier than the one before.
+
+    The rows of a series need not lie together, as in a table in the order of time.
+    """
+    time: Any = index
+    order = np.arange(len(index))
+    series = np.zeros(len(index), dtype=np.int64)
+    if isinstance(index, pd.MultiIndex):
+        for codes, level in zip(index.codes[:-1], index.levels[:-1], strict=True):
+            series = series * (len(level) + 1) + codes
+        order = np.argsort(series, kind="stable")
+        series, time = series[order], np.argsort(times.argsort())[index.codes[-1]][order]
+    back = (time[1:] < time[:-1]) & (series[1:] == series[:-1])
+    if back.any():
+        place = int(np.argmax(back))
         raise ValueError(
-            f"Got {name} with times that are not in order: after {index[place]} comes "
-            f"{index[place + 1]}. Sort them: `{name}.sort_index()`."
+            f"Got {name} with times that are not in order: after {index[order[place]]} comes "
+            f"{index[order[place + 1]]}. Sort them: `{name}.sort_index()`."
         )
 
 
