@@ -246,14 +246,20 @@ def relative_steps(fh: ForecastingHorizon, timeline: Timeline, last: np.ndarray)
     """Return fh as steps (..., step) after the grid rows ``last`` (...,)."""
     values = fh.to_pandas()
     if not fh.is_relative:
-        return _bounded(timeline.ordinals(values) - last[..., None])
+        return _bounded(timeline.ordinals(values, fh=True) - last[..., None])
     if pd.api.types.is_integer_dtype(values.dtype):
         steps = values.to_numpy(dtype=np.int64)
         return _bounded(np.broadcast_to(steps, (*last.shape, len(steps))))
     # Durations or offsets: how many steps they last depends on where they begin.
     rows, place = np.unique(last, return_inverse=True)
-    ends = pd.Index([begin + value for begin in timeline.times(rows) for value in values])
-    steps = timeline.ordinals(ends).reshape(len(rows), -1) - rows[:, None]
+    try:
+        ends = pd.Index([begin + value for begin in timeline.times(rows) for value in values])
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"Got fh with the duration {values[0]}, which cannot be added to the times of y "
+            f"({timeline}). Pass numbers of steps: fh=[1, 2, 3]."
+        ) from error
+    steps = timeline.ordinals(ends, fh=True).reshape(len(rows), -1) - rows[:, None]
     return _bounded(steps[place.reshape(last.shape)])
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from skorch.callbacks import Callback, EarlyStopping
 from sktime.exceptions import NotFittedError
+from sktime.forecasting.base import ForecastingHorizon
 from torch import nn
 
 from sktime_tlstm import SkorchForecaster, TransformerLSTMForecaster
@@ -736,9 +737,25 @@ HORIZONS = [
     ("a string", "soon", TypeError, "Invalid `fh`"),
     ("a fraction", [1.5], TypeError, "Invalid `fh`"),
     ("a repeated step", [1, 1], ValueError, "must not contain any duplicates"),
-    ("of another kind", pd.period_range("2024-02", periods=1, freq="M"), TypeError, "PeriodIndex"),
-    ("off the grid", pd.DatetimeIndex(["2024-02-01 05:00"]), ValueError, "regular grid"),
-    ("in another zone", pd.DatetimeIndex(["2024-02-01"], tz="UTC"), TypeError, "UTC"),
+    (
+        "of another kind",
+        pd.period_range("2024-02", periods=1, freq="M"),
+        TypeError,
+        "Got fh of type PeriodIndex (period[M]), expected times like those of y, of Timestamp",
+    ),
+    (
+        "off the grid",
+        pd.DatetimeIndex(["2024-02-01 05:00"]),
+        ValueError,
+        "Got fh with the time 2024-02-01 05:00:00, which does not lie on the regular grid of y",
+    ),
+    ("in another zone", pd.DatetimeIndex(["2024-02-01"], tz="UTC"), TypeError, "fh of type Date"),
+    (
+        "a duration off the grid",
+        ForecastingHorizon(pd.to_timedelta(["30h"]), is_relative=True),
+        ValueError,
+        "Got fh with the time 2024-01-31 06:00:00, which does not lie on the regular grid of y",
+    ),
 ]
 
 
@@ -748,6 +765,29 @@ def test_fit_refuses_a_horizon(fh, error, words, epochs):
 
 
 # Predict.
+
+
+def test_durations_for_integers_are_refused_as_fh(epochs):
+    forecaster = fitted("integers")
+    epochs.clear()
+    fh = ForecastingHorizon(pd.to_timedelta([2], unit="D"), is_relative=True)
+    words = "Got fh with the duration 2 days 00:00:00, which cannot be added to the times of y"
+    refuses(lambda: forecaster.predict(fh), TypeError, words, epochs=epochs)
+
+
+@pytest.mark.parametrize("shape", ["array", "frame"])
+def test_covariates_without_an_index_hold_the_past_too(shape, epochs):
+    y, past, later = Y.to_numpy(), X.to_numpy()[:30], X.to_numpy()[30:33]
+    if shape == "frame":
+        y, past, later = INTEGER_Y, pd.DataFrame(past), pd.DataFrame(later)
+    forecaster = transformer().fit(y, X=past, fh=FH)
+    epochs.clear()
+    words = "the rows 0 to 2, as data without an index are numbered: pass it with the rows of the p"
+    refuses(lambda: forecaster.predict(X=later), ValueError, "row 30, wh", words, epochs=epochs)
+    join = np.concatenate if shape == "array" else functools.partial(pd.concat, ignore_index=True)
+    assert len(forecaster.predict(X=join([past, later]))) == 3
+    with pytest.raises(ValueError, match=r"row 32, .* Pass X with every step of fh\.$"):
+        forecaster.predict(X=join([past, later])[:32])
 
 
 @pytest.mark.parametrize(

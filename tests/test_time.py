@@ -136,7 +136,7 @@ def test_a_duration_that_ends_between_the_rows_of_a_series_is_refused():
     ends = {"p": "2023-12-31", "q": "2024-01-31"}
     index = {key: pd.date_range(end=end, periods=24, freq="ME") for key, end in ends.items()}
     y = pd.concat({key: series(times).to_frame() for key, times in index.items()})
-    with pytest.raises(ValueError, match="Got the time 2024-03-02 00:00:00, which"):
+    with pytest.raises(ValueError, match="Got fh with the time 2024-03-02 00:00:00, which"):
         tiny().fit(y).predict(fh=lasting([31]))
 
 

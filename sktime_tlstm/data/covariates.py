@@ -23,7 +23,7 @@ from sktime_tlstm.data.columns import (
     warn_of_numbers,
 )
 from sktime_tlstm.data.history import History
-from sktime_tlstm.data.rows import Rows, blocks, ranges, split_index
+from sktime_tlstm.data.rows import Rows, blocks, numbered_from_zero, ranges, split_index
 from sktime_tlstm.data.scaling import CovariateScaling
 from sktime_tlstm.notices import notify
 
@@ -269,6 +269,7 @@ class Covariates:
             raise ValueError(
                 f"Got X without the row {tail.timeline.times(np.array([when]))[0]}"
                 f"{tail.name(owner)}, which is to be forecast. Pass X with every step of fh."
+                f"{numbered_from_zero(X.index, tail.timeline, tail.first[owner] + kept[owner])}"
             )
         # Rows of the store, one for every row of X that is inside.
         position = tail.store.start.numpy()[series] + kept[series] + step

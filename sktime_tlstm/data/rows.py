@@ -28,6 +28,7 @@ __all__ = [
     "grouped",
     "index_times",
     "named_series",
+    "numbered_from_zero",
     "portable",
     "ranges",
     "split_index",
@@ -454,6 +455,18 @@ def index_times(index: pd.Index, part: slice | np.ndarray = slice(None)) -> pd.I
     if not isinstance(index, pd.MultiIndex):
         return index[part]
     return index.levels[-1].take(index.codes[-1][part])
+
+
+def numbered_from_zero(index: pd.Index, timeline: Timeline, end: int) -> str:
+    """Return what is wrong with rows before an end that are numbered from 0, as arrays are."""
+    times = index_times(index)
+    ends_early = not timeline.is_calendar and len(times) and timeline.ordinals(times).max() < end
+    if not ends_early or times[0] != 0:
+        return ""
+    return (
+        f" X has the rows 0 to {times.max()}, as data without an index are numbered: pass it with "
+        "the rows of the past in front, or with an index that goes on from y."
+    )
 
 
 def find_timeline(

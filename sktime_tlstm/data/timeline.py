@@ -138,13 +138,15 @@ class Timeline:
         offset = Day() if self.offset is None else self.offset
         return counter_of(origin[0].as_unit(self._unit), offset)
 
-    def ordinals(self, times: Any) -> np.ndarray:
+    def ordinals(self, times: Any, fh: bool = False) -> np.ndarray:
         """Place times on the grid.
 
         Parameters
         ----------
         times : pandas.Index
             Times of the grid's kind, in any order.
+        fh : bool, default=False
+            Whether they are those of fh, which errors then speak of.
 
         Returns
         -------
@@ -157,14 +159,14 @@ class Timeline:
         ValueError
             If a time is missing (NaT) or lies off the grid.
         """
-        self._check_kind(times)
+        self._check_kind(times, fh)
         if not isinstance(self.origin, pd.Timestamp):
             values = times.asi8 if self.is_calendar else np.asarray(times, dtype=np.int64)
-            return self._placed(times, values)
+            return self._placed(times, values, fh)
         clock = times.tz_localize(None) if self._by_clock else _utc(times)
-        return self._placed(times, clock.as_unit(self._unit).asi8)
+        return self._placed(times, clock.as_unit(self._unit).asi8, fh)
 
-    def _placed(self, times: Any, values: np.ndarray) -> np.ndarray:
+    def _placed(self, times: Any, values: np.ndarray, fh: bool) -> np.ndarray:
         """Return the grid rows of values that the counter knows, refusing those between rows."""
         ordinals = self._counter.count(values)
         row = self._counter.at(ordinals)
@@ -174,6 +176,12 @@ class Timeline:
                 off |= times.asi8 % 1000 != 0
             if self._by_clock and off.any():  # the clock may have skipped what the grid says
                 off[off] = self._dated(row[off]) != times[off]
+        if off.any() and fh:
+            raise ValueError(
+                f"Got fh with the time {times[int(np.argmax(off))]}, which does not lie on the "
+                f"regular grid of y ({self}). Pass times of its rows to come, or numbers of steps: "
+                "fh=[1, 2, 3]."
+            )
         if off.any():
             raise ValueError(
                 f"Got the time {times[int(np.argmax(off))]}, which does not lie on the regular "
@@ -245,13 +253,19 @@ class Timeline:
         except Exception:  # pandas knows no days without a midnight; 2 and 3 raise other types
             return times
 
-    def _check_kind(self, times: pd.Index) -> None:
+    def _check_kind(self, times: pd.Index, fh: bool) -> None:
         if isinstance(self.origin, pd.Period):
             matches = isinstance(times, pd.PeriodIndex) and times.freq == self.offset
         elif isinstance(self.origin, pd.Timestamp):
             matches = isinstance(times, pd.DatetimeIndex) and str(times.tz) == str(self.origin.tz)
         else:
             matches = pd.api.types.is_integer_dtype(times.dtype)
+        if not matches and fh:
+            raise TypeError(
+                f"Got fh of type {type(times).__name__} ({times.dtype}), expected times like those "
+                f"of y, of {type(self.origin).__name__} ({self}). Convert them, or pass numbers of "
+                "steps: fh=[1, 2, 3]."
+            )
         if not matches:
             raise TypeError(
                 f"Got a time index of type {type(times).__name__} ({times.dtype}), expected one "
