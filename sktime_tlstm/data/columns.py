@@ -22,6 +22,7 @@ __all__ = [
     "numeric_values",
     "refuse_far",
     "refuse_marks",
+    "row_weights",
     "sampled",
     "sampled_values",
     "static_values",
@@ -358,6 +359,27 @@ def refuse_far(column: pd.Series, values: Floats, far: npt.NDArray[np.bool_]) ->
 
 
 # One value a series.
+
+
+def row_weights(column: pd.Series) -> npt.NDArray[np.float32]:
+    """Return the weights of a column, refusing what is none."""
+    if isinstance(column.dtype, pd.CategoricalDtype) or (len(column) and is_categorical(column)):
+        raise TypeError(
+            f"Got the column {column.name!r} of type {column.dtype}, which weight_column names; "
+            "expected numbers. Convert it, for instance by `astype(float)`."
+        )
+    values = numeric_values(column.replace([np.inf, -np.inf], np.nan))
+    with np.errstate(over="ignore", under="ignore"):
+        weights = values.astype(np.float32)
+    wrong = ~np.isfinite(weights) | (weights < 0)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"Got the weight {column.iloc[row]} in column {column.name!r} at {column.index[row]}, "
+            "expected a finite number of at least 0. Pass 0 for a row that is not to be learnt "
+            "from."
+        )
+    return weights
 
 
 def static_values(column: pd.Series, owner: Integers) -> pd.Series:

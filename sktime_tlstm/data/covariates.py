@@ -18,6 +18,7 @@ from sktime_tlstm.data.columns import (
     numeric_values,
     refuse_far,
     refuse_marks,
+    row_weights,
     sampled_values,
     static_values,
     warn_of_numbers,
@@ -213,7 +214,7 @@ class Covariates:
         for part in blocks(len(X_rows)):
             series, within = history.locate(X_rows, part)
             inside = (series >= 0) & (within >= 0) & (within < lengths[series])
-            weights = _weights(X[self.weight].iloc[part][inside])
+            weights = row_weights(X[self.weight].iloc[part][inside])
             position = start[series[inside]] + within[inside]  # rows of the store
             history.store.values.numpy()[position, -1] = np.where(weights > 0, weights, -1.0)
 
@@ -529,27 +530,6 @@ def _warn_of_new(
             f"{known.tolist()[:MAX_SHOWN]}: they count as unknown, and the network extrapolates. "
             "Write them as in training, or train on records that have them.",
         )
-
-
-def _weights(column: pd.Series) -> npt.NDArray[np.float32]:
-    """Return the weights of a column, refusing what is none."""
-    if isinstance(column.dtype, pd.CategoricalDtype) or (len(column) and is_categorical(column)):
-        raise TypeError(
-            f"Got the column {column.name!r} of type {column.dtype}, which weight_column names; "
-            "expected numbers. Convert it, for instance by `astype(float)`."
-        )
-    values = numeric_values(column.replace([np.inf, -np.inf], np.nan))
-    with np.errstate(over="ignore", under="ignore"):
-        weights = values.astype(np.float32)
-    wrong = ~np.isfinite(weights) | (weights < 0)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise ValueError(
-            f"Got the weight {column.iloc[row]} in column {column.name!r} at {column.index[row]}, "
-            "expected a finite number of at least 0. Pass 0 for a row that is not to be learnt "
-            "from."
-        )
-    return weights
 
 
 def _check_weight_name(
