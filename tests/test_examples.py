@@ -186,6 +186,13 @@ def test_skill_scores_a_task(run_example):
     assert 0 <= within[0] <= within[1] <= 100
 
 
+def test_events_scores_days_that_are_known_apart(run_example):
+    tiny = ("--set", "d_model=4", "--set", "num_heads=2", "--set", "max_epochs=1")
+    printed = run_example("benchmarks/events.py", "outages3", "growth", *tiny)
+    names = [line.split(" | ")[0] for line in printed.splitlines()[1:]]
+    assert names == ["outages3, all", "outages3, events", "outages3, others", "growth, all"]
+
+
 def test_short_scores_a_series(run_example):
     printed = run_example("benchmarks/short.py", "simulated", *TINY_UNIT)
     assert "1 units, 1 of them to run" in printed
