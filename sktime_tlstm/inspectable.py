@@ -161,7 +161,8 @@ class Inspectable:
         Integrated gradients (Sundararajan et al. 2017) from the mean of the past's windows to the
         window at hand, by a quadrature whose error, in most forecasts below 1 % of their distance
         from the baseline, is spread over the contributions: a row sums to its forecast. The part
-        of the simple forecasts that are blended in is a column of its own.
+        of the simple forecasts that are blended in is a column of its own, but for the effects of
+        known covariates, which count as theirs.
 
         Parameters
         ----------
