@@ -13,8 +13,8 @@
   encoded in memory, and in a temporary file;
 - update: ``update(update_params=False)`` by one row, with 10,000 and with 1,000,000 rows stored:
   the package's own share of it, and all of it;
-- m4: one network for the 414 hourly series of the M4 competition, 48 hours ahead; and one pretrained
-  on 300 series, asked about the other 114.
+- m4: one network for the 414 hourly series of the M4 competition, 48 hours ahead; and one
+  pretrained on 300 series, asked about the other 114.
 
 Expected on one core of a 2-core cloud machine:
 
