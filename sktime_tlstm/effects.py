@@ -13,10 +13,12 @@ from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.rows import ranges, spread
 from sktime_tlstm.data.windows import WindowSpec
 
-__all__ = ["Columns", "Effects", "learn_effects"]
+__all__ = ["KNOTS", "Columns", "Effects", "learn_effects"]
 
 #: Rows of a category, or squares of a scaled number, that speak half for themselves: those tried.
 PRIORS = (0.3, 3.0, 30.0, 300.0)
+#: Where the slope of a scaled number may change: about the quartiles.
+KNOTS = (-0.7, 0.0, 0.7)
 #: Parts of time, each of which tells how well effects fit that were learnt of the others.
 FOLDS = 5
 #: Effects count if errors fall by so many standard errors.
@@ -58,20 +60,20 @@ class Columns(NamedTuple):
 
     @property
     def features(self) -> int:
-        """Number of weights of a target: two of each number, one of each code."""
-        return 2 * len(self.numbers) + sum(self.sizes)
+        """Number of weights of a target: several of each number, one of each code."""
+        return (1 + len(KNOTS)) * len(self.numbers) + sum(self.sizes)
 
 
 @dataclass(frozen=True)
 class Effects:
     """What the known covariates of a row add to its targets, scaled, without arcsinh.
 
-    Every number acts linearly, with another slope above its centre; every category adds something.
+    Every number acts by a line that may bend at the knots; every category adds something.
 
     Parameters
     ----------
     weights : Tensor of shape (num_targets, `Columns.features`), float64
-        Of numbers, of what they are above zero, and of codes.
+        Of numbers, of what they are above each knot, and of codes.
     """
 
     weights: Tensor
@@ -87,8 +89,11 @@ class Effects:
         weights = self.weights.to(values.device).T  # (feature, target)
         chosen = [values[..., channel, None] for channel in columns.numbers]
         numbers = torch.cat([values[..., :0], *chosen], dim=-1).double()[..., None]
-        parts = [numbers * weights[:number] + numbers.clamp(min=0) * weights[number : 2 * number]]
-        begin = 2 * number
+        added = numbers * weights[:number]
+        for place, knot in enumerate(KNOTS, start=1):
+            own = weights[place * number : (place + 1) * number]
+            added = added + (numbers - knot).clamp(min=0) * own
+        parts, begin = [added], (1 + len(KNOTS)) * number
         for channel, size in zip(columns.codes, columns.sizes, strict=True):
             own = weights[begin : begin + size][values[..., channel].long()]
             parts.append(own[..., None, :])
@@ -142,7 +147,7 @@ def _features(store: SeriesStore, columns: Columns, row: Tensor) -> np.ndarray:
     """Return what the weights belong to (row, feature)."""
     values = store.values[row].double().numpy()
     numbers = values[:, columns.numbers]
-    parts = [numbers, np.maximum(numbers, 0.0)]
+    parts = [numbers, *(np.maximum(numbers - knot, 0.0) for knot in KNOTS)]
     for channel, size in zip(columns.codes, columns.sizes, strict=True):
         parts.append((values[:, channel, None] == np.arange(size)).astype(float))
     return np.concatenate(parts, axis=1)

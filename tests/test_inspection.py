@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sktime_tlstm import SkorchForecaster
+from sktime_tlstm.effects import KNOTS
 from sktime_tlstm.nn import (
     AttentionLSTM,
     Seq2SeqLSTM,
@@ -403,6 +404,11 @@ class Weighted(nn.Module):
         return self.layer(future)
 
 
+def bent(value):
+    """Return what the slopes of simple forecasts belong to (..., slope)."""
+    return torch.stack([value, *((value - knot).clamp(min=0) for knot in KNOTS)], dim=-1)
+
+
 def test_contributions_to_a_linear_network_are_weights_times_what_is_unusual():
     y, X = data()
     X, seen = X[["useful", "idle"]], len(y) - HORIZON
@@ -426,13 +432,10 @@ def test_contributions_to_a_linear_network_are_weights_times_what_is_unusual():
         channels = own.index[(own["variable"] == name) & (own["lag"] == 0)]
         scale = forecaster._fitted.history.scale[0, 0]
         expected = (moved * weight)[:, channels].sum(1) * scale
-        # simple forecasts have a slope, and another one above zero
-        slopes = calibration.simple.effects.weights[0, [place, 2 + place]]
+        slopes = calibration.simple.effects.weights[0, place::2]
         now, usual = (
-            torch.stack([value, value.clamp(min=0)], dim=-1) @ slopes
-            for value in (
-                part.inputs["future"][..., channels[0]].double() for part in (windows, past)
-            )
+            bent(part.inputs["future"][..., channels[0]].double()) @ slopes
+            for part in (windows, past)
         )
         expected = expected + (now[0] - usual.mean(0)) * (1 - calibration.trust) * scale
         np.testing.assert_allclose(table["future", name], expected, rtol=1e-3, atol=1e-6)
@@ -459,7 +462,7 @@ def test_the_baseline_of_a_short_past_is_the_mean_of_the_windows_behind_its_rows
     assert fitted.model.calibration.simple.effects is not None
     slopes = fitted.model.calibration.simple.effects.weights[0]
     value = futures[..., channels[0]].double()
-    effect = torch.stack([value, value.clamp(min=0)], dim=-1) @ slopes
+    effect = bent(value) @ slopes
     effect = (effect[-1] - effect.mean(0)) * (1 - fitted.model.calibration.trust)
     expected = expected + effect * fitted.history.scale[0, 0]
     np.testing.assert_allclose(table["future", "useful"], expected, rtol=1e-3, atol=1e-6)
