@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sktime_tlstm.data.history import SeriesStore
-from sktime_tlstm.data.rows import ranges, spread
+from sktime_tlstm.data.rows import spread
 from sktime_tlstm.data.windows import WindowSpec
 
 __all__ = ["KNOTS", "Columns", "Effects", "learn_effects"]
@@ -23,14 +23,19 @@ KNOTS = (-0.7, 0.0, 0.7)
 FOLDS = 5
 #: Effects count if errors fall by so many standard errors.
 SURE = 2.0
-#: Rows that effects are learnt from, at least, and multiplications of one sum over rows at most.
-MIN_ROWS, MAX_PRODUCTS = 20, 4_000_000
+#: Kinds of a category, and weights of a target, at most.
+MAX_CODES, MAX_FEATURES = 64, 200
+#: Rows that effects are learnt from, at least; of many so many, and multiplications of one sum over
+#: rows at most.
+MIN_ROWS, MIN_SAMPLE, MAX_PRODUCTS = 20, 1000, 4_000_000
 #: Residuals of more than so many usual ones count less (Huber), found by so many iterations.
 FAR, ITERATIONS = 3.0, 4
 
 
 class Columns(NamedTuple):
-    """Channels of a store that hold known covariates, but what is hidden before a cutoff.
+    """Channels of a store that hold known covariates.
+
+    But what is hidden before a cutoff, and categories of so many kinds that they are names.
 
     Parameters
     ----------
@@ -55,6 +60,7 @@ class Columns(NamedTuple):
         numbers, codes = (
             [channel for channel in some if channel not in spec.hidden] for some in (numbers, codes)
         )
+        codes = [code for code in codes if spec.cardinalities[code - first] < MAX_CODES]
         sizes = [spec.cardinalities[code - first] + 1 for code in codes]
         return cls(tuple(numbers), tuple(codes), tuple(sizes))
 
@@ -120,16 +126,17 @@ def learn_effects(
         Numbers of rows after which a cycle comes round; none for no season.
     """
     columns = Columns.of(spec)
-    if not columns.features:
+    if not 0 < columns.features <= MAX_FEATURES:
         return None
     start, length = store.start.numpy()[series], store.length.numpy()[series]
     usual = float(np.median(length)) if len(length) else 0.0
     lag = next((season for season in seasons if 3 * season <= usual), 1)
     long = length > lag
     start, length = start[long] + lag, length[long] - lag
-    chosen = spread(int(length.sum()), max(MIN_ROWS * 50, MAX_PRODUCTS // columns.features**2))
-    row = ranges(start, length)[chosen]
-    time = (ranges(np.zeros_like(length), length) / np.repeat(length, length))[chosen]
+    most = max(MIN_SAMPLE, MAX_PRODUCTS // columns.features**2)
+    chosen, first = spread(int(length.sum()), most), np.cumsum(length) - length
+    owner = np.searchsorted(first, chosen, side="right") - 1
+    row, time = start[owner] + chosen - first[owner], (chosen - first[owner]) / length[owner]
     now, before = torch.from_numpy(row), torch.from_numpy(row - lag)
     change = _features(store, columns, now) - _features(store, columns, before)
     weights = np.zeros((spec.num_targets, columns.features))

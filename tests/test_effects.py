@@ -115,6 +115,16 @@ def test_what_is_hidden_before_a_cutoff_has_none():
     assert effects.weights.shape == (1, 1 + len(KNOTS) + 4)
 
 
+def test_names_and_very_many_columns_have_none():
+    y, X, _ = drawn(300)
+    X["shop"] = [f"number {row % 80}" for row in range(300)]
+    effects, _, spec = learn(y, X)
+    assert effects is not None
+    assert len(Columns.of(spec).codes) == 1  # that of the three kinds
+    many = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 60)), X.index).add_prefix("c")
+    assert learn(y, X.join(many))[0] is None
+
+
 def test_one_row_too_few_to_tell_is_none():
     y, X, _ = drawn(20)
     assert learn(y, X)[0] is None
