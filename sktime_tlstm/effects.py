@@ -28,7 +28,7 @@ MAX_CODES, MAX_FEATURES = 64, 200
 #: Rows that effects are learnt from, at least; of many so many, and multiplications of one sum over
 #: rows at most.
 MIN_ROWS, MIN_SAMPLE, MAX_PRODUCTS = 20, 1000, 4_000_000
-#: Residuals of more than so many usual ones count less (Huber), found by so many iterations.
+#: Residuals of more than so many usual ones count less (Huber); so many iterations find weights.
 FAR, ITERATIONS = 3.0, 4
 
 
@@ -141,10 +141,11 @@ def learn_effects(
     change = _features(store, columns, now) - _features(store, columns, before)
     weights = np.zeros((spec.num_targets, columns.features))
     for target in range(spec.num_targets):
-        values = store.values[:, target].double()
-        scaled = torch.sinh(values) if spec.arcsinh else values
+        later, earlier = (store.values[rows, target].double() for rows in (now, before))
+        if spec.arcsinh:
+            later, earlier = torch.sinh(later), torch.sinh(earlier)
         seen = (store.observed[now, target] & store.observed[before, target]).numpy()
-        wanted = (scaled[now] - scaled[before]).numpy()[seen]
+        wanted = (later - earlier).numpy()[seen]
         if len(wanted) >= MIN_ROWS:
             weights[target] = _fitted(change[seen], wanted, time[seen])
     return Effects(torch.from_numpy(weights)) if weights.any() else None
@@ -162,14 +163,12 @@ def _features(store: SeriesStore, columns: Columns, row: Tensor) -> np.ndarray:
 
 def _fitted(change: np.ndarray, wanted: np.ndarray, time: np.ndarray) -> np.ndarray:
     """Return weights (feature,) that explain the changes wanted (row,); zero if none does."""
-    fold = np.minimum((time * FOLDS).astype(np.int64), FOLDS - 1)
     errors = np.zeros((len(PRIORS), len(wanted)))
-    for part in range(FOLDS):
-        inside = fold == part
-        if inside.any() and not inside.all():
-            for place, prior in enumerate(PRIORS):
-                weights = _robust(change[~inside], wanted[~inside], prior)
-                errors[place, inside] = np.abs(wanted[inside] - change[inside] @ weights)
+    for inside in np.array_split(np.argsort(time, kind="stable"), FOLDS):
+        others = np.delete(np.arange(len(wanted)), inside)
+        for place, prior in enumerate(PRIORS):
+            weights = _robust(change[others], wanted[others], prior)
+            errors[place, inside] = np.abs(wanted[inside] - change[inside] @ weights)
     best = int(errors.mean(axis=1).argmin())
     gain = np.abs(wanted) - errors[best]
     if not gain.mean() > SURE * gain.std() / np.sqrt(len(gain)):
@@ -185,6 +184,9 @@ def _robust(change: np.ndarray, wanted: np.ndarray, prior: float) -> np.ndarray:
         weighted = change.T * importance
         weights: np.ndarray = np.linalg.solve(weighted @ change + penalty, weighted @ wanted)
         off = np.abs(wanted - change @ weights)
-        most = FAR * np.median(off) + 1e-12
-        importance = np.minimum(1.0, most / np.maximum(off, 1e-12))
+        some = off > np.finfo(np.float32).eps * off.max(initial=0.0)
+        if not some.any():
+            break
+        # where most changes are none, the others say what is usual
+        importance = np.minimum(1.0, FAR * np.median(off[some]) / np.maximum(off, 1e-300))
     return weights

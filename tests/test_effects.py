@@ -115,6 +115,23 @@ def test_what_is_hidden_before_a_cutoff_has_none():
     assert effects.weights.shape == (1, 1 + len(KNOTS) + 4)
 
 
+def test_a_target_that_is_seen_late_is_tested_all_the_same():
+    rng = np.random.default_rng(6)
+    X = pd.DataFrame({"a": rng.normal(size=600)}, days(600))
+    y = pd.DataFrame({"y": rng.normal(size=600)}, days(600))
+    y.iloc[:520] = np.nan
+    assert learn(y, X)[0] is None
+
+
+def test_events_are_found_where_most_rows_do_not_change_at_all():
+    rng = np.random.default_rng(7)
+    X = pd.DataFrame({"order": (rng.random(400) < 0.1).astype(int)}, days(400))
+    y = (X["order"] * (20 + rng.normal(size=400))).to_frame("sold")
+    effects, store, spec = learn(y, X)
+    found = effects(store, spec, torch.arange(400))[:, 0].numpy()
+    assert np.ptp(found) == pytest.approx(20, abs=1)
+
+
 def test_names_and_very_many_columns_have_none():
     y, X, _ = drawn(300)
     X["shop"] = [f"number {row % 80}" for row in range(300)]
