@@ -20,11 +20,12 @@ from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.rows import spread
 from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
 from sktime_tlstm.data.windows import WindowSpec
+from sktime_tlstm.effects import learn_effects
 from sktime_tlstm.linear import learn_linear
 from sktime_tlstm.model import Forecast, Model
 from sktime_tlstm.notices import notify
 from sktime_tlstm.options import Options
-from sktime_tlstm.simple import learn_simple
+from sktime_tlstm.simple import SimpleForecast, learn_simple
 
 __all__ = ["as_wide_as", "calibrated", "recalibrated", "usual_widths", "with_linear"]
 
@@ -42,6 +43,8 @@ USUAL_SIZE = 0.8
 GAINS, CAUTIONS = (0.05, 0.1), (10.0, 2.0)
 #: Held-out horizons that speak half for themselves of how large errors are, in widths.
 SIZE_PRIOR = 3.0
+#: Times as large or small that they may be, at most: one width of nothing is no measure.
+MOST_SIZE = 8.0
 #: Share of errors by whose size short series are known to be wider.
 FAR_SIZE = 0.85
 #: Held-out rows of a simulation that tell as much of a network as a horizon of a forecast.
@@ -127,7 +130,8 @@ def _as_large(scores: Tensor, usual: Tensor, horizons: float) -> Tensor:
     So far as the horizons tell it, of which both are.
     """
     mean, other = (part.abs().flatten(0, 1).nanmean(dim=0) for part in (scores, usual))
-    factor = (mean / other) ** (horizons / (horizons + SIZE_PRIOR))
+    ratio = (mean / other).clamp(1 / MOST_SIZE, MOST_SIZE)
+    factor = ratio ** (horizons / (horizons + SIZE_PRIOR))
     return torch.where(factor.isfinite() & (factor > 0), factor, 1.0)
 
 
@@ -333,11 +337,17 @@ def _held_out_targets(
 def recalibrated(model: Model, dataset: WindowDataset) -> Model:
     """Let a pretrained model learn from its errors on other series, before it is trained on them.
 
-    Errors smaller than those known are passed over: pretraining may have seen the rows.
+    Simple forecasts learn what covariates add to these series. Errors smaller than those known are
+    passed over: pretraining may have seen the rows.
     """
     calibration = model.calibration
     if calibration is None or not len(dataset):
         return model
+    if isinstance(calibration.simple, SimpleForecast):
+        old, store = calibration.simple.effects, dataset.store.to("cpu")
+        effects = learn_effects(store, model.spec, dataset.used, old)
+        calibration = replace(calibration, simple=replace(calibration.simple, effects=effects))
+        model = replace(model, calibration=calibration)
     number = int(max(CALIBRATION_WINDOWS, len(dataset.used)))
     series, cutoff, shares = _spaced(dataset, number, model.spec.horizon)
     scores = model.scores(dataset.store, series, cutoff)

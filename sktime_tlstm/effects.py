@@ -27,7 +27,9 @@ SURE = 2.0
 MAX_CODES, MAX_FEATURES = 64, 200
 #: Rows that effects are learnt from, at least; of many so many, and multiplications of one sum over
 #: rows at most.
-MIN_ROWS, MIN_SAMPLE, MAX_PRODUCTS = 20, 1000, 4_000_000
+MIN_ROWS, MIN_SAMPLE, MAX_SAMPLE, MAX_PRODUCTS = 20, 1000, 50_000, 4_000_000
+#: Share of a number's variance that goes with time, at most.
+MAX_TREND = 0.8
 #: Residuals of more than so many usual ones count less (Huber); so many iterations find weights.
 FAR, ITERATIONS = 3.0, 4
 
@@ -107,14 +109,34 @@ class Effects:
         return torch.cat(parts, dim=-2)
 
 
+class _Changes(NamedTuple):
+    """Changes of rows since a season before, but for the usual one.
+
+    Parameters
+    ----------
+    features : numpy.ndarray of shape (row, feature)
+    wanted : numpy.ndarray of shape (row,)
+        Of a target.
+    time : numpy.ndarray of int64, shape (row,)
+        Rows of the calendar.
+    mean : numpy.ndarray of shape (feature,)
+        Of the rows themselves.
+    """
+
+    features: np.ndarray
+    wanted: np.ndarray
+    time: np.ndarray
+    mean: np.ndarray
+
+
 def learn_effects(
-    store: SeriesStore, spec: WindowSpec, series: np.ndarray, seasons: tuple[int, ...]
+    store: SeriesStore, spec: WindowSpec, series: np.ndarray, old: Effects | None = None
 ) -> Effects | None:
     """Learn from changes from season to season; None where covariates explain none of them.
 
-    Differences have no level, slow trend or season that could pass for an effect. What a
-    coefficient is drawn to zero by is chosen by errors in parts of time that were left out, and
-    these must be smaller than without any effect. Few far residuals hardly count.
+    Differences have no level, trend or season that could pass for an effect. What a coefficient is
+    drawn to zero by is chosen by errors in parts of time that were left out, and these must be
+    smaller than without any effect. Few far residuals hardly count.
 
     Parameters
     ----------
@@ -122,33 +144,79 @@ def learn_effects(
     spec : WindowSpec
     series : numpy.ndarray of int64
         The series to learn from.
-    seasons : tuple of int
-        Numbers of rows after which a cycle comes round; none for no season.
+    old : Effects or None, default=None
+        Those of other series, which are kept where these series have none of their own but the old
+        ones lower errors, or too few rows to tell.
     """
     columns = Columns.of(spec)
     if not 0 < columns.features <= MAX_FEATURES:
         return None
-    start, length = store.start.numpy()[series], store.length.numpy()[series]
-    usual = float(np.median(length)) if len(length) else 0.0
-    lag = next((season for season in seasons if 3 * season <= usual), 1)
-    long = length > lag
-    start, length = start[long] + lag, length[long] - lag
-    most = max(MIN_SAMPLE, MAX_PRODUCTS // columns.features**2)
-    chosen, first = spread(int(length.sum()), most), np.cumsum(length) - length
-    owner = np.searchsorted(first, chosen, side="right") - 1
-    row, time = start[owner] + chosen - first[owner], (chosen - first[owner]) / length[owner]
-    now, before = torch.from_numpy(row), torch.from_numpy(row - lag)
-    change = _features(store, columns, now) - _features(store, columns, before)
     weights = np.zeros((spec.num_targets, columns.features))
     for target in range(spec.num_targets):
-        later, earlier = (store.values[rows, target].double() for rows in (now, before))
-        if spec.arcsinh:
-            later, earlier = torch.sinh(later), torch.sinh(earlier)
-        seen = (store.observed[now, target] & store.observed[before, target]).numpy()
-        wanted = (later - earlier).numpy()[seen]
-        if len(wanted) >= MIN_ROWS:
-            weights[target] = _fitted(change[seen], wanted, time[seen])
+        changes = _changes(store, spec, columns, series, target)
+        kept = None if old is None else old.weights[target].numpy()
+        if len(changes.wanted) >= MIN_ROWS:
+            weights[target] = _centered(_fitted(changes), changes.mean, columns)
+            if kept is not None and not weights[target].any() and _gain(changes, kept).mean() > 0:
+                weights[target] = kept
+        elif kept is not None:
+            weights[target] = kept
     return Effects(torch.from_numpy(weights)) if weights.any() else None
+
+
+def _changes(
+    store: SeriesStore, spec: WindowSpec, columns: Columns, series: np.ndarray, target: int
+) -> _Changes:
+    start, length = store.start.numpy()[series], store.length.numpy()[series]
+    begin = store.calendar_start.numpy()[series]
+    usual = float(np.median(length)) if len(length) else 0.0
+    lag = next((season for season in spec.seasons if 3 * season <= usual), 1)
+    long = length > lag
+    start, length, begin = start[long] + lag, length[long] - lag, begin[long] + lag
+    most = min(MAX_SAMPLE, max(MIN_SAMPLE, MAX_PRODUCTS // columns.features**2))
+    chosen, first = spread(int(length.sum()), most), np.cumsum(length) - length
+    owner = np.searchsorted(first, chosen, side="right") - 1
+    within = chosen - first[owner]
+    now = torch.from_numpy(start[owner] + within)
+    before = now - lag
+    seen = store.observed[now, target] & store.observed[before, target]
+    if spec.weighted:  # -1 stands for a weight of 0
+        seen &= (store.values[now, -1] >= 0) & (store.values[before, -1] >= 0)
+    now, before = now[seen], before[seen]
+    later, earlier = (store.values[rows, target].double() for rows in (now, before))
+    if spec.arcsinh:
+        later, earlier = torch.sinh(later), torch.sinh(earlier)
+    features, time = _features(store, columns, now), (begin[owner] + within)[seen.numpy()]
+    change, wanted = features - _features(store, columns, before), (later - earlier).numpy()
+    if len(wanted):
+        number = len(columns.numbers)
+        change[:, : number * (1 + len(KNOTS))][:, _trends(features[:, :number], time)] = 0.0
+        change, wanted = change - change.mean(axis=0), wanted - np.median(wanted)
+    return _Changes(change, wanted, time, features.sum(axis=0) / max(len(wanted), 1))
+
+
+def _trends(numbers: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """Return which features of numbers (row, number) belong to such as go with time.
+
+    They leave the range of training, are clipped, and what grows with them would stop to grow.
+    """
+    moved, passed = numbers - numbers.mean(axis=0), time - time.mean()
+    shared = (moved * passed[:, None]).mean(axis=0) ** 2
+    whole = (moved**2).mean(axis=0) * (passed**2).mean()
+    return np.tile(shared > MAX_TREND * whole, 1 + len(KNOTS))
+
+
+def _centered(weights: np.ndarray, mean: np.ndarray, columns: Columns) -> np.ndarray:
+    """Return weights (feature,) with which the usual category adds nothing, nor does an unknown.
+
+    Changes tell nothing of what all categories have in common.
+    """
+    weights, begin = weights.copy(), (1 + len(KNOTS)) * len(columns.numbers)
+    for size in columns.sizes:
+        part = slice(begin, begin + size)
+        weights[part] = np.where(mean[part] > 0, weights[part] - mean[part] @ weights[part], 0.0)
+        begin += size
+    return weights
 
 
 def _features(store: SeriesStore, columns: Columns, row: Tensor) -> np.ndarray:
@@ -161,19 +229,30 @@ def _features(store: SeriesStore, columns: Columns, row: Tensor) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def _fitted(change: np.ndarray, wanted: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """Return weights (feature,) that explain the changes wanted (row,); zero if none does."""
+def _fitted(changes: _Changes) -> np.ndarray:
+    """Return weights (feature,) that explain changes; zero if none does."""
+    features, wanted = changes.features, changes.wanted
+    # rows of one time share their shocks: they are in one part, and together tell as much as one
+    moments, moment = np.unique(changes.time, return_inverse=True)
+    parts = np.array_split(np.arange(len(moments)), FOLDS)
     errors = np.zeros((len(PRIORS), len(wanted)))
-    for inside in np.array_split(np.argsort(time, kind="stable"), FOLDS):
-        others = np.delete(np.arange(len(wanted)), inside)
+    for part in parts:
+        inside = np.isin(moment, part)
         for place, prior in enumerate(PRIORS):
-            weights = _robust(change[others], wanted[others], prior)
-            errors[place, inside] = np.abs(wanted[inside] - change[inside] @ weights)
+            weights = _robust(features[~inside], wanted[~inside], prior)
+            errors[place, inside] = np.abs(wanted[inside] - features[inside] @ weights)
     best = int(errors.mean(axis=1).argmin())
-    gain = np.abs(wanted) - errors[best]
+    gain = np.bincount(moment, np.abs(wanted) - errors[best]) / np.bincount(moment)
     if not gain.mean() > SURE * gain.std() / np.sqrt(len(gain)):
-        return np.zeros(change.shape[1])
-    return _robust(change, wanted, PRIORS[best])
+        return np.zeros(features.shape[1])
+    return _robust(features, wanted, PRIORS[best])
+
+
+def _gain(changes: _Changes, weights: np.ndarray) -> np.ndarray:
+    """Return by how much weights lower the errors of changes (row,)."""
+    off = changes.wanted - changes.features @ weights
+    gain: np.ndarray = np.abs(changes.wanted) - np.abs(off)
+    return gain
 
 
 def _robust(change: np.ndarray, wanted: np.ndarray, prior: float) -> np.ndarray:

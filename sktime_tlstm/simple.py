@@ -126,6 +126,8 @@ class SimpleForecast:
         center = self._center(past, zero, length)
         if self.effects is not None:
             center = center + self.effects(store, spec, future_rows(store, spec, series, cutoff)[0])
+        if spec.support != "real":
+            center = center.clamp(min=0)
         width = TO_UPPER * self._width(past, zero, center)
         bands = torch.stack([center, center - width, center + width])
         if spec.support != "real":
@@ -194,7 +196,7 @@ def learn_simple(
     every = {length: _candidates(length, spec.horizon, seasons) for length in lengths}
     specs = list(every[lengths[0]])
     targets = spec.num_targets
-    effects = learn_effects(store, spec, np.unique(series), seasons)
+    effects = learn_effects(store, spec, np.unique(series))
     future, seen, added = _future_targets(store, spec, *places, arcsinh, effects)
     positive = torch.ones(targets, dtype=torch.bool)
     rows = []
@@ -267,11 +269,12 @@ def _linear_past(
     effects: Effects | None,
 ) -> tuple[Tensor, Tensor]:
     """Return the targets (window, length, target) before cutoffs, and zero on their scale."""
-    past = past_targets(store, spec, series, cutoff, length, season).double()
-    past = torch.sinh(past) if arcsinh else past
-    if effects is not None:
-        place = cutoff[:, None] + torch.arange(-length, 0, device=cutoff.device)
-        past = past - effects(store, spec, store.start[series, None] + place)
+
+    def undone(values: Tensor, row: Tensor | None) -> Tensor:
+        values = torch.sinh(values.double()) if arcsinh else values.double()
+        return values if effects is None or row is None else values - effects(store, spec, row)
+
+    past = past_targets(store, spec, series, cutoff, length, season, undone)
     return past, store.traits.zero[series].double()
 
 
@@ -313,7 +316,7 @@ def _change(past: Tensor) -> Tensor:
 def _measures(past: Tensor, zero: Tensor, center: Tensor, change: Tensor) -> list[Tensor]:
     """Return what errors may grow with: each (window, horizon, target)."""
     own = torch.maximum(_change(past), MIN_CHANGE * change)[:, None]
-    size = (center - zero[:, None]).abs().clamp(min=1e-9)
+    size = (center - zero[:, None]).abs().maximum(MIN_CHANGE * change).clamp(min=1e-9)
     return [torch.ones_like(center), own.expand_as(center), size]
 
 

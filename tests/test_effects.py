@@ -1,5 +1,7 @@
 """Effects: what known covariates add to simple forecasts, by hand and in a forecaster."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +17,7 @@ HORIZON = 14
 FH = range(1, HORIZON + 1)
 
 
-def learn(y, X, season=7, scaler=None, hidden=()):
+def learn(y, X, season=7, scaler=None, hidden=(), old=None):
     """Learn the effects of a series, or of several (key, time) of one column or more."""
     encoder = FrameEncoder("real", scaler, "standard", (), (), ()).fit(y, X)
     history = encoder.encode(y, X, HORIZON)
@@ -26,10 +28,10 @@ def learn(y, X, season=7, scaler=None, hidden=()):
         tuple(range(len(categories))),
         *((), None, 1, "real"),
         hidden=hidden,
+        seasons=(season,),
     )
     series = np.arange(len(history.lengths))
-    seasons = (season,) if season else ()
-    return learn_effects(history.store, spec, series, seasons), history.store, spec
+    return learn_effects(history.store, spec, series, old), history.store, spec
 
 
 def days(rows):
@@ -104,7 +106,7 @@ def test_of_many_series_they_are_what_these_have_in_common():
     effects, store, spec = learn(frame[["load"]], frame.drop(columns="load"))
     event = effects.by_column(store, spec, torch.arange(450))[:, 1, 0].numpy()
     flag = frame["event"].to_numpy() == 1
-    assert event[flag].mean() - event[~flag].mean() == pytest.approx(30, abs=2)
+    assert event[flag].mean() - event[~flag].mean() == pytest.approx(30, abs=3)
 
 
 def test_what_is_hidden_before_a_cutoff_has_none():
@@ -145,6 +147,68 @@ def test_names_and_very_many_columns_have_none():
 def test_one_row_too_few_to_tell_is_none():
     y, X, _ = drawn(20)
     assert learn(y, X)[0] is None
+
+
+def test_rows_of_weight_zero_are_not_learnt_from():
+    y, X, _ = drawn(400, seed=5)
+    y.iloc[:250, 0] -= 60 * X["event"].iloc[:250]  # -30 then, 30 later
+    _, store, spec = learn(y, X)
+    weight = np.where(np.arange(400) < 250, -1.0, 0.0)[:, None]  # -1 stands for none
+    values = torch.cat([store.values, torch.from_numpy(weight).float()], dim=1)
+    weighted = learn_effects(
+        replace(store, values=values), replace(spec, weighted=True), np.array([0])
+    )
+    event = weighted.by_column(store, spec, torch.arange(400))[:, 1, 0].numpy()
+    flag = X["event"].to_numpy() == 1
+    assert event[flag].mean() - event[~flag].mean() == pytest.approx(30, abs=3)
+
+
+def test_what_goes_with_time_is_left_to_the_trend():
+    rng, index = np.random.default_rng(1), days(400)
+    X = pd.DataFrame({"people": 1000 + 3.0 * np.arange(400), "heat": rng.normal(size=400)}, index)
+    y = (0.5 * X["people"] + 6 * X["heat"] + rng.normal(size=400)).to_frame("load")
+    effects, store, spec = learn(y, X)
+    by_column = effects.by_column(store, spec, torch.arange(400))[..., 0].numpy()
+    assert not by_column[:, 0].any()
+    assert np.corrcoef(by_column[:, 1], X["heat"])[0, 1] > 0.99
+
+
+def test_unknown_categories_add_what_is_usual():
+    rng, index = np.random.default_rng(2), days(400)
+    X = pd.DataFrame({"kind": np.where(rng.random(400) < 0.05, "sale", "none")}, index)
+    y = (30.0 * (X["kind"] == "sale") + rng.normal(size=400)).to_frame("sold")
+    effects, store, spec = learn(y, X)
+    values = store.values.clone()
+    values[0, -1] = 0.0  # unknown
+    found = effects(replace(store, values=values), spec, torch.arange(400))[:, 0].numpy()
+    sale = X["kind"].to_numpy()[1:] == "sale"
+    assert found[0] == pytest.approx(found.mean(), abs=0.1)
+    assert found[1:][sale].mean() - found[1:][~sale].mean() == pytest.approx(30, abs=1)
+
+
+def test_shocks_that_series_share_are_no_effect():
+    accepted = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        shared, shock = rng.normal(size=(2, 60))
+        X = pd.concat({k: pd.DataFrame({"a": shared}, days(60)) for k in range(30)})
+        y = pd.DataFrame({"y": np.tile(shock, 30) + rng.normal(size=1800)}, X.index)
+        accepted += learn(y, X)[0] is not None
+    assert accepted <= 1
+
+
+def test_other_series_keep_old_effects_only_where_these_help():
+    y, X, _ = drawn(400)
+    old, *_ = learn(y, X)
+    other, more, _ = drawn(400, seed=9)
+    changed, store, spec = learn(other - 2 * 30 * more[["event"]].to_numpy(), more, old=old)
+    event = changed.by_column(store, spec, torch.arange(400))[:, 1, 0].numpy()
+    flag = more["event"].to_numpy() == 1
+    assert event[flag].mean() - event[~flag].mean() == pytest.approx(-30, abs=2)
+    noise = pd.DataFrame({"load": np.random.default_rng(3).normal(size=400)}, more.index)
+    assert learn(noise, more, old=old)[0] is None
+    few, *_ = learn(other[:15], more[:15], old=old)
+    assert few.weights.equal(old.weights)
 
 
 # In a forecaster.
@@ -222,3 +286,27 @@ def test_x_beyond_training_is_warned_of_though_it_is_clipped():
     later.iloc[4, 0] = 0.55
     with pytest.warns(UserWarning, match=r"'depth' from .* to 0.55 where training had 0 to 0.4"):
         forecaster.predict(X=later)
+
+
+def test_a_day_that_is_not_known_yet_does_not_move_the_level():
+    rng, index = np.random.default_rng(5), days(314)
+    X = pd.DataFrame({"event": (rng.random(314) < 0.06).astype(int)}, index)
+    X.iloc[299] = 1
+    X.iloc[300:] = 0
+    y = 50 + rng.normal(size=314).cumsum() / 3 + 40 * X["event"]
+    forecaster = tiny().fit(y[:290], X=X[:290], fh=FH)
+    assert forecaster._fitted.model.calibration.simple.effects is not None
+    known = forecaster.predict(FH, X, y=y[:300])
+    late = y[:300].copy()
+    late.iloc[299] = np.nan
+    assert np.abs(forecaster.predict(FH, X, y=late) - known).max() < 8
+
+
+def test_counts_that_fall_to_nothing_keep_intervals_of_their_size():
+    rng, index = np.random.default_rng(0), days(400)
+    X = pd.DataFrame({"event": (rng.random(400) < 0.1).astype(int)}, index)
+    rate = np.where(np.arange(400) < 290, 60.0, 12.0) * np.where(X["event"] == 1, 0.2, 1.0)
+    y = pd.Series(rng.poisson(rate), index, dtype=float)
+    forecaster = tiny(loss="negative_binomial").fit(y[:386], X=X[:386], fh=FH)
+    upper = forecaster.predict_quantiles(FH, X[386:], alpha=[0.99]).to_numpy()
+    assert upper.max() < 120

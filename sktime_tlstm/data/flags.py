@@ -49,6 +49,7 @@ class Flags:
         rows, channels = key if isinstance(key, tuple) else (key, slice(None))
         bits = self.bits[rows]
         if not isinstance(channels, slice):
+            channels = range(self.number)[channels]
             return (bits[..., channels // 8] >> channels % 8 & 1).bool()
         bit = _bits(self.number, bits)[channels]
         if self.number > 8:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -285,6 +285,7 @@ def past_targets(
     cutoff: Tensor,
     length: int,
     season: int | None,
+    undone: Callable[[Tensor, Tensor | None], Tensor] | None = None,
 ) -> Tensor:
     """Return the targets before cutoffs, with gaps filled.
 
@@ -299,6 +300,9 @@ def past_targets(
         Cutoffs of at least ``length``.
     length : int
     season : int or None
+    undone : callable or None, default=None
+        What is done to targets before: takes these (..., num_targets) and the rows of the store
+        that they are of, None for none.
 
     Returns
     -------
@@ -307,6 +311,9 @@ def past_targets(
     place = cutoff[:, None] + torch.arange(-length, 0, device=cutoff.device)
     row = store.start[series, None] + place
     values, seen = store.values[row, : spec.num_targets], store.observed[row, : spec.num_targets]
+    level = store.traits.level[series, None]
+    if undone is not None:
+        values, level = undone(values, row), undone(level, None)
     if is_readable(seen) and bool(seen.all()):
         return values
     if season is not None and season < length:
@@ -320,8 +327,7 @@ def past_targets(
     latest = torch.where(seen, rows, -1).cummax(dim=1).values  # -1 in front of the first
     first = seen.to(torch.uint8).argmax(dim=1, keepdim=True)
     filled = values.gather(1, torch.where(latest < 0, first, latest))
-    level = store.traits.level[series, None].expand_as(filled)
-    return torch.where(seen.any(dim=1, keepdim=True), filled, level)
+    return torch.where(seen.any(dim=1, keepdim=True), filled, level.expand_as(filled))
 
 
 def _window_statistics(
