@@ -22,6 +22,8 @@ MAX_LEVELS, MIN_ROWS_PER_LEVEL = 12, 20
 MIN_SHARE, MIN_REPEATS = 0.001, 3
 #: Bounds of what clipping would lose, in typical distances from the usual value.
 MAX_RARE = 10.0
+#: Values of which the range is that of what comes later, more or less.
+ENOUGH_FOR_RANGE = 50
 #: Differences below this share of a column's size are rounding errors.
 ROUNDING = 1e-12
 #: Factor that makes the median absolute deviation estimate a normal standard deviation.
@@ -97,7 +99,7 @@ class CovariateScaling:
     jump : float or None, default=None
         Largest change from one row of training to the next; None where it was not asked for.
     extremes : (float, float) or None, default=None
-        Smallest and largest value of training; None where they are not known.
+        Smallest and largest value of training; None where few values tell them.
     """
 
     location: float
@@ -144,7 +146,8 @@ class CovariateScaling:
             scaling = cls._of_numbers(values, scaler, levels, counts)
         if not clip:
             scaling = replace(scaling, low=extremes[0], high=extremes[1], clip=False)
-        return replace(scaling, mean=float(scaling(values).mean()), extremes=extremes)
+        known = extremes if len(values) >= ENOUGH_FOR_RANGE or not clip else None
+        return replace(scaling, mean=float(scaling(values).mean()), extremes=known)
 
     @classmethod
     def _of_flags(cls, levels: Floats) -> CovariateScaling:
