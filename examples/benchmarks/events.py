@@ -121,15 +121,15 @@ def heating(rng: np.random.Generator) -> World:
     need = 8 * np.maximum(15 - warmth, 0) + 12 * np.maximum(warmth - 22, 0)
     mean = 300 * np.where(index.dayofweek < 5, 1.0, 0.85) + need
     X = pd.DataFrame({"warmth": warmth}, index)
-    return World(mean, np.full(len(index), 15.0), X, (warmth > 24).to_numpy())
+    return World(mean, np.full(len(index), 15.0), X, warmth > 24)
 
 
 def storms(rng: np.random.Generator) -> World:
     index = days(1000)
     event = marked(rng, 0.15, 0.15, len(index))
-    mean = 100 + 10 * (index.dayofweek < 5)
+    mean = 100.0 + 10 * (index.dayofweek < 5)
     X = pd.DataFrame({"storm": event.astype(int)}, index)
-    return World(mean.to_numpy(float), np.where(event, 20.0, 3.0), X, event)
+    return World(mean, np.where(event, 20.0, 3.0), X, event)
 
 
 def growth(rng: np.random.Generator) -> World:

@@ -296,8 +296,9 @@ class Covariates:
             if name in tables and self.absolute:
                 _warn_of_new(X[name], inside, tables[name], self.categories[name], place)
             scaling = self.numeric.get(name)
-            # of a constant nothing was learnt
-            if scaling is None or scaling.extremes is None or scaling.low == scaling.high:
+            if scaling is None or scaling.extremes is None:
+                continue
+            if scaling.clip and scaling.low == scaling.high:  # of a constant nothing was learnt
                 continue
             values, (least, most) = numeric_values(X[name])[inside], scaling.extremes
             low, high = (
