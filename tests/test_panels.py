@@ -471,7 +471,7 @@ INFINITE = [PIECES[0], PIECES[1].assign(price=np.inf)]
     [
         (SPREAD, ValueError, r"series 's0' in several places, .*Sort the rows by series and time"),
         (GAP, ValueError, r"gap in time: after \('s4', .*1 steps are absent"),
-        (BACKWARDS, ValueError, "increasing times without duplicates"),
+        (BACKWARDS, ValueError, "times that are not in order: after .*comes"),
         ([PIECES[0], PIECES[1].drop(columns="size")], ValueError, "expected those of the first"),
         ([PANEL.loc["s0"]], TypeError, "with an index of type DatetimeIndex, expected a pandas"),
         ([PANEL["sales"]], TypeError, "piece of type Series, expected a pandas.DataFrame"),
