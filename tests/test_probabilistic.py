@@ -385,7 +385,8 @@ def test_samples_take_the_covariates_of_the_future():
     X = pd.DataFrame({"x": np.arange(70.0)}, pd.date_range("2024-01-01", periods=70, freq="D"))
     forecaster = tiny().fit(y, X=X[:60], fh=[1, 2, 3])
     found = forecaster.predict_samples(fh=range(1, 10), X=X[60:])
-    other = forecaster.predict_samples(fh=range(1, 10), X=-X[60:])
+    with pytest.warns(UserWarning, match="the column 'x' from -68 to -60"):
+        other = forecaster.predict_samples(fh=range(1, 10), X=-X[60:])
     assert not found.equals(other)
     with pytest.raises(ValueError, match="Got X=None"):
         forecaster.predict_samples(fh=[1])
