@@ -256,6 +256,7 @@ def test_a_nan_first_met_at_predict_is_carried_forward():
     assert_finite(forecaster, pd.DataFrame(np.nan, X.index, X.columns))
 
 
+@pytest.mark.filterwarnings("ignore:Got X with the column:UserWarning")
 def test_covariates_beyond_their_training_range_are_clipped():
     y, X = series(), covariates()
     forecaster = tiny().fit(y, X=X[:ROWS], fh=FH)

@@ -73,7 +73,7 @@ panel = PanelDataset.from_parquet(
 forecaster = TransformerLSTMForecaster(max_epochs=1, random_state=0)
 forecaster.fit(panel, fh=range(1, 25))
 store = forecaster._fitted.history.store
-size = store.values.nbytes + store.observed.nbytes
+size = store.values.nbytes + store.observed.bits.nbytes
 print(time.process_time(), most["VmRSS"] / 1024, most["RssAnon"] / 1024, size / 2**20)
 """
 

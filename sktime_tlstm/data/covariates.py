@@ -298,9 +298,9 @@ class Covariates:
             scaling = self.numeric.get(name)
             if scaling is None or scaling.extremes is None:
                 continue
-            if scaling.clip and scaling.low == scaling.high:  # of a constant nothing was learnt
-                continue
             values, (least, most) = numeric_values(X[name])[inside], scaling.extremes
+            if scaling.clip and (scaling.low == scaling.high or least == most):
+                continue  # of a constant nothing was learnt
             low, high = (
                 np.fmin.reduce(values, initial=np.inf),
                 np.fmax.reduce(values, initial=-np.inf),
