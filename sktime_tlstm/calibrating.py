@@ -10,12 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sktime_tlstm.calibration import (
-    SHORT_CONTEXTS,
-    Bands,
-    Calibration,
-    trusted,
-)
+from sktime_tlstm.calibration import CAUTION, SHORT_CONTEXTS, Bands, Calibration, trusted
 from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.rows import spread
 from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
@@ -40,7 +35,7 @@ USUAL_SIZE = 0.8
 #: Shares by which a second training on all rows lowers errors, of networks that read the past alone
 #: and of those that read covariates (0 to 18 % were measured); and how much likelier no trust in
 #: these networks is than full trust beforehand, as logarithms.
-GAINS, CAUTIONS = (0.05, 0.1), (10.0, 2.0)
+GAINS, CAUTIONS = (0.05, 0.1), (CAUTION, 2.0)
 #: Held-out horizons that speak half for themselves of how large errors are, in widths.
 SIZE_PRIOR = 3.0
 #: Times as large or small that they may be, at most: one width of nothing is no measure.
