@@ -288,6 +288,19 @@ def test_x_beyond_training_is_warned_of_though_it_is_clipped():
         forecaster.predict(X=later)
 
 
+def test_the_range_of_few_rows_is_left_by_several_times_itself_before_a_warning():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"depth": rng.normal(size=50)}, days(50))
+    forecaster = tiny().fit(X["depth"][:36] + 5, X=X[:36], fh=FH)
+    later = X[36:].copy()
+    span = X["depth"][:36].max() - X["depth"][:36].min()
+    later.iloc[3, 0] = X["depth"][:36].max() + 2.5 * span
+    forecaster.predict(X=later)  # says nothing: 36 rows tell little of the range
+    later.iloc[3, 0] = -1e6
+    with pytest.warns(UserWarning, match=r"'depth' from -1e\+06 to .* is clipped"):
+        forecaster.predict(X=later)
+
+
 def test_a_day_that_is_not_known_yet_does_not_move_the_level():
     rng, index = np.random.default_rng(5), days(314)
     X = pd.DataFrame({"event": (rng.random(314) < 0.06).astype(int)}, index)

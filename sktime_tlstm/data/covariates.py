@@ -37,9 +37,6 @@ Codes = tuple[pd.Index, Integers]
 
 #: Values that a warning shows.
 MAX_SHOWN = 3
-#: How far beyond the range of training numbers may go without a warning, as a share of it: where
-#: they are not clipped, and where they are.
-BEYOND, BEYOND_CLIPPED = 0.1, 0.25
 #: Times that they may jump as far as in training without a warning.
 FARTHER = 2.0
 
@@ -305,8 +302,7 @@ class Covariates:
                 np.fmin.reduce(values, initial=np.inf),
                 np.fmax.reduce(values, initial=-np.inf),
             )
-            allowed = (BEYOND_CLIPPED if scaling.clip else BEYOND) * (most - least)
-            if max(least - low, high - most) > allowed:
+            if max(least - low, high - most) > scaling.beyond * (most - least):
                 what = (
                     f"what lies beyond {scaling.low:g} .. {scaling.high:g} is clipped, so neither "
                     "forecasts nor intervals follow it. Pass a column that stays in its range (a "

@@ -22,8 +22,9 @@ MAX_LEVELS, MIN_ROWS_PER_LEVEL = 12, 20
 MIN_SHARE, MIN_REPEATS = 0.001, 3
 #: Bounds of what clipping would lose, in typical distances from the usual value.
 MAX_RARE = 10.0
-#: Values of which the range is that of what comes later, more or less.
-ENOUGH_FOR_RANGE = 50
+#: How far beyond the range of training numbers may go without a warning, as a share of it: where
+#: they are not clipped, where they are, and where fewer than 50 values tell the range.
+BEYOND, BEYOND_CLIPPED, BEYOND_FEW, ENOUGH_FOR_RANGE = 0.1, 0.25, 3.0, 50
 #: Differences below this share of a column's size are rounding errors.
 ROUNDING = 1e-12
 #: Factor that makes the median absolute deviation estimate a normal standard deviation.
@@ -99,7 +100,9 @@ class CovariateScaling:
     jump : float or None, default=None
         Largest change from one row of training to the next; None where it was not asked for.
     extremes : (float, float) or None, default=None
-        Smallest and largest value of training; None where few values tell them.
+        Smallest and largest value of training.
+    beyond : float, default=BEYOND_CLIPPED
+        How far beyond them values may go without a warning, as a share of their distance.
     """
 
     location: float
@@ -111,6 +114,7 @@ class CovariateScaling:
     clip: bool = True
     jump: float | None = None
     extremes: tuple[float, float] | None = None
+    beyond: float = BEYOND_CLIPPED
 
     @classmethod
     def fit(
@@ -146,8 +150,13 @@ class CovariateScaling:
             scaling = cls._of_numbers(values, scaler, levels, counts)
         if not clip:
             scaling = replace(scaling, low=extremes[0], high=extremes[1], clip=False)
-        known = extremes if len(values) >= ENOUGH_FOR_RANGE or not clip else None
-        return replace(scaling, mean=float(scaling(values).mean()), extremes=known)
+        beyond = BEYOND_CLIPPED if len(values) >= ENOUGH_FOR_RANGE else BEYOND_FEW
+        return replace(
+            scaling,
+            mean=float(scaling(values).mean()),
+            extremes=extremes,
+            beyond=beyond if clip else BEYOND,
+        )
 
     @classmethod
     def _of_flags(cls, levels: Floats) -> CovariateScaling:
