@@ -1,7 +1,8 @@
-"""Effects: what known covariates add to the targets, for forecasts that read none otherwise."""
+"""Effects: what known covariates do to targets, and to errors, of forecasts that read none."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.rows import spread
 from sktime_tlstm.data.windows import WindowSpec
 
-__all__ = ["KNOTS", "Columns", "Effects", "learn_effects"]
+__all__ = ["KNOTS", "Columns", "Effects", "learn_effects", "learn_sizes"]
 
 #: Rows of a category, or squares of a scaled number, that speak half for themselves: those tried.
 PRIORS = (0.3, 3.0, 30.0, 300.0)
@@ -30,8 +31,13 @@ MAX_CODES, MAX_FEATURES = 64, 200
 MIN_ROWS, MIN_SAMPLE, MAX_SAMPLE, MAX_PRODUCTS = 20, 1000, 50_000, 4_000_000
 #: Share of a number's variance that goes with time, at most.
 MAX_TREND = 0.8
+#: Times that an effect multiplies by, at most; share of their median that errors are taken for at
+#: least.
+MOST_TIMES, LEAST_ERROR = 100.0, 0.05
 #: Residuals of more than so many usual ones count less (Huber); so many iterations find weights.
 FAR, ITERATIONS = 3.0, 4
+#: No error counts for more than so many usual ones, where two kinds of effects are compared.
+FARTHEST = 10.0
 
 
 class Columns(NamedTuple):
@@ -76,19 +82,45 @@ class Columns(NamedTuple):
 class Effects:
     """What the known covariates of a row add to its targets, scaled, without arcsinh.
 
-    Every number acts by a line that may bend at the knots; every category adds something.
+    Or to the logarithms of these, above zero. Every number acts by a line that may bend at the
+    knots; every category adds something.
 
     Parameters
     ----------
     weights : Tensor of shape (num_targets, `Columns.features`), float64
         Of numbers, of what they are above each knot, and of codes.
+    multiplies : tuple of bool
+        Of which targets the logarithms are added to.
     """
 
     weights: Tensor
+    multiplies: tuple[bool, ...]
 
-    def __call__(self, store: SeriesStore, spec: WindowSpec, row: Tensor) -> Tensor:
-        """Return what the covariates add at rows of a store (..., num_targets), float64."""
-        return self.by_column(store, spec, row).sum(dim=-2)
+    def __call__(
+        self, store: SeriesStore, spec: WindowSpec, row: Tensor, zero: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return what targets are multiplied by, and what is added then, each (..., num_targets).
+
+        Of rows of a store, where ``zero``, of that shape, is zero on the targets' scale.
+        """
+        total = self.by_column(store, spec, row).sum(dim=-2)
+        log = total.clamp(-math.log(MOST_TIMES), math.log(MOST_TIMES))
+        multiplies = torch.tensor(self.multiplies, device=total.device)
+        times = torch.where(multiplies, log.exp(), 1.0)
+        return times, torch.where(multiplies, zero * (1 - times), total)
+
+    def added(self, store: SeriesStore, spec: WindowSpec, row: Tensor, above: Tensor) -> Tensor:
+        """Return what each column adds (..., column, num_targets) to targets at rows.
+
+        ``above`` (..., num_targets) is by how much these are above zero without effects.
+        """
+        log = self.by_column(store, spec, row)
+        total = log.sum(dim=-2)
+        times, _ = self(store, spec, row, torch.zeros_like(total))
+        # all add together what they multiply by, and each its share of the logarithm
+        share = torch.where(total == 0, 1.0, (times - 1) / torch.where(total == 0, 1.0, total))
+        product = log * (above * share)[..., None, :]
+        return torch.where(torch.tensor(self.multiplies), product, log)
 
     def by_column(self, store: SeriesStore, spec: WindowSpec, row: Tensor) -> Tensor:
         """Return what each adds (..., column, num_targets), numbers and then categories."""
@@ -129,6 +161,26 @@ class _Changes(NamedTuple):
     mean: np.ndarray
 
 
+class _Pairs(NamedTuple):
+    """Rows of a store, evenly spaced, and the rows a season before them.
+
+    Parameters
+    ----------
+    now, before : Tensor of shape (row,), int64
+    series, time : numpy.ndarray of int64, shape (row,)
+        Rows of the calendar.
+    features, change : numpy.ndarray of shape (row, feature)
+        What weights belong to, and how that differs between the two rows.
+    """
+
+    now: Tensor
+    before: Tensor
+    series: np.ndarray
+    time: np.ndarray
+    features: np.ndarray
+    change: np.ndarray
+
+
 def learn_effects(
     store: SeriesStore, spec: WindowSpec, series: np.ndarray, old: Effects | None = None
 ) -> Effects | None:
@@ -136,7 +188,8 @@ def learn_effects(
 
     Differences have no level, trend or season that could pass for an effect. What a coefficient is
     drawn to zero by is chosen by errors in parts of time that were left out, and these must be
-    smaller than without any effect. Few far residuals hardly count.
+    smaller than without any effect. Few far residuals hardly count. Effects add to a target, or to
+    its logarithm where it is positive and that makes the errors likelier.
 
     Parameters
     ----------
@@ -151,48 +204,122 @@ def learn_effects(
     columns = Columns.of(spec)
     if not 0 < columns.features <= MAX_FEATURES:
         return None
+    weights, multiplies = np.zeros((spec.num_targets, columns.features)), [False] * spec.num_targets
+    pairs = _pairs(store, spec, columns, series)
+    for target in range(spec.num_targets):
+        changes, logs, fall = _changes(store, spec, columns, pairs, target)
+        if len(changes.wanted) >= MIN_ROWS:
+            found, error = _fitted(changes)
+            if logs is not None:
+                other, relative = _fitted(logs)
+                if other.any() and np.log(_usual(relative)) + fall < np.log(_usual(error)):
+                    found, multiplies[target], changes = other, True, logs
+            weights[target] = _centered(found, changes.mean, columns)
+        if old is None or weights[target].any():
+            continue
+        kept = old.weights[target].numpy()
+        known = logs if old.multiplies[target] else changes
+        if len(changes.wanted) < MIN_ROWS or known is None or _gain(known, kept).mean() > 0:
+            weights[target], multiplies[target] = kept, old.multiplies[target]
+    return Effects(torch.from_numpy(weights), tuple(multiplies)) if weights.any() else None
+
+
+def learn_sizes(
+    store: SeriesStore, spec: WindowSpec, row: Tensor, time: Tensor, error: Tensor
+) -> Effects | None:
+    """Learn what covariates multiply errors by; None where they tell nothing of it.
+
+    Parameters
+    ----------
+    store : SeriesStore
+    spec : WindowSpec
+    row, time : Tensor of shape (row,), int64
+        Of the store, and of the calendar.
+    error : Tensor of shape (row, num_targets)
+        Sizes of errors, NaN where unobserved.
+    """
+    columns = Columns.of(spec)
+    if not 0 < columns.features <= MAX_FEATURES:
+        return None
     weights = np.zeros((spec.num_targets, columns.features))
     for target in range(spec.num_targets):
-        changes = _changes(store, spec, columns, series, target)
-        kept = None if old is None else old.weights[target].numpy()
-        if len(changes.wanted) >= MIN_ROWS:
-            weights[target] = _centered(_fitted(changes), changes.mean, columns)
-            if kept is not None and not weights[target].any() and _gain(changes, kept).mean() > 0:
-                weights[target] = kept
-        elif kept is not None:
-            weights[target] = kept
-    return Effects(torch.from_numpy(weights)) if weights.any() else None
+        known = (error[:, target] > 0).nonzero()[:, 0]
+        known = known[torch.from_numpy(spread(len(known), _most_rows(columns)))]
+        if len(known) < MIN_ROWS:
+            continue
+        size, when = error[known, target], time[known].numpy()
+        wanted = size.maximum(LEAST_ERROR * size.median()).log().numpy()
+        features = _features(store, columns, row[known])
+        mean = features.mean(axis=0)
+        change = _without_trends(features, features - mean, when, columns)
+        found, _ = _fitted(_Changes(change, wanted - np.median(wanted), when, mean))
+        weights[target] = _centered(found, mean, columns)
+    return Effects(torch.from_numpy(weights), (True,) * len(weights)) if weights.any() else None
 
 
-def _changes(
-    store: SeriesStore, spec: WindowSpec, columns: Columns, series: np.ndarray, target: int
-) -> _Changes:
+def _most_rows(columns: Columns) -> int:
+    return min(MAX_SAMPLE, max(MIN_SAMPLE, MAX_PRODUCTS // columns.features**2))
+
+
+def _pairs(store: SeriesStore, spec: WindowSpec, columns: Columns, series: np.ndarray) -> _Pairs:
     start, length = store.start.numpy()[series], store.length.numpy()[series]
     begin = store.calendar_start.numpy()[series]
     usual = float(np.median(length)) if len(length) else 0.0
     lag = next((season for season in spec.seasons if 3 * season <= usual), 1)
     long = length > lag
     start, length, begin = start[long] + lag, length[long] - lag, begin[long] + lag
-    most = min(MAX_SAMPLE, max(MIN_SAMPLE, MAX_PRODUCTS // columns.features**2))
-    chosen, first = spread(int(length.sum()), most), np.cumsum(length) - length
+    chosen, first = spread(int(length.sum()), _most_rows(columns)), np.cumsum(length) - length
     owner = np.searchsorted(first, chosen, side="right") - 1
     within = chosen - first[owner]
     now = torch.from_numpy(start[owner] + within)
-    before = now - lag
-    seen = store.observed[now, target] & store.observed[before, target]
+    features = _features(store, columns, now)
+    change = features - _features(store, columns, now - lag)
+    time = begin[owner] + within
+    return _Pairs(now, now - lag, series[long][owner], time, features, change)
+
+
+def _changes(
+    store: SeriesStore, spec: WindowSpec, columns: Columns, pairs: _Pairs, target: int
+) -> tuple[_Changes, _Changes | None, float]:
+    """Return changes of a target, those of its logarithms, and the mean of these.
+
+    The second are None where the target is not positive.
+    """
+    seen = store.observed[pairs.now, target] & store.observed[pairs.before, target]
     if spec.weighted:  # -1 stands for a weight of 0
-        seen &= (store.values[now, -1] >= 0) & (store.values[before, -1] >= 0)
-    now, before = now[seen], before[seen]
-    later, earlier = (store.values[rows, target].double() for rows in (now, before))
+        seen &= (store.values[pairs.now, -1] >= 0) & (store.values[pairs.before, -1] >= 0)
+    later, earlier = (
+        store.values[rows[seen], target].double() for rows in (pairs.now, pairs.before)
+    )
     if spec.arcsinh:
         later, earlier = torch.sinh(later), torch.sinh(earlier)
-    features, time = _features(store, columns, now), (begin[owner] + within)[seen.numpy()]
-    change, wanted = features - _features(store, columns, before), (later - earlier).numpy()
-    if len(wanted):
-        number = len(columns.numbers)
+    chosen = seen.numpy()
+    time, features = pairs.time[chosen], pairs.features[chosen]
+    change = _without_trends(features, pairs.change[chosen], time, columns)
+    change = change - change.sum(axis=0) / max(len(change), 1)
+    mean = features.sum(axis=0) / max(len(features), 1)
+
+    def of(wanted: Tensor) -> _Changes:
+        return _Changes(change, (wanted - wanted.median()).numpy(), time, mean)
+
+    if not len(later):
+        return _Changes(change, later.numpy(), time, mean), None, 0.0
+    zero = store.traits.zero[torch.from_numpy(pairs.series[chosen]), target].double()
+    later_above, earlier_above = later - zero, earlier - zero
+    if not bool((later_above > 0).all() & (earlier_above > 0).all()):
+        return of(later - earlier), None, 0.0
+    logs = of(later_above.log() - earlier_above.log())
+    return of(later - earlier), logs, float(later_above.log().mean())
+
+
+def _without_trends(
+    features: np.ndarray, change: np.ndarray, time: np.ndarray, columns: Columns
+) -> np.ndarray:
+    """Return changes that are none of features that go with time."""
+    number, change = len(columns.numbers), change.copy()
+    if len(features):
         change[:, : number * (1 + len(KNOTS))][:, _trends(features[:, :number], time)] = 0.0
-        change, wanted = change - change.mean(axis=0), wanted - np.median(wanted)
-    return _Changes(change, wanted, time, features.sum(axis=0) / max(len(wanted), 1))
+    return change
 
 
 def _trends(numbers: np.ndarray, time: np.ndarray) -> np.ndarray:
@@ -229,8 +356,11 @@ def _features(store: SeriesStore, columns: Columns, row: Tensor) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def _fitted(changes: _Changes) -> np.ndarray:
-    """Return weights (feature,) that explain changes; zero if none does."""
+def _fitted(changes: _Changes) -> tuple[np.ndarray, np.ndarray]:
+    """Return weights (feature,) that explain changes; zero if none does.
+
+    The second are the errors (row,) that they leave in parts of time that they have not seen.
+    """
     features, wanted = changes.features, changes.wanted
     # rows of one time share their shocks: they are in one part, and together tell as much as one
     moments, moment = np.unique(changes.time, return_inverse=True)
@@ -244,8 +374,14 @@ def _fitted(changes: _Changes) -> np.ndarray:
     best = int(errors.mean(axis=1).argmin())
     gain = np.bincount(moment, np.abs(wanted) - errors[best]) / np.bincount(moment)
     if not gain.mean() > SURE * gain.std() / np.sqrt(len(gain)):
-        return np.zeros(features.shape[1])
-    return _robust(features, wanted, PRIORS[best])
+        return np.zeros(features.shape[1]), np.abs(wanted)
+    return _robust(features, wanted, PRIORS[best]), errors[best]
+
+
+def _usual(error: np.ndarray) -> float:
+    """Return the mean of errors, but for what far ones exceed the others by."""
+    middle = float(np.median(error))
+    return float(np.minimum(error, FARTHEST * middle).mean() if middle else error.mean())
 
 
 def _gain(changes: _Changes, weights: np.ndarray) -> np.ndarray:

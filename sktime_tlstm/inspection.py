@@ -170,10 +170,13 @@ def batch_of(model: Model, windows: Windows) -> Batch:
     return cut_windows(windows.store.to("cpu"), model.spec, *places)
 
 
-def simple_effects(model: Model, windows: Windows) -> dict[Hashable, Tensor]:
+def simple_effects(
+    model: Model, windows: Windows, order: Tensor | None = None
+) -> dict[Hashable, Tensor]:
     """Return what known covariates add to forecasts by way of the simple ones.
 
-    For every column (window, horizon, num_targets), in units of each series' scale.
+    For every column (window, horizon, num_targets), in units of each series' scale. The covariates
+    are those of the windows in an ``order`` (window,), of its own for None.
     """
     calibration, spec = model.calibration, model.spec
     if calibration is None or not isinstance(calibration.simple, SimpleForecast):
@@ -182,8 +185,13 @@ def simple_effects(model: Model, windows: Windows) -> dict[Hashable, Tensor]:
     if effects is None:
         return {}
     store = windows.store.to("cpu")
-    row, _ = future_rows(store, spec, *map(torch.from_numpy, (windows.series, windows.cutoff)))
-    added = (1 - calibration.trust) * effects.by_column(store, spec, row)
+    places = torch.from_numpy(windows.series), torch.from_numpy(windows.cutoff)
+    row, _ = future_rows(store, spec, *places)
+    whole, zero = calibration.simple(store, spec, *places)[0], store.traits.zero[places[0], None]
+    times, plus = effects(store, spec, row, zero)
+    above = ((torch.sinh(whole) if spec.arcsinh else whole) - plus) / times - zero
+    row = row if order is None else row[order]
+    added = (1 - calibration.trust) * effects.added(store, spec, row, above)
     names = [*model.encoder.targets, *model.encoder.numeric, *model.encoder.categories]
     columns = Columns.of(spec)
     chosen = [names[channel] for channel in (*columns.numbers, *columns.codes)]
@@ -305,20 +313,20 @@ def _permuted(model: Model, windows: Windows, num_repeats: int) -> pd.DataFrame:
     forecast = model.ahead(windows.store, windows.series, windows.cutoff)
     target = model.targets(windows.store, windows.series, windows.cutoff)
 
-    effects = simple_effects(model, windows)
-
-    def error(changed: dict[str, Tensor], added: Tensor | float = 0.0) -> float:
+    def error(changed: dict[str, Tensor], moved: Tensor | float = 0.0) -> float:
         outputs = [
             model.outputs({name: value[begin : begin + AT_ONCE] for name, value in changed.items()})
             for begin in range(0, len(target), AT_ONCE)
         ]
         parameters = torch.cat([own.cpu() for own in outputs], dim=1)
-        off = model.center(replace(forecast, parameters=parameters)) + added - target
+        off = model.center(replace(forecast, parameters=parameters)) + moved - target
         return float(off.abs().nanmean())
 
     usual = error(inputs)
     rng = np.random.default_rng(model.seed)
     orders = [torch.from_numpy(rng.permutation(len(target))) for _ in range(num_repeats)]
+    effects = simple_effects(model, windows)
+    others = [simple_effects(model, windows, order) for order in orders]
     values = np.zeros((len(index), num_repeats))
     for group in range(len(index)):
         part = table.loc[table["group"] == group, "part"].iloc[0]
@@ -327,8 +335,9 @@ def _permuted(model: Model, windows: Windows, num_repeats: int) -> pd.DataFrame:
         for repeat, order in enumerate(orders):
             changed = inputs[part].clone()
             changed[..., places] = inputs[part][order][..., places]
-            added = effects.get(index[group][1]) if index[group][0] == "future" else None
-            moved = 0.0 if added is None else added[order] - added
+            known = index[group][0] == "future" and index[group][1] in effects
+            name = index[group][1]
+            moved = others[repeat][name] - effects[name] if known else 0.0
             values[group, repeat] = error({**inputs, part: changed}, moved) - usual
     # where there is no error, a share of it is all or nothing
     return pd.DataFrame(values, index) / max(usual, np.finfo(float).tiny)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.windows import WindowSpec, past_targets
-from sktime_tlstm.effects import Effects, learn_effects
+from sktime_tlstm.effects import Effects, learn_effects, learn_sizes
 from sktime_tlstm.nn.exporting import is_readable
 
 __all__ = ["SimpleForecast", "future_rows", "learn_simple"]
@@ -35,6 +36,14 @@ STEP_WINDOWS = 8
 HALF_LIFE = 0.5
 #: By how much errors that grow with something must be likelier than others, for a horizon.
 SURE_OF_KIND = 0.5
+#: What errors may grow with: changes of the window over so many rows, or over a season (0), the
+#: latest ones most or all of them; the second kind is the forecast's distance from zero.
+CHANGES = {1: (1, False), 3: (0, False), 4: (1, True), 5: (0, True)}
+FIXED, SIZE = 0, 2
+#: How sure of it one must be, as multiples of that of others.
+DOUBTS = {1: 1.0, 3: 4.0, 4: 4.0, 5: 4.0}
+#: Half-life of recent changes, as a share of the window.
+RECENT = 0.1
 #: Smallest change of a window, as a share of the usual one.
 MIN_CHANGE = 0.1
 #: Weight of the forecasts that a short window allows, at least; below, others take their place.
@@ -65,17 +74,19 @@ class SimpleForecast:
     deviation : Tensor of shape (num_targets, horizon)
         Deviation of the errors, as a multiple of ``kinds``.
     kinds : tuple of int
-        Of each target, what the errors grow with: nothing (0), the window's changes (1), the
-        forecast's distance from zero (2).
+        Of each target, what the errors grow with: nothing (`FIXED`), the forecast's distance from
+        zero (`SIZE`), or the window's changes (`CHANGES`).
     change : Tensor of shape (num_targets,)
-        The usual change of a window.
+        The usual change of a window, of the kind that errors grow with.
     season : int or None
         By which gaps are filled.
     arcsinh : bool
         Whether scaled targets are arcsinhs.
     effects : Effects or None
-        What is taken off the window before, and added to the forecast: what the covariates known
-        in the future add to the targets; None where they tell nothing.
+        What is taken off the window before, and done to the forecast: what the covariates known
+        in the future do to the targets; None where they tell nothing.
+    sizes : Effects or None
+        What these multiply the deviation by; None where they tell nothing.
     """
 
     maps: dict[int, Tensor]
@@ -86,6 +97,7 @@ class SimpleForecast:
     season: int | None
     arcsinh: bool
     effects: Effects | None = None
+    sizes: Effects | None = None
 
     def __call__(
         self, store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor
@@ -124,11 +136,15 @@ class SimpleForecast:
             store, spec, series, cutoff, length, self.season, self.arcsinh, self.effects
         )
         center = self._center(past, zero, length)
+        row = future_rows(store, spec, series, cutoff)[0]
         if self.effects is not None:
-            center = center + self.effects(store, spec, future_rows(store, spec, series, cutoff)[0])
+            times, plus = self.effects(store, spec, row, zero[:, None])
+            center = times * center + plus
         if spec.support != "real":
             center = center.clamp(min=0)
         width = TO_UPPER * self._width(past, zero, center)
+        if self.sizes is not None:
+            width = width * self.sizes(store, spec, row, zero[:, None])[0]
         bands = torch.stack([center, center - width, center + width])
         if spec.support != "real":
             bands = bands.clamp(min=0)
@@ -159,8 +175,11 @@ class SimpleForecast:
 
     def _width(self, past: Tensor, zero: Tensor, center: Tensor) -> Tensor:
         """Return the deviation (window, horizon, num_targets)."""
-        measures = _measures(past, zero, center, self.change.to(past))
-        unit = torch.stack([measures[k][..., t] for t, k in enumerate(self.kinds)], dim=-1)
+        measured = {
+            kind: _measure(kind, past, zero, center, self.change.to(past), self.season)
+            for kind in set(self.kinds)
+        }
+        unit = torch.stack([measured[k][..., t] for t, k in enumerate(self.kinds)], dim=-1)
         return unit * self.deviation.to(past).T
 
 
@@ -197,7 +216,7 @@ def learn_simple(
     specs = list(every[lengths[0]])
     targets = spec.num_targets
     effects = learn_effects(store, spec, np.unique(series))
-    future, seen, added = _future_targets(store, spec, *places, arcsinh, effects)
+    ahead = _ahead(store, spec, *places, arcsinh, effects)
     positive = torch.ones(targets, dtype=torch.bool)
     rows = []
     for length, chosen in _by_length(dict.fromkeys(lengths), places[1]):
@@ -215,7 +234,7 @@ def learn_simple(
     # summed errors, in units of the window's change, of every length of window
     errors, known = torch.zeros(2, len(rows), targets, 2 * len(specs) + len(MEDIANS)).double()
     for part, (length, chosen, past, zero) in enumerate(rows):
-        truth, observed = future[chosen], seen[chosen]
+        truth, observed = ahead.truth[chosen], ahead.observed[chosen]
         unit = torch.maximum(_change(past), MIN_CHANGE * change)[:, None]
         observed = observed * recent[chosen]
         number = observed.sum(dim=(0, 1))
@@ -232,7 +251,14 @@ def learn_simple(
     blank = torch.ones(targets, spec.horizon, dtype=torch.float64)
     simple = SimpleForecast(maps, shares, blank, (0,) * targets, change, season, arcsinh, effects)
     sure = spec.horizon / (chosen_from or len(cutoff) or 1)
-    return _with_deviation(simple, rows, future, seen, added, SURE_OF_KIND * sure)
+    kinds, change, relative = _kinds(simple, rows, ahead, SURE_OF_KIND * sure)
+    simple = replace(simple, kinds=kinds, change=change, deviation=_deviation(relative))
+    usual = (relative / simple.deviation.T).flatten(0, 1)
+    sizes = learn_sizes(store, spec, ahead.row.flatten(), ahead.time.flatten(), usual)
+    if sizes is None:
+        return simple
+    times, _ = sizes(store, spec, ahead.row, torch.zeros_like(relative))
+    return replace(simple, sizes=sizes, deviation=_deviation(relative / times))
 
 
 def _by_length(
@@ -269,32 +295,57 @@ def _linear_past(
     effects: Effects | None,
 ) -> tuple[Tensor, Tensor]:
     """Return the targets (window, length, target) before cutoffs, and zero on their scale."""
+    zero = store.traits.zero[series].double()
 
     def undone(values: Tensor, row: Tensor | None) -> Tensor:
         values = torch.sinh(values.double()) if arcsinh else values.double()
-        return values if effects is None or row is None else values - effects(store, spec, row)
+        if effects is None or row is None:
+            return values
+        times, plus = effects(store, spec, row, zero[:, None])
+        return (values - plus) / times
 
-    past = past_targets(store, spec, series, cutoff, length, season, undone)
-    return past, store.traits.zero[series].double()
+    return past_targets(store, spec, series, cutoff, length, season, undone), zero
 
 
-def _future_targets(
+class _Ahead(NamedTuple):
+    """What came after windows.
+
+    Parameters
+    ----------
+    row, time : Tensor of shape (window, horizon), int64
+        Of the store, and of the calendar.
+    truth : Tensor of shape (window, horizon, num_targets)
+        Without effects.
+    observed : Tensor of that shape, bool
+    times, plus : Tensor of that shape
+        The truth with effects is so many times that without, plus something.
+    """
+
+    row: Tensor
+    time: Tensor
+    truth: Tensor
+    observed: Tensor
+    times: Tensor
+    plus: Tensor
+
+
+def _ahead(
     store: SeriesStore,
     spec: WindowSpec,
     series: Tensor,
     cutoff: Tensor,
     arcsinh: bool,
     effects: Effects | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the targets (window, horizon, target) after cutoffs, and which are observed.
-
-    Effects are taken off; the third are these.
-    """
+) -> _Ahead:
     row, inside = future_rows(store, spec, series, cutoff)
+    time = row + (store.calendar_start - store.start)[series, None]
     values = store.values[row, : spec.num_targets].double()
     values = torch.sinh(values) if arcsinh else values
-    added = torch.zeros_like(values) if effects is None else effects(store, spec, row)
-    return values - added, store.observed[row, : spec.num_targets] & inside[..., None], added
+    times, plus = torch.ones_like(values), torch.zeros_like(values)
+    if effects is not None:
+        times, plus = effects(store, spec, row, store.traits.zero[series, None].double())
+    observed = store.observed[row, : spec.num_targets] & inside[..., None]
+    return _Ahead(row, time, (values - plus) / times, observed, times, plus)
 
 
 def future_rows(
@@ -306,18 +357,33 @@ def future_rows(
     return row, step < store.length[series, None]
 
 
-def _change(past: Tensor) -> Tensor:
-    """Return the mean absolute change (window, target) from row to row."""
-    if past.shape[1] < 2:
+def _change(past: Tensor, lag: int = 1, recent: bool = False) -> Tensor:
+    """Return the mean absolute change (window, target) over so many rows, or of the recent ones."""
+    length = past.shape[1]
+    if length < 2:
         return torch.zeros_like(past[:, 0])
-    return past.diff(dim=1).abs().mean(dim=1)
+    lag = lag if lag < length else 1
+    change = (past[:, lag:] - past[:, :-lag]).abs()
+    if not recent:
+        return change.mean(dim=1)
+    age = torch.arange(length - lag - 1, -1, -1).to(past)
+    weight = 0.5 ** (age / (RECENT * length))
+    return torch.einsum("wlt,l->wt", change, weight / weight.sum())
 
 
-def _measures(past: Tensor, zero: Tensor, center: Tensor, change: Tensor) -> list[Tensor]:
-    """Return what errors may grow with: each (window, horizon, target)."""
-    own = torch.maximum(_change(past), MIN_CHANGE * change)[:, None]
-    size = (center - zero[:, None]).abs().maximum(MIN_CHANGE * change).clamp(min=1e-9)
-    return [torch.ones_like(center), own.expand_as(center), size]
+def _measure(
+    kind: int, past: Tensor, zero: Tensor, center: Tensor, change: Tensor, season: int | None
+) -> Tensor:
+    """Return what errors may grow with (window, horizon, target)."""
+    if kind == FIXED:
+        return torch.ones_like(center)
+    least = MIN_CHANGE * change
+    if kind == SIZE:
+        return (center - zero[:, None]).abs().maximum(least).clamp(min=1e-9)
+    lag, recent = CHANGES[kind]
+    return torch.maximum(_change(past, lag or season or 1, recent), least)[:, None].expand_as(
+        center
+    )
 
 
 # The candidates.
@@ -460,51 +526,58 @@ def _combined(
     return maps, shares
 
 
-def _with_deviation(
+def _kinds(
     simple: SimpleForecast,
     rows: list[tuple[int, Tensor, Tensor, Tensor]],
-    future: Tensor,
-    seen: Tensor,
-    added: Tensor,
+    ahead: _Ahead,
     sure: float,
-) -> SimpleForecast:
-    """Return the forecast with the deviation of its errors.
+) -> tuple[tuple[int, ...], Tensor, Tensor]:
+    """Return what the errors of targets grow with, its usual size, and by how much they are off.
 
-    Effects are ``added`` to it. Errors of one size are believed in unless others are likelier by
-    more than ``sure``, for a row.
+    The latter (window, horizon, target), NaN where unobserved, as multiples. Errors of one size
+    are believed in unless others are likelier by more than ``sure``, for a row.
     """
-    errors, measures, observed = [], [], []
+    every = sorted({FIXED, SIZE, *CHANGES})
+    error = torch.full_like(ahead.truth, torch.nan)
+    # (kind, window, horizon, target), and of each the usual change
+    unit = torch.ones(len(every), *error.shape, dtype=error.dtype)
+    usual = simple.change.repeat(len(every), 1)
+    for kind, (lag, recent) in CHANGES.items():
+        total = torch.zeros_like(simple.change)
+        for _, _, past, _ in rows:
+            total += _change(past, lag or simple.season or 1, recent).sum(dim=0)
+        usual[kind] = (total / max(1, len(error))).clamp(min=1e-9)
     for length, chosen, past, zero in rows:
         center = simple._center(past, zero, length)
-        errors.append((center - future[chosen]).abs())
-        size = center + added[chosen]
-        measures.append(torch.stack(_measures(past, zero, size, simple.change)))
-        observed.append(seen[chosen])
-    if not errors:
-        return simple
-    # (window, horizon, target), (3, window, horizon, target)
-    error, unit, known = torch.cat(errors), torch.cat(measures, dim=1), torch.cat(observed)
-    product = simple.shares[max(simple.shares)][:, 1].tolist()  # weight of logarithms
-    kinds, deviations = [], []
+        error[chosen] = (center - ahead.truth[chosen]).abs() * ahead.times[chosen]
+        center = ahead.times[chosen] * center + ahead.plus[chosen]
+        for kind in every:
+            change = usual[kind]
+            unit[kind, chosen] = _measure(kind, past, zero, center, change, simple.season)
+    error = torch.where(ahead.observed, error, torch.nan)
+    kinds = []
     for target in range(error.shape[-1]):
-        of_target, valid = error[..., target], known[..., target].double()
-        count = valid.sum(dim=0)  # (horizon,)
-        relative = [of_target / unit[kind, ..., target] for kind in range(3)]
-        fits = [
-            float(
-                (unit[kind, ..., target].log() * valid).sum() / valid.sum().clamp(min=1)
-                + ((relative[kind] * valid).sum() / valid.sum().clamp(min=1) + 1e-12).log()
-            )
-            for kind in range(3)
-        ]
+        off = error[..., target]
+        known = torch.where(off.isnan(), torch.nan, unit[..., target].log())
+        # Laplace's distribution
+        fits = (known.flatten(1).nanmean(dim=1)) + (
+            (off / unit[..., target]).flatten(1).nanmean(dim=1) + 1e-12
+        ).log()
         # what is fixed is taken unless another kind is better for sure; of a product, its size
-        fits[0] -= sure * (1 - product[target])
-        fits[2] -= sure * product[target]
-        kind = int(np.argmin(fits))
-        mean = (relative[kind] * valid).sum(dim=0) / count.clamp(min=1)
-        kinds.append(kind)
-        deviations.append(TO_DEVIATION * _smooth(mean.numpy(), count.numpy()))
-    return replace(simple, deviation=torch.from_numpy(np.stack(deviations)), kinds=tuple(kinds))
+        product = float(simple.shares[max(simple.shares)][target, 1])  # weight of logarithms
+        doubts = {**DOUBTS, FIXED: product, SIZE: 1 - product}
+        fits += sure * torch.tensor([doubts[kind] for kind in every])
+        kinds.append(int(fits.nan_to_num(nan=torch.inf).argmin()))
+    places = torch.tensor(kinds)[None, None, None].expand(1, *error.shape)
+    change = usual.gather(0, torch.tensor(kinds)[None])[0]
+    return tuple(kinds), change, error / unit.gather(0, places)[0]
+
+
+def _deviation(error: Tensor) -> Tensor:
+    """Return the deviation (target, horizon) of errors (window, horizon, target), or NaN."""
+    mean, count = error.nanmean(dim=0).nan_to_num(), (~error.isnan()).double().sum(dim=0)
+    both = zip(mean.T.numpy(), count.T.numpy(), strict=True)
+    return torch.from_numpy(np.stack([TO_DEVIATION * _smooth(*one) for one in both]))
 
 
 def _smooth(mean: np.ndarray, count: np.ndarray) -> np.ndarray:

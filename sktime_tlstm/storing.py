@@ -37,7 +37,7 @@ from sktime_tlstm.net import ForecastNet, isolated_random_state
 from sktime_tlstm.net_state import check_tensors, fill_net, net_parts
 from sktime_tlstm.options import MAX_ROWS, Options, plain
 from sktime_tlstm.records import Kind, Reader, UnrecordableError, Writer, kind_of_dataclass
-from sktime_tlstm.simple import SimpleForecast
+from sktime_tlstm.simple import CHANGES, FIXED, SIZE, SimpleForecast
 from sktime_tlstm.time_records import TIME_KINDS
 
 __all__ = ["restore", "stored"]
@@ -217,10 +217,18 @@ def _expected_of_simple(
         return {"weights": (simple.weights, shape), "offset": (simple.offset, (targets,))}
     if simple.maps.keys() != simple.shares.keys() or max(simple.maps, default=1) > MAX_ROWS:
         raise ValueError(f"the calibration has maps of {list(simple.maps)} rows")
-    effects, width = simple.effects, Columns.of(spec).features
+    if len(simple.kinds) != targets or not {*simple.kinds} <= {FIXED, SIZE, *CHANGES}:
+        raise ValueError(f"the calibration's errors grow with {list(simple.kinds)}")
+    learnt = {"effects": simple.effects, "sizes of errors": simple.sizes}
+    width = Columns.of(spec).features
+    for name, effects in learnt.items():
+        if effects is not None and len(effects.multiplies) != targets:
+            raise ValueError(f"the calibration's {name} are of {len(effects.multiplies)} targets")
     return {
         "change": (simple.change, (targets,)),
-        **({} if effects is None else {"effects": (effects.weights, (targets, width))}),
+        **{
+            name: (one.weights, (targets, width)) for name, one in learnt.items() if one is not None
+        },
         **{
             f"map of {length} rows": (one, (targets, 2, spec.horizon, length))
             for length, one in simple.maps.items()

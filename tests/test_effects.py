@@ -10,7 +10,7 @@ import torch
 from sktime_tlstm import TransformerLSTMForecaster
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.windows import WindowSpec
-from sktime_tlstm.effects import KNOTS, Columns, Effects, learn_effects
+from sktime_tlstm.effects import KNOTS, Columns, learn_effects, learn_sizes
 from tests.setups import tiny
 
 HORIZON = 14
@@ -34,6 +34,14 @@ def learn(y, X, season=7, scaler=None, hidden=(), old=None):
     return learn_effects(history.store, spec, series, old), history.store, spec
 
 
+def plus(effects, store, spec, rows):
+    """Return what effects add (row, target) to so many rows."""
+    assert not any(effects.multiplies)
+    times, added = effects(store, spec, torch.arange(rows), torch.zeros(rows, 1))
+    assert (times == 1).all()
+    return added.numpy()
+
+
 def days(rows):
     return pd.date_range("2021-03-05", periods=rows, freq="D")
 
@@ -53,7 +61,7 @@ def drawn(rows, seed=0):
 def test_slopes_events_and_categories_are_found_under_a_level_that_wanders():
     y, X, added = drawn(500)
     effects, store, spec = learn(y, X)
-    found = effects(store, spec, torch.arange(500))[:, 0].numpy()
+    found = plus(effects, store, spec, 500)[:, 0]
     away = (found - found.mean()) - (added - added.mean()).to_numpy()
     assert np.quantile(np.abs(away), 0.98) < 1.5  # the rest is clipped
     by_column = effects.by_column(store, spec, torch.arange(500))
@@ -68,7 +76,7 @@ def test_a_slope_may_change_on_the_way():
     need = 2 * np.maximum(10 - X["degrees"], 0) + 3 * np.maximum(X["degrees"] - 20, 0)
     y = (need + rng.normal(size=400)).to_frame("load")
     effects, store, spec = learn(y, X)
-    found = effects(store, spec, torch.arange(400))[:, 0].numpy()
+    found = plus(effects, store, spec, 400)[:, 0]
     assert np.corrcoef(found, need)[0, 1] > 0.98
 
 
@@ -86,8 +94,9 @@ def test_far_values_of_the_target_do_not_spoil_it():
     clean, store, spec = learn(y, X)
     y.iloc[[50, 51, 333, 500], 0] = 9_000.0
     spoilt, *_ = learn(y, X)
-    rows = torch.arange(600)
-    torch.testing.assert_close(spoilt(store, spec, rows), clean(store, spec, rows), rtol=0, atol=2)
+    np.testing.assert_allclose(
+        plus(spoilt, store, spec, 600), plus(clean, store, spec, 600), rtol=0, atol=2
+    )
 
 
 def test_each_target_has_its_own_and_missing_rows_are_passed_over():
@@ -95,7 +104,7 @@ def test_each_target_has_its_own_and_missing_rows_are_passed_over():
     y["noise"] = np.random.default_rng(8).normal(size=400)
     y.iloc[100:140, 0] = np.nan
     effects, store, spec = learn(y, X)
-    found = effects(store, spec, torch.arange(400)).numpy()
+    found = plus(effects, store, spec, 400)
     assert np.corrcoef(found[:, 0], added)[0, 1] > 0.99
     assert not found[:, 1].any()
 
@@ -130,7 +139,7 @@ def test_events_are_found_where_most_rows_do_not_change_at_all():
     X = pd.DataFrame({"order": (rng.random(400) < 0.1).astype(int)}, days(400))
     y = (X["order"] * (20 + rng.normal(size=400))).to_frame("sold")
     effects, store, spec = learn(y, X)
-    found = effects(store, spec, torch.arange(400))[:, 0].numpy()
+    found = plus(effects, store, spec, 400)[:, 0]
     assert np.ptp(found) == pytest.approx(20, abs=1)
 
 
@@ -180,7 +189,7 @@ def test_unknown_categories_add_what_is_usual():
     effects, store, spec = learn(y, X)
     values = store.values.clone()
     values[0, -1] = 0.0  # unknown
-    found = effects(replace(store, values=values), spec, torch.arange(400))[:, 0].numpy()
+    found = plus(effects, replace(store, values=values), spec, 400)[:, 0]
     sale = X["kind"].to_numpy()[1:] == "sale"
     assert found[0] == pytest.approx(found.mean(), abs=0.1)
     assert found[1:][sale].mean() - found[1:][~sale].mean() == pytest.approx(30, abs=1)
@@ -209,6 +218,78 @@ def test_other_series_keep_old_effects_only_where_these_help():
     assert learn(noise, more, old=old)[0] is None
     few, *_ = learn(other[:15], more[:15], old=old)
     assert few.weights.equal(old.weights)
+
+
+# Effects that multiply, and sizes of errors.
+
+
+def sales(rows, seed=0):
+    """Return sales that a promotion multiplies by 3, and a price to the power of minus 2."""
+    rng, index = np.random.default_rng(seed), days(rows)
+    X = pd.DataFrame({"promotion": (rng.random(rows) < 0.04).astype(int)}, index)
+    X["price"] = rng.uniform(0.8, 1.25, rows)
+    level = 80 * np.exp(0.02 * rng.normal(size=rows).cumsum()) * (1 + 0.5 * (index.dayofweek > 4))
+    times = np.where(X["promotion"] == 1, 3.0, 1.0) * X["price"] ** -2
+    return (level * times * np.exp(0.05 * rng.normal(size=rows))).to_frame("sold"), X, times
+
+
+def test_effects_multiply_where_that_is_likelier():
+    y, X, times = sales(600)
+    effects, store, spec = learn(y, X)
+    assert effects.multiplies == (True,)
+    zero = torch.full((600, 1), float(store.traits.zero[0, 0]))
+    found, added = (part[:, 0].numpy() for part in effects(store, spec, torch.arange(600), zero))
+    # up to what all rows have in common
+    assert np.std(np.log(found) - np.log(times)) < 0.06
+    np.testing.assert_allclose(zero[:, 0].numpy() * found + added, zero[:, 0], atol=1e-9)
+
+
+def test_what_columns_add_sums_to_what_they_multiply_by():
+    y, X, _ = sales(300)
+    effects, store, spec = learn(y, X)
+    rows, above = torch.arange(300), torch.full((300, 1), 4.0)
+    times, _ = effects(store, spec, rows, torch.zeros(300, 1))
+    columns = effects.added(store, spec, rows, above)
+    assert columns.shape == (300, 2, 1)
+    torch.testing.assert_close(columns.sum(dim=1), 4.0 * (times - 1))
+    nothing = replace(effects, weights=torch.zeros_like(effects.weights))
+    assert not nothing.added(store, spec, rows, above).any()
+
+
+def test_targets_that_touch_zero_have_effects_that_add():
+    y, X, _ = sales(400)
+    y.iloc[77, 0] = 0.0
+    assert learn(y, X)[0].multiplies == (False,)
+
+
+def test_old_effects_that_multiply_stay_so():
+    y, X, _ = sales(500)
+    old, *_ = learn(y, X)
+    few, *_ = learn(y[:15], X[:15], old=old)
+    assert few.multiplies == (True,)
+    assert few.weights.equal(old.weights)
+    below = y - 500  # of no logarithm: whether they help is not known
+    kept, *_ = learn(below, X, old=old)
+    assert kept.multiplies == (False,)
+
+
+def test_covariates_tell_the_size_of_errors():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"storm": (rng.random(900) < 0.2).astype(int)}, days(900))
+    X["other"] = rng.normal(size=900)
+    y = pd.DataFrame({"y": rng.normal(size=900), "z": rng.normal(size=900)}, days(900))
+    _, store, spec = learn(y, X)
+    storm = X["storm"].to_numpy() == 1
+    error = np.abs(rng.normal(size=(900, 2))) * np.where(storm, 6.0, 1.0)[:, None]
+    error[:, 1] = np.abs(rng.normal(size=900))
+    error[50:80] = np.nan
+    rows = torch.arange(900)
+    sizes = learn_sizes(store, spec, rows, rows, torch.from_numpy(error))
+    times = sizes(store, spec, rows, torch.zeros(900, 2))[0].numpy()
+    assert times[storm, 0].mean() / times[~storm, 0].mean() == pytest.approx(6, rel=0.2)
+    assert (times[:, 1] == 1).all()
+    even = torch.from_numpy(np.abs(rng.normal(size=(900, 2))))
+    assert learn_sizes(store, spec, rows, rows, even) is None
 
 
 # In a forecaster.
@@ -258,7 +339,7 @@ def test_a_file_keeps_them_and_one_that_does_not_fit_is_refused(stopping):
     pd.testing.assert_series_equal(loaded.predict(FH, X), forecaster.predict(FH, X))
     simple = forecaster._fitted.model.calibration.simple
     kept = simple.effects
-    object.__setattr__(simple, "effects", Effects(kept.weights[:, :1]))
+    object.__setattr__(simple, "effects", replace(kept, weights=kept.weights[:, :1]))
     try:
         edited = forecaster.save(serialization_format="safetensors")[1]
     finally:
@@ -323,3 +404,43 @@ def test_counts_that_fall_to_nothing_keep_intervals_of_their_size():
     forecaster = tiny(loss="negative_binomial").fit(y[:386], X=X[:386], fh=FH)
     upper = forecaster.predict_quantiles(FH, X[386:], alpha=[0.99]).to_numpy()
     assert upper.max() < 120
+
+
+def test_a_few_promotions_are_forecast_in_proportion_to_the_level():
+    rng, index = np.random.default_rng(2), days(428)
+    X = pd.DataFrame({"promotion": (rng.random(428) < 0.05).astype(int)}, index)
+    X.iloc[-6, 0] = 1
+    level = np.where(np.arange(428) < 300, 20.0, 60.0)
+    times = np.where(X["promotion"] == 1, 2.5, 1.0)
+    y = pd.Series(level * times * np.exp(0.05 * rng.normal(size=428)), index, name="sold")
+    forecaster = tiny().fit(y[:380], X=X[:380], fh=FH)
+    assert forecaster._fitted.model.calibration.simple.effects.multiplies == (True,)
+    forecaster.update(y[380:414], X=X[380:414], update_params=False)
+    point = forecaster.predict(FH, X[414:])
+    usual = point[X["promotion"][414:] == 0].mean()
+    assert point.iloc[-6] > 1.75 * usual  # what is added, 50, and not trusted in full: 1.5
+    told = forecaster.explain(fh=[9], X=X[414:])
+    assert told.sum(axis=1).iloc[0] == pytest.approx(point.iloc[-6], rel=1e-4)
+    assert told["future", "promotion"].iloc[0] == pytest.approx(point.iloc[-6] - usual, rel=0.2)
+    saved = forecaster.save(serialization_format="safetensors")[1]
+    loaded = TransformerLSTMForecaster.load_from_serial(saved)
+    pd.testing.assert_series_equal(loaded.predict(FH, X[414:]), point)
+    effects = forecaster._fitted.model.calibration.simple.effects
+    object.__setattr__(effects, "multiplies", (True, False))
+    edited = forecaster.save(serialization_format="safetensors")[1]
+    with pytest.raises(ValueError, match="effects are of 2 targets"):
+        TransformerLSTMForecaster.load_from_serial(edited)
+
+
+def test_intervals_are_wide_on_the_days_that_covariates_call_uncertain():
+    rng, index = np.random.default_rng(3), days(614)
+    X = pd.DataFrame({"storm": (rng.random(614) < 0.2).astype(int)}, index)
+    size = np.where(X["storm"] == 1, 10.0, 1.0)
+    y = pd.Series(40 + size * rng.normal(size=614), index, name="y")
+    forecaster = tiny().fit(y[:600], X=X[:600], fh=FH)
+    assert forecaster._fitted.model.calibration.simple.sizes is not None
+    X.iloc[600:, 0] = [0, 1] * 7
+    bounds = forecaster.predict_interval(FH, X[600:], coverage=0.9).to_numpy()
+    width = bounds[:, 1] - bounds[:, 0]
+    assert width[1::2].mean() / (3.29 * 10) == pytest.approx(1, abs=0.4)
+    assert width[::2].mean() / 3.29 == pytest.approx(1, abs=0.4)

@@ -8,7 +8,16 @@ import torch
 from sktime_tlstm import TransformerLSTMForecaster
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.windows import WindowSpec
-from sktime_tlstm.simple import TO_UPPER, _candidates, _ladder, _smooth, learn_simple
+from sktime_tlstm.simple import (
+    CHANGES,
+    FIXED,
+    SIZE,
+    TO_UPPER,
+    _candidates,
+    _ladder,
+    _smooth,
+    learn_simple,
+)
 from tests import setups
 
 
@@ -209,10 +218,25 @@ def test_intervals_grow_with_what_errors_grow_with(grows):
     else:
         y = np.exp(0.01 * rows + 0.1 * rng.normal(size=480))
     found = Learnt(y, length=16)
-    assert found.simple.kinds == ({"change": 1, "size": 2}[grows],)
+    assert found.simple.kinds[0] in ({"change": CHANGES, "size": [SIZE]}[grows])
     early, late = (found.bands([cutoff])[:, 0, 0, 0] for cutoff in (60, 120))
     ratio = (late[2] - late[1]) / (early[2] - early[1])
     assert (ratio > 4) if grows == "change" else (1.4 < ratio < 2.4)
+
+
+def test_intervals_know_loud_and_quiet_series_under_one_shape_of_the_season():
+    rng, shape = np.random.default_rng(1), np.tile([0.0, 30.0, -20.0, 5.0, 9.0, -4.0, 12.0], 40)
+    every = [shape + size * rng.normal(size=280) for size in (0.5, 0.5, 5.0, 5.0)]
+    found = Learnt(*every, length=42, horizon=7, seasons=(7,))
+    assert CHANGES[found.simple.kinds[0]][0] == 0  # changes over a season
+    low, high = found.bands()[1:, :, :, 0] * found.history.scale[:, 0][:, None]
+    width = (high - low).mean(axis=1) / (2 * TO_UPPER)
+    np.testing.assert_allclose(width, [0.5, 0.5, 5.0, 5.0], rtol=0.4)
+
+
+def test_a_change_of_size_must_be_sure_to_count():
+    fixed = [Learnt(noise(40, seed), length=12, horizon=6).simple.kinds for seed in range(12)]
+    assert fixed.count((FIXED,)) >= 11
 
 
 # Windows.
