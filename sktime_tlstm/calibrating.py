@@ -75,7 +75,8 @@ def calibrated(
     # without scores yet: it makes forecasts bring the simple one along
     widest = model.observed_range(store).clamp(min=1.0)  # at least one scale
     shares = np.zeros(0, np.float32)
-    calibration = Calibration(simple, 0.0, 0.0, blank, shares, capacity, widest)
+    none, whole = (torch.full((spec.num_targets,), one).double() for one in (0.0, 1.0))
+    calibration = Calibration(simple, none, none, blank, shares, capacity, widest)
     model = replace(model, calibration=calibration)
     series, cutoff, shares = _spaced(dataset, capacity, spec.horizon)
     forecast = model.ahead(store, series, cutoff)
@@ -91,7 +92,7 @@ def calibrated(
         number = float(shares.sum())
         trust, width = trusted(*bands, number, mean, gain, caution)
         if options.calibration == "none":  # the point is the network's; its scores are wanted
-            trust = 1.0
+            trust = whole
         blend = network.blended(simply, trust, width)
         widening = _as_large(blend.scores(target), simply.scores(target), number)
         calibration = replace(
@@ -101,7 +102,7 @@ def calibrated(
         short = _shortness(model, store, series, cutoff)
         calibration = replace(calibration, short=short)
     elif options.calibration == "none":
-        calibration = replace(calibration, trust=1.0)
+        calibration = replace(calibration, trust=whole)
     elif simple.effects is None and (model.encoder.columns or model.encoder.static_covariates):
         notify(
             f"Got X and a longest series of {int(store.length.max())} rows, too few to hold some "
@@ -175,7 +176,8 @@ def _simulation_calibrated(
     blank = np.zeros((0, spec.horizon, spec.num_targets), np.float32)
     number = max(CALIBRATION_WINDOWS, 0 if held_out is None else len(held_out.used))
     linear, shares = learn_linear(dataset), np.zeros(0, np.float32)
-    calibration = Calibration(linear, 1.0, 1.0, blank, shares, number)
+    trust = width = torch.ones(spec.num_targets, dtype=torch.float64)
+    calibration = Calibration(linear, trust, width, blank, shares, number)
     model = replace(model, calibration=calibration)
     if held_out is None:
         if options.validation_fraction == 0:
@@ -194,13 +196,12 @@ def _simulation_calibrated(
     forecast = model.ahead(held_out.store.to("cpu"), series, cutoff)
     target = _held_out_targets(model, held_out, series, cutoff)
     both = model.network_bands(forecast), model.simple_bands(forecast)
-    trust, width = 1.0, 1.0
     if not bool(target.isnan().all()):
         mean = model.head.point_statistic == "mean"
         horizons = float(shares.sum()) * spec.horizon / TELLING_ROWS
         trust, width = trusted(*both, target, horizons, mean, gain)
     if options.calibration == "none":  # the point is the network's
-        trust = 1.0
+        trust = torch.ones_like(trust)
     scores = both[0].blended(both[1], trust, width).scores(target).float().numpy()
     widening = np.array([_usual_size(scores[..., k], name) for k, name in enumerate(targets)])
     calibration = replace(

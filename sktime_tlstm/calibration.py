@@ -83,8 +83,11 @@ class Bands:
         off = target - self.center
         return off / torch.where(off < 0, self.below, self.above)
 
-    def blended(self, other: Bands, trust: float, width_trust: float) -> Bands:
-        """Return the weighted mean with others, of whose widths none vanishes."""
+    def blended(self, other: Bands, trust: Tensor | float, width_trust: Tensor | float) -> Bands:
+        """Return the weighted mean with others, of whose widths none vanishes.
+
+        Weights are those of each target (num_targets,), or of all.
+        """
         below, above = (
             width_trust * own.maximum(MIN_WIDTH * theirs) + (1 - width_trust) * theirs
             for own, theirs in ((self.below, other.below), (self.above, other.above))
@@ -127,7 +130,7 @@ class Calibration:
     Parameters
     ----------
     simple : SimpleForecast or LinearSimulation
-    trust, width_trust : float
+    trust, width_trust : Tensor of shape (num_targets,)
         Weights of the network's points and widths.
     scores : numpy.ndarray of float32, shape (window, horizon, num_targets)
         The latest errors in widths, oldest first, NaN where unobserved.
@@ -147,8 +150,8 @@ class Calibration:
     """
 
     simple: SimpleForecast | LinearSimulation
-    trust: float
-    width_trust: float
+    trust: Tensor
+    width_trust: Tensor
     scores: np.ndarray
     shares: np.ndarray
     capacity: float
@@ -286,11 +289,11 @@ def trusted(
     mean: bool = False,
     gain: float = 0.0,
     caution: float = CAUTION,
-) -> tuple[float, float]:
+) -> tuple[Tensor, Tensor]:
     """Weigh a network's points and widths by held-out errors.
 
-    Every weight is as likely as its error to the power of minus the number of horizons, less
-    likely the more it trusts; the mean over all is taken.
+    Every weight of a target (num_targets,) is as likely as its error to the power of minus the
+    number of horizons, less likely the more it trusts; the mean over all is taken.
 
     Parameters
     ----------
@@ -310,14 +313,13 @@ def trusted(
     better = network.center + gain * torch.nan_to_num(target - network.center)
     expected = replace(network, center=better)
     power = 2 if mean else 1
-    weight = np.array(TRUSTS)
-    prior = -caution * weight
+    prior = -caution * torch.tensor(TRUSTS, dtype=torch.float64)
     losses = [
-        float((target - expected.blended(simple, one, 0.0).center).abs().pow(power).nanmean())
+        _mean((target - expected.blended(simple, one, 0.0).center).abs().pow(power))
         for one in TRUSTS
     ]
-    log_loss = np.log(np.array(losses) + 1e-12) / power
-    trust = _posterior_mean(log_loss, weight, prior, horizons)
+    log_loss = (torch.stack(losses) + 1e-12).log() / power
+    trust = _posterior_mean(log_loss, prior, horizons)
     fits = []
     for one in TRUSTS:
         bands = network.blended(simple, trust, one)
@@ -325,18 +327,20 @@ def trusted(
         width = torch.where(off < 0, bands.below, bands.above)
         width = torch.where(target.isnan(), torch.nan, width)
         # of Laplace's distribution with this width, up to a factor
-        fits.append(float(width.log().nanmean() + (off / width).abs().nanmean().log()))
-    return trust, _posterior_mean(np.array(fits), weight, prior, horizons)
+        fits.append(_mean(width.log()) + _mean((off / width).abs()).log())
+    return trust, _posterior_mean(torch.stack(fits), prior, horizons)
 
 
-def _posterior_mean(
-    log_loss: np.ndarray, weight: np.ndarray, prior: np.ndarray, horizons: float
-) -> float:
-    if not np.isfinite(log_loss).all():
-        return 0.0
-    log = prior - EVIDENCE * horizons * log_loss
-    likely = np.exp(log - log.max())
-    return float((likely * weight).sum() / likely.sum())
+def _mean(values: Tensor) -> Tensor:
+    """Return the mean of each target (num_targets,) of those that are known."""
+    return values.double().flatten(0, 1).nanmean(dim=0)
+
+
+def _posterior_mean(log_loss: Tensor, prior: Tensor, horizons: float) -> Tensor:
+    """Return the mean weight (num_targets,) by the losses (weight, num_targets) of all."""
+    log = prior[:, None] - EVIDENCE * horizons * log_loss
+    mean = torch.tensor(TRUSTS, dtype=torch.float64) @ log.softmax(dim=0)
+    return torch.where(log_loss.isfinite().all(dim=0), mean, 0.0)
 
 
 def update_stride(horizon: int) -> int:

@@ -48,7 +48,7 @@ DERIVED = ("members_", "net_", "context_length_", "prediction_length_")
 FREE = ("device",)
 #: Where classes that are named in a file may come from.
 CLASSES = {"sktime_tlstm.nn": nn, "torch.nn": torch.nn, "torch.optim": torch.optim}
-STORE = kind_of_dataclass(SeriesStore)
+STORE, CALIBRATION = map(kind_of_dataclass, (SeriesStore, Calibration))
 
 
 def _store(observed: Any, **parts: Any) -> SeriesStore:
@@ -56,6 +56,14 @@ def _store(observed: Any, **parts: Any) -> SeriesStore:
         observed = Flags.of(observed)
     store: SeriesStore = STORE.whole(observed=observed, **parts)
     return store
+
+
+def _calibration(scores: np.ndarray, **parts: Any) -> Calibration:
+    for name in ("trust", "width_trust"):
+        if isinstance(parts.get(name), float):  # files of before hold one for all targets
+            parts[name] = torch.full((scores.shape[-1],), parts[name]).double()
+    calibration: Calibration = CALIBRATION.whole(scores=scores, **parts)
+    return calibration
 
 
 def _history(store: SeriesStore, **parts: Any) -> History:
@@ -108,7 +116,6 @@ KINDS: list[Kind] = [
     *map(
         kind_of_dataclass,
         (
-            Calibration,
             CovariateScaling,
             Covariates,
             Fitted,
@@ -125,6 +132,7 @@ KINDS: list[Kind] = [
     ),
     kind_of_dataclass(History, ("room", "mark"), _history),
     replace(STORE, whole=_store),
+    replace(CALIBRATION, whole=_calibration),
     Kind(FrameEncoder, vars, _encoder),
     Kind(ForecastingHorizon, _parts_of_horizon, ForecastingHorizon),
     Kind(DtypeKind, lambda kind: {"value": kind.value}, lambda value: DtypeKind(value)),
@@ -194,6 +202,8 @@ def _check_calibration(calibration: Calibration, spec: WindowSpec) -> None:
     short = calibration.short
     expected: dict[str, tuple[Any, tuple[int, ...]]] = {
         "scores": (calibration.scores, (len(calibration.shares), horizon, targets)),
+        "trust": (calibration.trust, (targets,)),
+        "trust of widths": (calibration.width_trust, (targets,)),
         "deviation": (simple.deviation, (targets, horizon)),
         **({} if short is None else {"shortness": (short, (len(SHORT_CONTEXTS),))}),
         **_expected_of_simple(simple, spec),

@@ -76,7 +76,13 @@ def _blend(fitted: Fitted) -> str:
     calibration = fitted.model.calibration
     if calibration is None:
         return "the network alone"
-    return f"{calibration.trust:.0%} network, {1 - calibration.trust:.0%} simple forecasts"
+    trusts = [f"{trust:.0%}" for trust in calibration.trust.tolist()]
+    if len(set(trusts)) == 1:
+        rest = f"{1 - float(calibration.trust[0]):.0%}"
+        return f"{trusts[0]} network, {rest} simple forecasts"
+    targets = zip(trusts, fitted.model.encoder.targets, strict=True)
+    parts = [f"{trust} of {name}" for trust, name in targets]
+    return f"the network {_listed(parts)}, the rest simple forecasts"
 
 
 def _listed(names: Iterable[Any], most: int = 8) -> str:

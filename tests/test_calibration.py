@@ -325,7 +325,8 @@ def test_a_gain_still_to_come_raises_trust_where_there_is_something_to_learn():
     after, _ = trusted(network, simple, target, horizons=40, gain=0.1)
     assert before + 0.02 < after < before + 0.5
     perfect = trusted(network, simple, network.center, horizons=40)
-    assert trusted(network, simple, network.center, horizons=40, gain=0.1) == perfect
+    again = trusted(network, simple, network.center, horizons=40, gain=0.1)
+    torch.testing.assert_close(again, perfect, rtol=0, atol=0)
 
 
 def test_hardly_any_evidence_is_no_trust():
@@ -334,7 +335,7 @@ def test_hardly_any_evidence_is_no_trust():
     assert 0 < trust < 0.25
     assert 0 < width < 0.25
     nothing = torch.full_like(target, torch.nan)
-    assert trusted(network, simple, nothing, horizons=40) == (0.0, 0.0)
+    assert not torch.cat(trusted(network, simple, nothing, horizons=40)).any()
 
 
 def test_widths_are_trusted_by_themselves_and_up_to_a_factor():
@@ -354,9 +355,29 @@ def test_unobserved_targets_tell_nothing():
     holes[::3] = torch.nan
     kept = ~holes.isnan()[:, 0, 0]
     some = [Bands(one.center[kept], one.below[kept], one.above[kept]) for one in (network, simple)]
-    assert trusted(network, simple, holes, 20) == pytest.approx(
-        trusted(*some, target[kept], 20), rel=1e-9
+    torch.testing.assert_close(
+        trusted(network, simple, holes, 20), trusted(*some, target[kept], 20), rtol=1e-9, atol=0
     )
+
+
+def test_each_target_weighs_the_network_by_its_own_errors():
+    good, bad = rivals(0.1), rivals(10.0)
+
+    def both(one, other):
+        parts = [torch.cat([one.center, other.center], dim=-1)]
+        parts += [
+            torch.cat(pair, dim=-1)
+            for pair in zip(*((b.below, b.above) for b in (one, other)), strict=True)
+        ]
+        return Bands(*parts)
+
+    network, simple = both(good[0], bad[0]), both(good[1], bad[1])
+    found = trusted(network, simple, torch.cat([good[2], bad[2]], dim=-1), horizons=40)
+    alone = trusted(*good, horizons=40), trusted(*bad, horizons=40)
+    for part, one, other in zip(found, *alone, strict=True):
+        torch.testing.assert_close(part, torch.cat([one, other]), rtol=1e-6, atol=1e-9)
+    assert found[0][0] > 0.97
+    assert found[0][1] < 0.02
 
 
 # The windows of an update.
@@ -461,7 +482,8 @@ def test_scores_are_the_blends_held_out_and_before_the_simple_forecasts():
     held_out = np.arange(298 - 30, 298)  # 291 cutoffs with a whole context: the last tenth
     split = 268 - 3 + 1  # no target of training is one of those held out
     training = np.linspace(7, split - 1, CALIBRATION_WINDOWS).astype(np.int64)
-    alone = replace(found, trust=0.0, width_trust=0.0, widening=None)
+    none = torch.zeros(1, dtype=torch.float64)
+    alone = replace(found, trust=none, width_trust=none, widening=None)
     simple = replace(model, calibration=alone)
     number, places = len(found.scores), np.zeros_like(training)
     assert number > CALIBRATION_WINDOWS
@@ -724,8 +746,7 @@ def test_calibration_of_pretraining_goes_on_in_fit():
 def test_larger_errors_on_other_series_are_learnt_before_the_fit_to_them():
     forecaster = pretrained()
     before = forecaster.pretrained_model_.calibration
-    y = series(80, seed=7)
-    y[::9] += 30 * np.random.default_rng(9).normal(size=9)
+    y = 50 + 10 * np.random.default_rng(9).normal(size=80).cumsum() + 0 * series(80)
     after = forecaster.fit(y)._fitted.model.calibration
     model, store = forecaster._fitted.model, forecaster._fitted.history.store
     model = replace(model, calibration=before)

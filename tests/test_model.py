@@ -158,7 +158,8 @@ def calibrated(scores, trust, width_trust):
         arcsinh=False,
     )
     shares = np.ones(len(scores), np.float32)
-    return Calibration(simple, trust, width_trust, scores, shares, len(scores))
+    trusts = (torch.full((targets,), one, dtype=torch.float64) for one in (trust, width_trust))
+    return Calibration(simple, *trusts, scores, shares, len(scores))
 
 
 def make_net(head, module=Mixer, spec=SPEC, seed=0):
