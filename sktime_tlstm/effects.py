@@ -14,7 +14,7 @@ from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.rows import spread
 from sktime_tlstm.data.windows import WindowSpec
 
-__all__ = ["KNOTS", "Columns", "Effects", "learn_effects", "learn_sizes"]
+__all__ = ["KNOTS", "Columns", "Effects", "Sizes", "learn_effects", "learn_sizes"]
 
 #: Rows of a category, or squares of a scaled number, that speak half for themselves: those tried.
 PRIORS = (0.3, 3.0, 30.0, 300.0)
@@ -53,15 +53,18 @@ class Columns(NamedTuple):
         Of the codes of categories, from 0, which is unknown.
     sizes : tuple of int
         Number of codes of each category.
+    calendar : int
+        Number of channels of the calendar that count as numbers, behind these.
     """
 
     numbers: tuple[int, ...]
     codes: tuple[int, ...]
     sizes: tuple[int, ...]
+    calendar: int = 0
 
     @classmethod
-    def of(cls, spec: WindowSpec) -> Columns:
-        """Return those of a specification."""
+    def of(cls, spec: WindowSpec, calendar: bool = False) -> Columns:
+        """Return those of a specification, with the calendar or without."""
         first = spec.num_targets + spec.num_numeric
         numbers = [spec.num_targets + channel for channel in spec.known]
         codes = [first + code for code in spec.known_categories]
@@ -70,12 +73,24 @@ class Columns(NamedTuple):
         )
         codes = [code for code in codes if spec.cardinalities[code - first] < MAX_CODES]
         sizes = [spec.cardinalities[code - first] + 1 for code in codes]
-        return cls(tuple(numbers), tuple(codes), tuple(sizes))
+        number = spec.num_calendar if calendar else 0
+        return cls(tuple(numbers), tuple(codes), tuple(sizes), number)
 
     @property
     def features(self) -> int:
         """Number of weights of a target: several of each number, one of each code."""
-        return (1 + len(KNOTS)) * len(self.numbers) + sum(self.sizes)
+        return self.bent + sum(self.sizes)
+
+    @property
+    def of_calendar(self) -> np.ndarray:
+        """Which weights of a target are of the calendar."""
+        numbers = np.arange(len(self.numbers) + self.calendar) >= len(self.numbers)
+        return np.append(np.tile(numbers, 1 + len(KNOTS)), np.zeros(sum(self.sizes), dtype=bool))
+
+    @property
+    def bent(self) -> int:
+        """Number of weights of all numbers."""
+        return (1 + len(KNOTS)) * (len(self.numbers) + self.calendar)
 
 
 @dataclass(frozen=True)
@@ -124,21 +139,48 @@ class Effects:
 
     def by_column(self, store: SeriesStore, spec: WindowSpec, row: Tensor) -> Tensor:
         """Return what each adds (..., column, num_targets), numbers and then categories."""
-        values, columns = store.values[row], Columns.of(spec)
-        number = len(columns.numbers)
-        weights = self.weights.to(values.device).T  # (feature, target)
-        chosen = [values[..., channel, None] for channel in columns.numbers]
-        numbers = torch.cat([values[..., :0], *chosen], dim=-1).double()[..., None]
-        added = numbers * weights[:number]
-        for place, knot in enumerate(KNOTS, start=1):
-            own = weights[place * number : (place + 1) * number]
-            added = added + (numbers - knot).clamp(min=0) * own
-        parts, begin = [added], (1 + len(KNOTS)) * number
-        for channel, size in zip(columns.codes, columns.sizes, strict=True):
-            own = weights[begin : begin + size][values[..., channel].long()]
-            parts.append(own[..., None, :])
-            begin += size
-        return torch.cat(parts, dim=-2)
+        return _by_column(self.weights, store, Columns.of(spec), row)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What known covariates and the calendar of a row multiply the size of errors by.
+
+    Parameters
+    ----------
+    weights : Tensor of shape (num_targets, `Columns.features`), float64
+        Of logarithms, as those of `Effects`; columns of the calendar are numbers.
+    """
+
+    weights: Tensor
+
+    def __call__(self, store: SeriesStore, spec: WindowSpec, row: Tensor, time: Tensor) -> Tensor:
+        """Return factors (..., num_targets) at rows of a store and of its calendar."""
+        columns = Columns.of(spec, calendar=True)
+        log = _by_column(self.weights, store, columns, row, time).sum(dim=-2)
+        return log.clamp(-math.log(MOST_TIMES), math.log(MOST_TIMES)).exp()
+
+
+def _by_column(
+    weights: Tensor, store: SeriesStore, columns: Columns, row: Tensor, time: Tensor | None = None
+) -> Tensor:
+    values, weights = store.values[row], weights.to(store.values.device).T  # (feature, target)
+    chosen = [values[..., channel, None] for channel in columns.numbers]
+    numbers = torch.cat([values[..., :0], *chosen], dim=-1)
+    if time is not None:
+        numbers = torch.cat([numbers, store.calendar[time]], dim=-1)
+    numbers = numbers.double()[..., None]
+    number = numbers.shape[-2]
+    added = numbers * weights[:number]
+    for place, knot in enumerate(KNOTS, start=1):
+        own = weights[place * number : (place + 1) * number]
+        added = added + (numbers - knot).clamp(min=0) * own
+    parts, begin = [added], (1 + len(KNOTS)) * number
+    for channel, size in zip(columns.codes, columns.sizes, strict=True):
+        own = weights[begin : begin + size][values[..., channel].long()]
+        parts.append(own[..., None, :])
+        begin += size
+    return torch.cat(parts, dim=-2)
 
 
 class _Changes(NamedTuple):
@@ -226,35 +268,39 @@ def learn_effects(
 
 def learn_sizes(
     store: SeriesStore, spec: WindowSpec, row: Tensor, time: Tensor, error: Tensor
-) -> Effects | None:
-    """Learn what covariates multiply errors by; None where they tell nothing of it.
+) -> Sizes | None:
+    """Learn what covariates and the calendar multiply errors by; None where they tell nothing.
 
     Parameters
     ----------
     store : SeriesStore
     spec : WindowSpec
     row, time : Tensor of shape (row,), int64
-        Of the store, and of the calendar.
+        Of the store, and of its calendar.
     error : Tensor of shape (row, num_targets)
         Sizes of errors, NaN where unobserved.
     """
-    columns = Columns.of(spec)
+    columns = Columns.of(spec, calendar=True)
     if not 0 < columns.features <= MAX_FEATURES:
         return None
     weights = np.zeros((spec.num_targets, columns.features))
     for target in range(spec.num_targets):
-        known = (error[:, target] > 0).nonzero()[:, 0]
+        known = (~error[:, target].isnan()).nonzero()[:, 0]
         known = known[torch.from_numpy(spread(len(known), _most_rows(columns)))]
-        if len(known) < MIN_ROWS:
-            continue
         size, when = error[known, target], time[known].numpy()
-        wanted = size.maximum(LEAST_ERROR * size.median()).log().numpy()
-        features = _features(store, columns, row[known])
+        if len(known) < MIN_ROWS or not bool((size > 0).any()):
+            continue
+        wanted = size.maximum(LEAST_ERROR * size[size > 0].median()).log().numpy()
+        features = _features(store, columns, row[known], time[known])
         mean = features.mean(axis=0)
         change = _without_trends(features, features - mean, when, columns)
-        found, _ = _fitted(_Changes(change, wanted - np.median(wanted), when, mean))
+        found = np.zeros(columns.features)
+        for chosen in (~columns.of_calendar, columns.of_calendar):  # drawn to zero by themselves
+            left = wanted - change @ found
+            part = _Changes(change[:, chosen], left - np.median(left), when, mean[chosen])
+            found[chosen] = _fitted(part)[0] if chosen.any() else 0.0
         weights[target] = _centered(found, mean, columns)
-    return Effects(torch.from_numpy(weights), (True,) * len(weights)) if weights.any() else None
+    return Sizes(torch.from_numpy(weights)) if weights.any() else None
 
 
 def _most_rows(columns: Columns) -> int:
@@ -316,9 +362,9 @@ def _without_trends(
     features: np.ndarray, change: np.ndarray, time: np.ndarray, columns: Columns
 ) -> np.ndarray:
     """Return changes that are none of features that go with time."""
-    number, change = len(columns.numbers), change.copy()
+    number, change = columns.bent // (1 + len(KNOTS)), change.copy()
     if len(features):
-        change[:, : number * (1 + len(KNOTS))][:, _trends(features[:, :number], time)] = 0.0
+        change[:, : columns.bent][:, _trends(features[:, :number], time)] = 0.0
     return change
 
 
@@ -338,7 +384,7 @@ def _centered(weights: np.ndarray, mean: np.ndarray, columns: Columns) -> np.nda
 
     Changes tell nothing of what all categories have in common.
     """
-    weights, begin = weights.copy(), (1 + len(KNOTS)) * len(columns.numbers)
+    weights, begin = weights.copy(), columns.bent
     for size in columns.sizes:
         part = slice(begin, begin + size)
         weights[part] = np.where(mean[part] > 0, weights[part] - mean[part] @ weights[part], 0.0)
@@ -346,10 +392,14 @@ def _centered(weights: np.ndarray, mean: np.ndarray, columns: Columns) -> np.nda
     return weights
 
 
-def _features(store: SeriesStore, columns: Columns, row: Tensor) -> np.ndarray:
+def _features(
+    store: SeriesStore, columns: Columns, row: Tensor, time: Tensor | None = None
+) -> np.ndarray:
     """Return what the weights belong to (row, feature)."""
     values = store.values[row].double().numpy()
     numbers = values[:, columns.numbers]
+    if time is not None:
+        numbers = np.concatenate([numbers, store.calendar[time].double().numpy()], axis=1)
     parts = [numbers, *(np.maximum(numbers - knot, 0.0) for knot in KNOTS)]
     for channel, size in zip(columns.codes, columns.sizes, strict=True):
         parts.append((values[:, channel, None] == np.arange(size)).astype(float))

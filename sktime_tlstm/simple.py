@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.windows import WindowSpec, past_targets
-from sktime_tlstm.effects import Effects, learn_effects, learn_sizes
+from sktime_tlstm.effects import Effects, Sizes, learn_effects, learn_sizes
 from sktime_tlstm.nn.exporting import is_readable
 
 __all__ = ["SimpleForecast", "future_rows", "learn_simple"]
@@ -41,7 +41,7 @@ SURE_OF_KIND = 0.5
 CHANGES = {1: (1, False), 3: (0, False), 4: (1, True), 5: (0, True)}
 FIXED, SIZE = 0, 2
 #: How sure of it one must be, as multiples of that of others.
-DOUBTS = {1: 1.0, 3: 4.0, 4: 4.0, 5: 4.0}
+DOUBTS = {1: 1.0, 3: 2.0, 4: 2.0, 5: 2.0}
 #: Half-life of recent changes, as a share of the window.
 RECENT = 0.1
 #: Smallest change of a window, as a share of the usual one.
@@ -85,8 +85,8 @@ class SimpleForecast:
     effects : Effects or None
         What is taken off the window before, and done to the forecast: what the covariates known
         in the future do to the targets; None where they tell nothing.
-    sizes : Effects or None
-        What these multiply the deviation by; None where they tell nothing.
+    sizes : Sizes or None
+        What these and the calendar multiply the deviation by; None where they tell nothing.
     """
 
     maps: dict[int, Tensor]
@@ -97,7 +97,7 @@ class SimpleForecast:
     season: int | None
     arcsinh: bool
     effects: Effects | None = None
-    sizes: Effects | None = None
+    sizes: Sizes | None = None
 
     def __call__(
         self, store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor
@@ -144,7 +144,9 @@ class SimpleForecast:
             center = center.clamp(min=0)
         width = TO_UPPER * self._width(past, zero, center)
         if self.sizes is not None:
-            width = width * self.sizes(store, spec, row, zero[:, None])[0]
+            width = width * self.sizes(
+                store, spec, row, _calendar_rows(store, spec, series, cutoff)
+            )
         bands = torch.stack([center, center - width, center + width])
         if spec.support != "real":
             bands = bands.clamp(min=0)
@@ -257,7 +259,7 @@ def learn_simple(
     sizes = learn_sizes(store, spec, ahead.row.flatten(), ahead.time.flatten(), usual)
     if sizes is None:
         return simple
-    times, _ = sizes(store, spec, ahead.row, torch.zeros_like(relative))
+    times = sizes(store, spec, ahead.row, ahead.time)
     return replace(simple, sizes=sizes, deviation=_deviation(relative / times))
 
 
@@ -338,7 +340,7 @@ def _ahead(
     effects: Effects | None,
 ) -> _Ahead:
     row, inside = future_rows(store, spec, series, cutoff)
-    time = row + (store.calendar_start - store.start)[series, None]
+    time = _calendar_rows(store, spec, series, cutoff)
     values = store.values[row, : spec.num_targets].double()
     values = torch.sinh(values) if arcsinh else values
     times, plus = torch.ones_like(values), torch.zeros_like(values)
@@ -355,6 +357,13 @@ def future_rows(
     step = cutoff[:, None] + torch.arange(spec.horizon, device=cutoff.device)
     row = (store.start[series, None] + step).clamp(max=store.values.shape[0] - 1)
     return row, step < store.length[series, None]
+
+
+def _calendar_rows(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor) -> Tensor:
+    """Return the rows (window, horizon) of the calendar after cutoffs."""
+    step = cutoff[:, None] + torch.arange(spec.horizon, device=cutoff.device)
+    row = store.calendar_start[series, None] + step
+    return row.clamp(max=store.calendar.shape[0] - 1)
 
 
 def _change(past: Tensor, lag: int = 1, recent: bool = False) -> Tensor:

@@ -28,7 +28,7 @@ from sktime_tlstm.data.scaling import CovariateScaling
 from sktime_tlstm.data.targets import Targets, UsualScale
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.data.windows import WindowSpec
-from sktime_tlstm.effects import Columns, Effects
+from sktime_tlstm.effects import Columns, Effects, Sizes
 from sktime_tlstm.fitted import Fitted
 from sktime_tlstm.fitting import build_member
 from sktime_tlstm.linear import LinearSimulation
@@ -123,6 +123,7 @@ KINDS: list[Kind] = [
             Flags,
             LinearSimulation,
             SimpleForecast,
+            Sizes,
             Targets,
             Timeline,
             Traits,
@@ -229,15 +230,16 @@ def _expected_of_simple(
         raise ValueError(f"the calibration has maps of {list(simple.maps)} rows")
     if len(simple.kinds) != targets or not {*simple.kinds} <= {FIXED, SIZE, *CHANGES}:
         raise ValueError(f"the calibration's errors grow with {list(simple.kinds)}")
-    learnt = {"effects": simple.effects, "sizes of errors": simple.sizes}
-    width = Columns.of(spec).features
-    for name, effects in learnt.items():
-        if effects is not None and len(effects.multiplies) != targets:
-            raise ValueError(f"the calibration's {name} are of {len(effects.multiplies)} targets")
+    learnt = {"effects": (simple.effects, False), "sizes of errors": (simple.sizes, True)}
+    if simple.effects is not None and len(simple.effects.multiplies) != targets:
+        number = len(simple.effects.multiplies)
+        raise ValueError(f"the calibration's effects are of {number} targets")
     return {
         "change": (simple.change, (targets,)),
         **{
-            name: (one.weights, (targets, width)) for name, one in learnt.items() if one is not None
+            name: (one.weights, (targets, Columns.of(spec, calendar).features))
+            for name, (one, calendar) in learnt.items()
+            if one is not None
         },
         **{
             f"map of {length} rows": (one, (targets, 2, spec.horizon, length))
