@@ -85,8 +85,12 @@ def explain(fitted: Fitted, asked: Asked) -> tuple[np.ndarray, pd.MultiIndex]:
     loc, scale = history.loc[asked.series], history.scale[asked.series]  # (row, target)
     values = values * scale[..., None]
     values[..., 0] += loc
+    order = model.encoder.order  # (row, num_targets, contribution)
+    values, whole = values[:, order], values[:, order].sum(axis=-1)
+    kept = model.encoder.floored(history, whole[:, None], asked.series)[:, 0]
+    values[..., 0] += kept - whole
     named = pd.MultiIndex.from_tuples([*own, *names], names=["input", "variable"])
-    return values[:, model.encoder.order], named
+    return values, named
 
 
 def by_target(targets: list[Hashable], names: pd.MultiIndex) -> pd.MultiIndex:

@@ -261,7 +261,8 @@ def learn_effects(
             continue
         kept = old.weights[target].numpy()
         known = logs if old.multiplies[target] else changes
-        if len(changes.wanted) < MIN_ROWS or known is None or _gain(known, kept).mean() > 0:
+        few = len(changes.wanted) < MIN_ROWS
+        if few or (known is not None and _gain(known, kept).mean() > 0):
             weights[target], multiplies[target] = kept, old.multiplies[target]
     return Effects(torch.from_numpy(weights), tuple(multiplies)) if weights.any() else None
 

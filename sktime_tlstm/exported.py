@@ -55,6 +55,7 @@ class Graph(nn.Module):
         )
         self.model, self.encoder = model, model.encoder
         self.traits = history.store.traits.each(lambda trait: trait.detach().cpu().clone())
+        self.floored = bool(self.traits.gap.any())
         self.register_buffer("loc", torch.from_numpy(history.loc), persistent=False)
         self.register_buffer("scale", torch.from_numpy(history.scale), persistent=False)
         level = torch.tensor(levels, dtype=torch.float64)
@@ -166,6 +167,10 @@ class Graph(nn.Module):
         values = loc + scale * scaled
         if self.model.head.support != "real" and scaled.ndim == 4:
             values = values.clamp(min=0)
+        if self.floored:
+            gap = self.traits.gap[series].reshape(shape).double()
+            least = gap / 2 if scaled.ndim == 4 else torch.zeros_like(gap)
+            values = torch.where((gap > 0) & (values < least), 0.0, values)
         return values[:, :, self.encoder.order]
 
 

@@ -153,6 +153,7 @@ class Fitted:
             "spread": (traits.spread, each, torch.float32),
             "unit": (traits.unit, each, torch.float32),
             "zero": (traits.zero, each, torch.float32),
+            "gap": (traits.gap, each, torch.float32),
             "static": (traits.static, (number, spec.num_static_features), torch.float32),
             "identity": (traits.identity, (number,), torch.float32),
             "seen": (self.seen, (number,), np.int64),

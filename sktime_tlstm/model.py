@@ -325,6 +325,7 @@ class Model:
     ) -> np.ndarray:
         """Return scaled forecasts (window, step, target, ...) in the units of y."""
         values = self.encoder.decode(history, scaled, series)
+        values = self.encoder.floored(history, values, series, quantiles)
         return self._supported(values) if quantiles else values
 
     def _supported(self, values: np.ndarray) -> np.ndarray:

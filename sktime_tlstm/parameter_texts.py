@@ -141,9 +141,9 @@ step_weights : list of float or None
 calibration : {"adaptive", "conformal", "none"}
     What errors on rows held out of training are used for. "adaptive": they weigh the network
     against simple forecasts (level, trend, season, effects of known covariates), each target by
-    its own, and set the intervals; the errors on the rows that ``update`` brings count too (the latest 100
-    horizons, or the latest one of every series). "conformal": the same without the rows of
-    ``update``. "none": the network alone, whose intervals are too narrow on little data.
+    its own, and set the intervals; the errors on the rows that ``update`` brings count too (the
+    latest 100 horizons, or the latest one of every series). "conformal": the same without the
+    rows of ``update``. "none": the network alone, whose intervals are too narrow on little data.
 num_samples : int
     Sample paths for intervals beyond the horizon.
 """

@@ -48,7 +48,7 @@ DERIVED = ("members_", "net_", "context_length_", "prediction_length_")
 FREE = ("device",)
 #: Where classes that are named in a file may come from.
 CLASSES = {"sktime_tlstm.nn": nn, "torch.nn": torch.nn, "torch.optim": torch.optim}
-STORE, CALIBRATION = map(kind_of_dataclass, (SeriesStore, Calibration))
+STORE, TRAITS, CALIBRATION = map(kind_of_dataclass, (SeriesStore, Traits, Calibration))
 
 
 def _store(observed: Any, **parts: Any) -> SeriesStore:
@@ -56,6 +56,12 @@ def _store(observed: Any, **parts: Any) -> SeriesStore:
         observed = Flags.of(observed)
     store: SeriesStore = STORE.whole(observed=observed, **parts)
     return store
+
+
+def _traits(zero: Tensor, **parts: Any) -> Traits:
+    gap = parts.pop("gap", torch.zeros_like(zero))  # which files of before do not have
+    traits: Traits = TRAITS.whole(zero=zero, gap=gap, **parts)
+    return traits
 
 
 def _calibration(scores: np.ndarray, **parts: Any) -> Calibration:
@@ -126,13 +132,13 @@ KINDS: list[Kind] = [
             Sizes,
             Targets,
             Timeline,
-            Traits,
             UsualScale,
             WindowSpec,
         ),
     ),
     kind_of_dataclass(History, ("room", "mark"), _history),
     replace(STORE, whole=_store),
+    replace(TRAITS, whole=_traits),
     replace(CALIBRATION, whole=_calibration),
     Kind(FrameEncoder, vars, _encoder),
     Kind(ForecastingHorizon, _parts_of_horizon, ForecastingHorizon),

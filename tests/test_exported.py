@@ -213,6 +213,18 @@ def test_a_single_series_without_x_has_fewer_inputs(tmp_path):
     assert quantiles.shape == (1, 3, 1, len(LEVELS))
 
 
+@pytest.mark.parametrize("through", [through_torch, through_onnx])
+def test_a_graph_stays_where_values_are_as_well(through, tmp_path):
+    y = pd.Series(np.where(np.arange(80) % 8 < 4, 0.0, 6.0 + np.arange(80) % 5), name="y")
+    forecaster = tiny(context_length=16).fit(y, fh=range(1, 9))
+    words, run = through(forecaster, tmp_path)
+    point, quantiles = run(inputs_of(words, y.to_frame(), None, 80))
+    wanted = forecaster.predict_quantiles(alpha=LEVELS).to_numpy()
+    assert (wanted == 0).any()
+    np.testing.assert_allclose(quantiles[0, :, 0], wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(point[0, :, 0], forecaster.predict(), rtol=1e-4, atol=1e-5)
+
+
 def test_the_description_says_what_the_inputs_are(tmp_path):
     words, _ = through_torch(fitted(tiny(context_length=12, past_covariates=["warmth"])), tmp_path)
     assert words["series"] == ["a", "b"] and words["targets"] == ["one", "two"]

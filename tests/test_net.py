@@ -83,6 +83,7 @@ def make_data(rows=97, low=7, high=60, windows_per_epoch=WINDOWS):
             spread=torch.ones(1, 2),
             unit=torch.ones(1, 2),
             zero=torch.zeros(1, 2),
+            gap=torch.zeros(1, 2),
             static=torch.zeros(1, 0),
             identity=torch.ones(1),
         ),

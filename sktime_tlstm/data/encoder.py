@@ -332,6 +332,7 @@ class FrameEncoder:
                 if self.weight_column is not None:
                     self._covariates.write_weights(merged, X, X_rows)
             self._covariates.fill_new(merged, history)
+            merged = self._targets.with_gaps(merged, y, rows, place, old)
             if len(new):
                 self._describe(merged, X, new)
         except BaseException:
@@ -462,6 +463,21 @@ class FrameEncoder:
         series : numpy.ndarray of int64, shape (n,)
         """
         return self._targets.decode(history, scaled, series)
+
+    def floored(
+        self, history: History, values: Floats, series: Integers, snapped: bool = False
+    ) -> Floats:
+        """Return forecasts in units of y that are at least zero where y always was, and often is.
+
+        Parameters
+        ----------
+        history : History
+        values : numpy.ndarray of shape (n, time, num_targets, ...)
+        series : numpy.ndarray of int64, shape (n,)
+        snapped : bool, default=False
+            Whether what is nearer to zero than to the smallest value above it becomes zero.
+        """
+        return self._targets.floored(history, values, series, snapped)
 
     def aligned(self, y: pd.DataFrame) -> pd.DataFrame:
         """Return y with its columns in the order of forecasts.

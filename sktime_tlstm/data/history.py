@@ -50,6 +50,9 @@ class Traits:
         Scale of each series, from scaled targets to units of y.
     zero : Tensor of shape (num_series, num_targets), float32
         What zero becomes when location and scale of each series are taken off.
+    gap : Tensor of shape (num_series, num_targets), float32
+        Smallest value above zero of each series, in units of y, where none is below zero and many
+        are zero: forecasts keep out of what is between. 0 elsewhere.
     static : Tensor of shape (num_series, num_static + number of static categories), float32
         Scaled static covariates, then codes of the static categories.
     identity : Tensor of shape (num_series,), float32
@@ -60,6 +63,7 @@ class Traits:
     spread: Tensor
     unit: Tensor
     zero: Tensor
+    gap: Tensor
     static: Tensor
     identity: Tensor
 
@@ -71,6 +75,7 @@ class Traits:
             spread=torch.ones(number, num_targets),
             unit=torch.ones(number, num_targets),
             zero=torch.zeros(number, num_targets),
+            gap=torch.zeros(number, num_targets),
             static=torch.zeros(number, num_static),
             identity=torch.zeros(number),
         )

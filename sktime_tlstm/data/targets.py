@@ -51,6 +51,9 @@ LEARN_ALL, ENOUGH_VALUES = 64, 1024
 #: The scale of a series with fewer values than this is drawn to that of the others, where so many
 #: have as many values as tell theirs. (A window's is drawn to its series', see data.windows.)
 SHORT_VALUES, TELLING_SERIES, TELLING_VALUES = 16, 5, 32
+#: Share of zeros from which on a target that is never below stops there; and rounding errors of
+#: values in a store, as a share of their scale.
+MIN_ZEROS, ROUNDING = 0.02, 1e-5
 #: Scalers whose scale is a deviation, which few values tell too small.
 DEVIATIONS = ("robust_arcsinh", "robust", "standard")
 
@@ -269,6 +272,7 @@ class Targets:
             if self.shared is None:
                 self._pool_scaling(history, observed[:, channel], channel)
         self._set_zero(history)
+        self.fit_gaps(history)
 
     def _set_scaling(self, history: History, series: int, channel: int, values: Floats) -> None:
         if self.shared is None:
@@ -317,6 +321,68 @@ class Targets:
         if not observed.all():
             for kept in (history.store.traits.level.numpy(), history.store.traits.spread.numpy()):
                 kept[~observed, channel] = np.median(kept[observed, channel])
+
+    # What is never below zero.
+
+    def fit_gaps(self, history: History) -> None:
+        """Learn which targets are never below zero and often there, in place.
+
+        All series together say it, and each has a gap between zero and its smallest value above.
+        """
+        store = history.store
+        start, observed = store.start.numpy(), store.observed
+        for channel in range(len(self.channels)) if self.support == "real" else ():
+            least, zeros, number = np.full(len(start), np.inf), 0, 0
+            for part in blocks(len(store.values)):
+                seen = observed[part, channel].numpy()
+                owner = np.searchsorted(start, np.arange(part.start, part.stop)[seen], "right") - 1
+                scaled = store.values[part, channel].numpy()[seen].astype(np.float64)
+                size = history.scale[owner, channel]
+                value = history.loc[owner, channel] + size * self._linear(scaled)
+                if (value < -ROUNDING * size).any():
+                    break
+                above = value > ROUNDING * size
+                np.minimum.at(least, owner[above], value[above])
+                zeros, number = zeros + int((~above).sum()), number + len(value)
+            else:
+                if zeros >= MIN_ZEROS * number and np.isfinite(least).any():
+                    gap = np.where(np.isfinite(least), least, least.min())
+                    store.traits.gap[:, channel] = torch.from_numpy(gap)
+
+    def with_gaps(
+        self, merged: History, y: pd.DataFrame, rows: Rows, place: Integers, old: int
+    ) -> History:
+        """Return a history whose gaps know new rows of y too, of series at ``place``.
+
+        Those behind the ``old`` ones are new.
+        """
+        traits, owner = merged.store.traits, np.repeat(place, np.diff(rows.bounds))
+        if not bool(traits.gap.any()):
+            return merged
+        gap = traits.gap.clone()
+        for channel in gap.any(dim=0).nonzero()[:, 0].tolist():
+            own = gap[:, channel].numpy()
+            values = numeric_values(y.iloc[:, channel])
+            own[old:] = own[:old][own[:old] > 0].min(initial=np.inf)
+            kept = own > 0
+            above = values > 0
+            np.minimum.at(own, owner[above], values[above])
+            own[owner[values < 0]] = 0.0
+            own[~kept] = 0.0
+        return replace(merged, store=replace(merged.store, traits=replace(traits, gap=gap)))
+
+    def floored(self, history: History, values: Floats, series: Integers, snapped: bool) -> Floats:
+        """Return forecasts (n, time, num_targets, ...) in units of y that are not below zero.
+
+        Where the target never is; and, if they are to be ``snapped``, that are zero where they are
+        nearer to it than to the smallest value above.
+        """
+        gap = history.store.traits.gap[torch.from_numpy(series)].numpy()[:, self.order]
+        if not gap.any():
+            return values
+        gap = gap.reshape(len(series), 1, len(self.names), *(1,) * (values.ndim - 3))
+        least = gap / 2 if snapped else 0.0
+        return np.where((gap > 0) & (values < least), 0.0, values)
 
     # Series that still learn their scale.
 
@@ -468,12 +534,14 @@ class Targets:
         scaled = np.asarray(scaled, dtype=np.float64)
         # (n, 1, num_targets, 1 ...): broadcasts over time and what follows the targets
         shape = (len(series), 1, len(self.names)) + (1,) * (scaled.ndim - 3)
-        if self.scaler == "robust_arcsinh":
-            scaled = np.sinh(np.clip(scaled, -MAX_ARCSINH, MAX_ARCSINH))
-        decoded: Floats = (
-            history.loc[series].reshape(shape) + history.scale[series].reshape(shape) * scaled
-        )
+        size, scaled = history.scale[series].reshape(shape), self._linear(scaled)
+        decoded: Floats = history.loc[series].reshape(shape) + size * scaled
         return decoded if self.names == self.channels else decoded[:, :, self.order]
+
+    def _linear(self, scaled: Floats) -> Floats:
+        if self.scaler != "robust_arcsinh":
+            return scaled
+        return np.asarray(np.sinh(np.clip(scaled, -MAX_ARCSINH, MAX_ARCSINH)))
 
     def observed(self, history: History, cutoff: Integers) -> list[Floats]:
         """Return each series' targets (time, num_targets) up to its cutoff, NaN where missing."""

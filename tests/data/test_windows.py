@@ -73,6 +73,7 @@ def make_store(spec, lengths=LENGTHS, seed=0):
             spread=torch.tensor(rng.random(shape) + 1).float(),
             unit=torch.full(shape, 3.0),
             zero=torch.zeros(shape),
+            gap=torch.zeros(shape),
             static=torch.zeros(len(lengths), 0),
             identity=torch.zeros(len(lengths)),
         ),
@@ -293,6 +294,7 @@ def worked_store(values, level=11.0, spread=2.0):
             spread=torch.tensor([[spread]]),
             unit=torch.tensor([[3.0]]),
             zero=torch.zeros(1, 1),
+            gap=torch.zeros(1, 1),
             static=torch.zeros(1, 0),
             identity=torch.zeros(1),
         ),
@@ -698,7 +700,7 @@ def test_a_store_counts_its_series_and_moves_as_a_whole():
     moved = vars(store.to("meta"))
     assert len(store) == 4
     tensors = [*vars(moved.pop("traits")).values(), *moved.values()]
-    assert len(tensors) == 12
+    assert len(tensors) == 13
     assert all(tensor.device.type == "meta" for tensor in tensors)
 
 
