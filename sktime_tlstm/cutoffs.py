@@ -241,21 +241,21 @@ class MovingCutoffs:
             return rows
 
         earliest = np.where(cutoffs < 0, lengths, cutoffs).min(axis=0)
-        X_rows = self.model.encoder.future_rows(self.scaled, self.X)
-        if X_rows is not None and self.model.spec.simulation:
+        parsed = self.model.encoder.parse_future(self.scaled, self.X)
+        if parsed is not None and self.model.spec.simulation:
             ahead = behind(np.arange(1, int(step.max()) + 1))
-            warn_of_absent(self.scaled, lengths, ahead, X_rows, RUNS_THROUGH)
+            warn_of_absent(self.scaled, lengths, ahead, parsed.rows, RUNS_THROUGH)
             # rows of y behind the first cutoff are simulated too
             far = cutoffs.max(axis=0) - earliest + int(step.max())
             read = np.arange(int(far.max())) < far[:, None]
-            data = self.scaled, earliest, read, self.X, X_rows
+            data = self.scaled, earliest, read, self.X, parsed.rows
             warn_of_gaps_in_drives(self.model.encoder, *data, RUNS_THROUGH)
-        elif X_rows is not None and self.model.looks_ahead:
+        elif parsed is not None and self.model.looks_ahead:
             ahead = behind(np.arange(1, horizon + 1))
-            warn_of_absent(self.scaled, lengths, ahead, X_rows, LOOKS_AHEAD)
+            warn_of_absent(self.scaled, lengths, ahead, parsed.rows, LOOKS_AHEAD)
         reach = self.model.spec.reach + int((lengths - earliest).max())
         wanted = behind(step[window, series])
-        return self.model.encoder.tail(self.scaled, lengths, reach, wanted, self.X, X_rows)
+        return self.model.encoder.tail(self.scaled, lengths, reach, wanted, self.X, parsed)
 
 
 def _scalings(

@@ -266,7 +266,7 @@ def _out_of_sample(model: Model, asked: Asked) -> Iterator[Part]:
     num_future = -(-int(asked.step.max()) // horizon) * horizon
     wanted = np.zeros((len(asked.cutoff), num_future), dtype=bool)
     wanted[asked.series[future], asked.step[future] - 1] = True
-    X_rows = model.encoder.future_rows(asked.history, asked.X)
+    parsed = model.encoder.parse_future(asked.history, asked.X)
     at_once = max(1, ROWS_AT_ONCE // (model.spec.reach + num_future))
     for begin in range(0, len(asked.cutoff), at_once):
         group = slice(begin, begin + at_once)
@@ -277,7 +277,7 @@ def _out_of_sample(model: Model, asked: Asked) -> Iterator[Part]:
             model.spec.reach,
             wanted[group],
             asked.X,
-            X_rows,
+            parsed,
         )
         if begin == 0:  # after errors
             warn_of_late_rows(
@@ -286,16 +286,16 @@ def _out_of_sample(model: Model, asked: Asked) -> Iterator[Part]:
                 asked.cutoff,
                 np.bincount(asked.series[future], minlength=len(asked.cutoff)) > 0,
             )
-        if X_rows is not None and begin == 0:
+        if parsed is not None and begin == 0:
             if model.spec.simulation:  # all steps up to the last one asked for
                 asked_for = wanted[:, : int(asked.step.max())]
                 read = np.maximum.accumulate(asked_for[:, ::-1], axis=1)[:, ::-1]
                 data = asked.history, asked.cutoff, read
-                warn_of_absent(*data, X_rows, RUNS_THROUGH)
-                warn_of_gaps_in_drives(model.encoder, *data, asked.X, X_rows, RUNS_THROUGH)
+                warn_of_absent(*data, parsed.rows, RUNS_THROUGH)
+                warn_of_gaps_in_drives(model.encoder, *data, asked.X, parsed.rows, RUNS_THROUGH)
             elif model.looks_ahead:
                 read = np.broadcast_to(wanted.any(axis=1, keepdims=True), wanted.shape)
-                warn_of_absent(asked.history, asked.cutoff, read, X_rows, LOOKS_AHEAD)
+                warn_of_absent(asked.history, asked.cutoff, read, parsed.rows, LOOKS_AHEAD)
         window, step = asked.series[rows] - begin, asked.step[rows] - 1
         windows = Windows(tail.store, np.arange(len(cutoff)), cutoff, num_future, begin)
         yield Part(rows, window, step, windows, begin + windows.series, asked.cutoff[group])

@@ -28,7 +28,7 @@ from sktime_tlstm.data.rows import Rows, blocks, numbered_from_zero, ranges, spl
 from sktime_tlstm.data.scaling import CovariateScaling
 from sktime_tlstm.notices import notify
 
-__all__ = ["Covariates"]
+__all__ = ["Codes", "Covariates"]
 
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -241,7 +241,13 @@ class Covariates:
             static[place[wanted], channel] = torch.from_numpy(codes).float()
 
     def write_future(
-        self, tail: History, kept: Integers, wanted: Flags, X: pd.DataFrame, rows: Rows
+        self,
+        tail: History,
+        kept: Integers,
+        wanted: Flags,
+        X: pd.DataFrame,
+        rows: Rows,
+        tables: dict[Hashable, Codes],
     ) -> None:
         """Write the rows of X after each cutoff, refusing if a wanted one is absent.
 
@@ -254,6 +260,8 @@ class Covariates:
         X : pandas.DataFrame
         rows : Rows
             The index of X.
+        tables : dict of column to `Codes`
+            Of its known categorical columns.
         """
         inside, series, step = tail.locate_future(rows, kept, wanted.shape[1])
         present = np.zeros(wanted.shape, dtype=bool)
@@ -272,7 +280,6 @@ class Covariates:
         # Rows of the store, one for every row of X that is inside.
         position = tail.store.start.numpy()[series] + kept[series] + step
         columns = [name for name in self.known if name in X.columns]
-        tables = self.tables(X, columns)
         self._write_columns(tail, position, X, inside, columns, tables)
         self.warn_of_extrapolation(X, inside, columns, series, tables)
 

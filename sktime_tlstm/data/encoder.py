@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from sktime_tlstm.data.columns import numeric_values, sampled_values
-from sktime_tlstm.data.covariates import Covariates
+from sktime_tlstm.data.covariates import Codes, Covariates
 from sktime_tlstm.data.history import History, Layout, Widths, initial_room, whole_room
 from sktime_tlstm.data.rows import (
     Rows,
@@ -36,6 +36,13 @@ __all__ = ["FrameEncoder"]
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
+
+
+class ParsedX(NamedTuple):
+    """Covariates of the future: their index, and the codes of the values of categories."""
+
+    rows: Rows
+    tables: dict[Hashable, Codes]
 
 
 class FrameEncoder:
@@ -347,7 +354,7 @@ class FrameEncoder:
         reach: int,
         wanted: Flags,
         X: pd.DataFrame | None,
-        X_rows: Rows | None = None,
+        parsed: ParsedX | None = None,
     ) -> tuple[History, Integers]:
         """Cut the last rows before each cutoff and put rows for the future behind them.
 
@@ -361,8 +368,8 @@ class FrameEncoder:
             Which future rows X must have; the others carry forward what is absent.
         X : pandas.DataFrame or None
             Covariates of the future.
-        X_rows : Rows or None, default=None
-            The index of X, where it was parsed before.
+        parsed : ParsedX or None, default=None
+            What `parse_future` returned, where it was called before.
 
         Returns
         -------
@@ -390,17 +397,17 @@ class FrameEncoder:
         store = replace(tail.store, traits=history.store.traits)
         tail = replace(tail, store=store, loc=history.loc, scale=history.scale)
         if self.known_columns:
-            needed = self.known_columns if wanted.any() else []
-            rows = self._parsed(history, X, needed) if X_rows is None else X_rows
-            if X is not None and rows is not None:
-                self._covariates.write_future(tail, kept, wanted, X, rows)
+            if parsed is None:
+                parsed = self._parsed(history, X, self.known_columns if wanted.any() else [])
+            if X is not None and parsed is not None:
+                self._covariates.write_future(tail, kept, wanted, X, *parsed)
         carried = np.zeros(len(tail.store.values), dtype=bool)
         carried[target] = True
         self._covariates.fill_rows(tail, np.arange(len(carried)), carried)
         return tail, kept
 
-    def future_rows(self, history: History, X: pd.DataFrame | None) -> Rows | None:
-        """Parse the index of X, for `tail`; None where no covariate is known in the future.
+    def parse_future(self, history: History, X: pd.DataFrame | None) -> ParsedX | None:
+        """Parse X, for `tail`; None where no covariate is known in the future.
 
         Raises
         ------
@@ -418,12 +425,13 @@ class FrameEncoder:
 
     def _parsed(
         self, history: History, X: pd.DataFrame | None, needed: list[Hashable]
-    ) -> Rows | None:
+    ) -> ParsedX | None:
         self._covariates.check(X, needed)
         if X is None:
             return None
-        self._covariates.codes(X, [name for name in self.known_columns if name in X.columns])
-        return Rows.parse(X.index, history.timeline)
+        columns = [name for name in self.known_columns if name in X.columns]
+        tables = self._covariates.codes(X, columns)
+        return ParsedX(Rows.parse(X.index, history.timeline), tables)
 
     def warn_of_far_inputs(
         self, history: History, X: pd.DataFrame, begin: Integers, columns: list[Hashable]

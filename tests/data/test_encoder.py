@@ -365,7 +365,7 @@ def test_a_column_without_a_known_category_warns_with_its_values(later):
     assert str(list(dict.fromkeys(later))) in message
     assert "['clear', 'rain']" in message
     with pytest.warns(UserWarning, match="column 'sky'") as caught:
-        encoder.future_rows(history, other)
+        encoder.parse_future(history, other)
     assert len(caught) == 1
     encoder.encode(y, X.assign(sky=["hail", None, "rain"]), HORIZON)  # one is known
     encoder.encode(y, X.assign(sky=None), HORIZON)  # nothing to know
