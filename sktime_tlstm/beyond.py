@@ -77,6 +77,7 @@ def warn_of_far_rows(
     X : pandas.DataFrame or None
         Their covariates, if they lie row by row.
     """
+    _warn_below_zero(model, history, number, where)
     place, middle, reach = _usual(model, history, before)
     hidden = () if before is None else model.spec.hidden  # of a past nothing hidden is read
     if model.spec.simulation and X is not None:
@@ -108,6 +109,25 @@ def warn_of_far_rows(
         f"Got y with {sizes[row, channel]:g} in {where}{history.name(owner[row])}, {times:,.0f} "
         "times as far from the usual as training data reach: forecasts follow it. Pass it in "
         "the unit of training; if all has changed, fit again."
+    )
+
+
+def _warn_below_zero(model: Model, history: History, number: Integers, where: str) -> None:
+    """Warn of targets below zero, in so many of the last rows of each series, that stop there."""
+    gap, lengths = history.store.traits.gap.numpy(), history.lengths
+    which = np.flatnonzero((number > 0) & (gap > 0).any(axis=1))
+    first = history.store.start.numpy()[which] + lengths[which] - number[which]
+    rows, owner = ranges(first, number[which]), np.repeat(which, number[which])
+    sizes, seen = _sizes(model, history, rows, owner)
+    below = seen & (gap[owner] > 0) & (sizes < -ROUNDED * history.scale[owner])
+    if not below.any():
+        return
+    row, channel = np.argwhere(below)[0]
+    name = model.encoder.targets[model.encoder.order.index(channel)]
+    notify(
+        f"Got y with {sizes[row, channel]:g} for {name!r} in {where}{history.name(owner[row])}, "
+        "where training has many zeros and nothing below: forecasts stay at zero or above. If all "
+        "has changed, fit again."
     )
 
 

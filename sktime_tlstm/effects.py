@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,9 +30,10 @@ MAX_CODES, MAX_FEATURES = 64, 200
 MIN_ROWS, MIN_SAMPLE, MAX_SAMPLE, MAX_PRODUCTS = 20, 1000, 50_000, 4_000_000
 #: Share of a number's variance that goes with time, at most.
 MAX_TREND = 0.8
-#: Times that an effect multiplies by, at most; share of their median that errors are taken for at
-#: least.
-MOST_TIMES, LEAST_ERROR = 100.0, 0.05
+#: Share of their median that errors are taken for at least.
+LEAST_ERROR = 0.05
+#: How far logarithms of what multiplies go beyond those of training, as a share of their range.
+BEYOND_LOGS = 0.5
 #: Residuals of more than so many usual ones count less (Huber); so many iterations find weights.
 FAR, ITERATIONS = 3.0, 4
 #: No error counts for more than so many usual ones, where two kinds of effects are compared.
@@ -106,10 +106,13 @@ class Effects:
         Of numbers, of what they are above each knot, and of codes.
     multiplies : tuple of bool
         Of which targets the logarithms are added to.
+    bounds : Tensor of shape (num_targets, 2), float64
+        Between which the sums of what is added to logarithms are.
     """
 
     weights: Tensor
     multiplies: tuple[bool, ...]
+    bounds: Tensor
 
     def __call__(
         self, store: SeriesStore, spec: WindowSpec, row: Tensor, zero: Tensor
@@ -119,7 +122,7 @@ class Effects:
         Of rows of a store, where ``zero``, of that shape, is zero on the targets' scale.
         """
         total = self.by_column(store, spec, row).sum(dim=-2)
-        log = total.clamp(-math.log(MOST_TIMES), math.log(MOST_TIMES))
+        log = _bounded(total, self.bounds)
         multiplies = torch.tensor(self.multiplies, device=total.device)
         times = torch.where(multiplies, log.exp(), 1.0)
         return times, torch.where(multiplies, zero * (1 - times), total)
@@ -150,15 +153,29 @@ class Sizes:
     ----------
     weights : Tensor of shape (num_targets, `Columns.features`), float64
         Of logarithms, as those of `Effects`; columns of the calendar are numbers.
+    bounds : Tensor of shape (num_targets, 2), float64
+        Between which the logarithms are.
     """
 
     weights: Tensor
+    bounds: Tensor
 
     def __call__(self, store: SeriesStore, spec: WindowSpec, row: Tensor, time: Tensor) -> Tensor:
         """Return factors (..., num_targets) at rows of a store and of its calendar."""
         columns = Columns.of(spec, calendar=True)
         log = _by_column(self.weights, store, columns, row, time).sum(dim=-2)
-        return log.clamp(-math.log(MOST_TIMES), math.log(MOST_TIMES)).exp()
+        return _bounded(log, self.bounds).exp()
+
+
+def _bounded(log: Tensor, bounds: Tensor) -> Tensor:
+    low, high = bounds.to(log.device).T
+    return log.maximum(low).minimum(high)
+
+
+def _bounds(logs: np.ndarray) -> np.ndarray:
+    """Return what logarithms (row,) may be: a part of their range beyond those of training."""
+    low, high = logs.min(initial=0.0), logs.max(initial=0.0)
+    return np.array([low, high]) + BEYOND_LOGS * (high - low) * np.array([-1, 1])
 
 
 def _by_column(
@@ -247,6 +264,7 @@ def learn_effects(
     if not 0 < columns.features <= MAX_FEATURES:
         return None
     weights, multiplies = np.zeros((spec.num_targets, columns.features)), [False] * spec.num_targets
+    bounds = np.zeros((spec.num_targets, 2))
     pairs = _pairs(store, spec, columns, series)
     for target in range(spec.num_targets):
         changes, logs, fall = _changes(store, spec, columns, pairs, target)
@@ -257,6 +275,7 @@ def learn_effects(
                 if other.any() and np.log(_usual(relative)) + fall < np.log(_usual(error)):
                     found, multiplies[target], changes = other, True, logs
             weights[target] = _centered(found, changes.mean, columns)
+            bounds[target] = _bounds(pairs.features @ weights[target])
         if old is None or weights[target].any():
             continue
         kept = old.weights[target].numpy()
@@ -264,7 +283,10 @@ def learn_effects(
         few = len(changes.wanted) < MIN_ROWS
         if few or (known is not None and _gain(known, kept).mean() > 0):
             weights[target], multiplies[target] = kept, old.multiplies[target]
-    return Effects(torch.from_numpy(weights), tuple(multiplies)) if weights.any() else None
+            bounds[target] = old.bounds[target].numpy()
+    if not weights.any():
+        return None
+    return Effects(torch.from_numpy(weights), tuple(multiplies), torch.from_numpy(bounds))
 
 
 def learn_sizes(
@@ -284,7 +306,10 @@ def learn_sizes(
     columns = Columns.of(spec, calendar=True)
     if not 0 < columns.features <= MAX_FEATURES:
         return None
-    weights = np.zeros((spec.num_targets, columns.features))
+    weights, bounds = (
+        np.zeros((spec.num_targets, columns.features)),
+        np.zeros((spec.num_targets, 2)),
+    )
     for target in range(spec.num_targets):
         known = (~error[:, target].isnan()).nonzero()[:, 0]
         known = known[torch.from_numpy(spread(len(known), _most_rows(columns)))]
@@ -301,7 +326,8 @@ def learn_sizes(
             part = _Changes(change[:, chosen], left - np.median(left), when, mean[chosen])
             found[chosen] = _fitted(part)[0] if chosen.any() else 0.0
         weights[target] = _centered(found, mean, columns)
-    return Sizes(torch.from_numpy(weights)) if weights.any() else None
+        bounds[target] = _bounds(features @ weights[target])
+    return Sizes(*map(torch.from_numpy, (weights, bounds))) if weights.any() else None
 
 
 def _most_rows(columns: Columns) -> int:

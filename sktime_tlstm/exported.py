@@ -169,7 +169,9 @@ class Graph(nn.Module):
             values = values.clamp(min=0)
         if self.floored:
             gap = self.traits.gap[series].reshape(shape).double()
-            least = gap / 2 if scaled.ndim == 4 else torch.zeros_like(gap)
+            least = torch.zeros_like(gap)
+            if scaled.ndim == 4:
+                least = torch.where(gap.isinf(), least, gap / 2)
             values = torch.where((gap > 0) & (values < least), 0.0, values)
         return values[:, :, self.encoder.order]
 

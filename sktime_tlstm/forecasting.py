@@ -185,7 +185,8 @@ def covariances(model: Model, asked: Asked, variances: np.ndarray, num_samples: 
 
 def parametric(model: Model, asked: Asked) -> Parametric | None:
     """Return the distributions of rows, in the units of y, where they have the head's family."""
-    if not model.is_parametric(asked.step):
+    gap = asked.history.store.traits.gap[np.unique(asked.series)]
+    if not model.is_parametric(asked.step) or bool(gap.any()):
         return None
     head, history = model.head, asked.history
     parameters = np.zeros((len(asked.step), model.spec.num_targets, head.num_parameters))

@@ -44,6 +44,8 @@ FIXED, SIZE = 0, 2
 DOUBTS = {1: 1.0, 3: 2.0, 4: 2.0, 5: 2.0}
 #: Half-life of recent changes, as a share of the window.
 RECENT = 0.1
+#: Rows that an effect, undone, takes so many times as far from the others as they were had none.
+FAR_AWAY = 3.0
 #: Smallest change of a window, as a share of the usual one.
 MIN_CHANGE = 0.1
 #: Weight of the forecasts that a short window allows, at least; below, others take their place.
@@ -304,9 +306,20 @@ def _linear_past(
         if effects is None or row is None:
             return values
         times, plus = effects(store, spec, row, zero[:, None])
-        return (values - plus) / times
+        return _nearer((values - plus) / times, values)
 
     return past_targets(store, spec, series, cutoff, length, season, undone), zero
+
+
+def _nearer(undone: Tensor, values: Tensor) -> Tensor:
+    """Return rows (window, length, target) without effects, but where these were none.
+
+    A wrong covariate, of a usual row, would take it far away from the others.
+    """
+    middle = undone.quantile(0.5, dim=1, keepdim=True)
+    off = (undone - middle).abs()
+    usual = off.quantile(0.5, dim=1, keepdim=True)
+    return torch.where(off > FAR_AWAY * ((values - middle).abs() + usual), values, undone)
 
 
 class _Ahead(NamedTuple):

@@ -248,6 +248,11 @@ def _expected_of_simple(
             if one is not None
         },
         **{
+            f"bounds of {name}": (one.bounds, (targets, 2))
+            for name, (one, _) in learnt.items()
+            if one is not None
+        },
+        **{
             f"map of {length} rows": (one, (targets, 2, spec.horizon, length))
             for length, one in simple.maps.items()
         },

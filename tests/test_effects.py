@@ -273,6 +273,25 @@ def test_old_effects_that_multiply_stay_so():
     assert kept.multiplies == (False,)
 
 
+def test_old_effects_are_dropped_where_nothing_tells_whether_they_help():
+    y, X, _ = sales(500)
+    old, *_ = learn(y, X)
+    noise = pd.DataFrame({"sold": np.random.default_rng(1).normal(size=500)}, y.index)
+    assert learn(noise, X, old=old)[0] is None
+
+
+def test_what_multiplies_stays_about_the_range_of_training():
+    y, X, _ = sales(600)
+    effects, store, spec = learn(y, X)
+    rows, zero = torch.arange(600), torch.zeros(600, 1)
+    seen = effects(store, spec, rows, zero)[0].log()
+    far = replace(store, values=store.values * 10)
+    times = effects(far, spec, rows, zero)[0].log()
+    reach = float(seen.max() - seen.min())
+    assert float(times.max()) <= float(seen.max()) + 0.5 * reach + 1e-6
+    assert float(times.min()) >= float(seen.min()) - 0.5 * reach - 1e-6
+
+
 def test_covariates_tell_the_size_of_errors():
     rng = np.random.default_rng(0)
     X = pd.DataFrame({"storm": (rng.random(900) < 0.2).astype(int)}, days(900))
@@ -444,3 +463,18 @@ def test_intervals_are_wide_on_the_days_that_covariates_call_uncertain():
     width = bounds[:, 1] - bounds[:, 0]
     assert width[1::2].mean() / (3.29 * 10) == pytest.approx(1, abs=0.4)
     assert width[::2].mean() / 3.29 == pytest.approx(1, abs=0.4)
+
+
+@pytest.mark.parametrize("wrong", [1, 7])
+def test_wrong_covariates_of_usual_rows_do_not_take_forecasts_away(wrong):
+    rng, index = np.random.default_rng(3), days(707)
+    season = 1 + 0.3 * np.sin(np.arange(707) / 7 * 2 * np.pi)
+    price = np.exp(rng.normal(0, 0.25, 707))
+    y = pd.Series(100 * season * price**-2.5 * np.exp(rng.normal(0, 0.1, 707)), index, name="sold")
+    price[700:] = 1.0
+    price[700 - wrong : 700] = 4.0
+    y.iloc[700 - wrong : 700] = 100 * season[700 - wrong : 700]
+    X = pd.DataFrame({"price": price}, index)
+    forecaster = tiny(context_length=28).fit(y[:700], X=X[:700], fh=range(1, 8))
+    assert forecaster._fitted.model.calibration.simple.effects.multiplies == (True,)
+    assert forecaster.predict(X=X[700:]).max() < 170  # 100 times a season of at most 1.3

@@ -28,7 +28,7 @@ from sktime_tlstm.data.rows import (
 )
 from sktime_tlstm.data.scaling import CovariateScaling, location_scale
 from sktime_tlstm.data.source import Source
-from sktime_tlstm.data.targets import Observed, Targets, UsualScale
+from sktime_tlstm.data.targets import Observed, Targets, UsualScale, stops_at_zero
 from sktime_tlstm.data.timeline import Timeline
 
 __all__ = ["FrameEncoder"]
@@ -131,7 +131,13 @@ class FrameEncoder:
             bounds = split_index(y.index)[1]
             columns = [y.iloc[:, k] for k in range(len(names))]
             usual = tuple(UsualScale.of(column, bounds, self.scaler) for column in columns)
-        self._targets = Targets(names, names, self.support, self.scaler, shared, extremes, usual)
+        stops = tuple(
+            self.support == "real" and stops_at_zero(y.iloc[:, k], split_index(y.index)[1])
+            for k in range(len(names))
+        )
+        self._targets = Targets(
+            names, names, self.support, self.scaler, shared, extremes, usual, stops
+        )
         self.identities = split_index(y.index)[0] if keys is None else keys
         self.timeline = find_timeline(y.index, None if X is None or sampled else X.index)
         past, static = self.past_covariates, self.static_covariates
@@ -263,6 +269,7 @@ class FrameEncoder:
         check_gapless(y.index, rows)
         young, observed = self._targets.fit_scaling(part, y, rows)
         self._targets.write(part, y, rows)
+        self._targets.fit_gaps(part, y, rows)
         self._targets.fit_level(part)
         if X is not None:
             self._covariates.write(part, X, Rows.parse(X.index, part.timeline), rows)
@@ -339,8 +346,8 @@ class FrameEncoder:
                 if self.weight_column is not None:
                     self._covariates.write_weights(merged, X, X_rows)
             self._covariates.fill_new(merged, history)
-            merged = self._targets.with_gaps(merged, y, rows, place, old)
             if len(new):
+                self._targets.open_gaps(merged, old)
                 self._describe(merged, X, new)
         except BaseException:
             history.give_back(merged)

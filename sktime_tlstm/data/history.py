@@ -51,8 +51,9 @@ class Traits:
     zero : Tensor of shape (num_series, num_targets), float32
         What zero becomes when location and scale of each series are taken off.
     gap : Tensor of shape (num_series, num_targets), float32
-        Smallest value above zero of each series, in units of y, where none is below zero and many
-        are zero: forecasts keep out of what is between. 0 elsewhere.
+        Smallest value above zero of each series, in units of y, where the target stops at zero:
+        forecasts keep out of what is between. Infinite where none is known, 0 where it does not
+        stop.
     static : Tensor of shape (num_series, num_static + number of static categories), float32
         Scaled static covariates, then codes of the static categories.
     identity : Tensor of shape (num_series,), float32

@@ -51,9 +51,9 @@ LEARN_ALL, ENOUGH_VALUES = 64, 1024
 #: The scale of a series with fewer values than this is drawn to that of the others, where so many
 #: have as many values as tell theirs. (A window's is drawn to its series', see data.windows.)
 SHORT_VALUES, TELLING_SERIES, TELLING_VALUES = 16, 5, 32
-#: Share of zeros from which on a target that is never below stops there; and rounding errors of
-#: values in a store, as a share of their scale.
-MIN_ZEROS, ROUNDING = 0.02, 1e-5
+#: Zeros, and their share, from which on a target that is never below stops there; the share of
+#: series that may be below; and values that are rounding errors, as a share of the largest.
+MIN_ZEROS, MIN_ZERO_SHARE, MAX_BELOW, ROUNDING = 3, 0.02, 0.1, 1e-9
 #: Scalers whose scale is a deviation, which few values tell too small.
 DEVIATIONS = ("robust_arcsinh", "robust", "standard")
 
@@ -124,6 +124,8 @@ class Targets:
         Of the values of training, where all series share a scale.
     usual : tuple of UsualScale or None, one for each channel, or None, default=None
         Of the series of training, where there are enough.
+    stops_at_zero : tuple of bool, one for each channel, or None, default=None
+        Whether it is never below zero, and often there.
     """
 
     names: list[Hashable]
@@ -133,6 +135,7 @@ class Targets:
     shared: tuple[tuple[float, float], ...] | None = None
     extremes: tuple[tuple[float, float], ...] | None = None
     usual: tuple[UsualScale | None, ...] | None = None
+    stops_at_zero: tuple[bool, ...] | None = None
 
     def renamed(self, names: list[Hashable]) -> Targets:
         """Return the targets of data with other columns, or with these in another order.
@@ -272,7 +275,6 @@ class Targets:
             if self.shared is None:
                 self._pool_scaling(history, observed[:, channel], channel)
         self._set_zero(history)
-        self.fit_gaps(history)
 
     def _set_scaling(self, history: History, series: int, channel: int, values: Floats) -> None:
         if self.shared is None:
@@ -324,52 +326,25 @@ class Targets:
 
     # What is never below zero.
 
-    def fit_gaps(self, history: History) -> None:
-        """Learn which targets are never below zero and often there, in place.
+    def fit_gaps(self, history: History, y: pd.DataFrame, rows: Rows) -> None:
+        """Learn the smallest value above zero of every series, of targets that stop at zero.
 
-        All series together say it, and each has a gap between zero and its smallest value above.
+        In place. It is infinite for none, and zero for a series that has values below.
         """
-        store = history.store
-        start, observed = store.start.numpy(), store.observed
-        for channel in range(len(self.channels)) if self.support == "real" else ():
-            least, zeros, number = np.full(len(start), np.inf), 0, 0
-            for part in blocks(len(store.values)):
-                seen = observed[part, channel].numpy()
-                owner = np.searchsorted(start, np.arange(part.start, part.stop)[seen], "right") - 1
-                scaled = store.values[part, channel].numpy()[seen].astype(np.float64)
-                size = history.scale[owner, channel]
-                value = history.loc[owner, channel] + size * self._linear(scaled)
-                if (value < -ROUNDING * size).any():
-                    break
-                above = value > ROUNDING * size
-                np.minimum.at(least, owner[above], value[above])
-                zeros, number = zeros + int((~above).sum()), number + len(value)
-            else:
-                if zeros >= MIN_ZEROS * number and np.isfinite(least).any():
-                    gap = np.where(np.isfinite(least), least, least.min())
-                    store.traits.gap[:, channel] = torch.from_numpy(gap)
+        for channel in np.flatnonzero(self.stops_at_zero or ()).tolist():
+            gap = history.store.traits.gap[:, channel].numpy()
+            gap[:] = np.inf
+            for part in blocks(len(rows)):
+                series, _ = history.locate(rows, part)
+                values = _without_dust(numeric_values(y.iloc[part, channel]))
+                above = values > 0
+                np.minimum.at(gap, series[above], values[above])
+                gap[series[values < 0]] = 0.0
 
-    def with_gaps(
-        self, merged: History, y: pd.DataFrame, rows: Rows, place: Integers, old: int
-    ) -> History:
-        """Return a history whose gaps know new rows of y too, of series at ``place``.
-
-        Those behind the ``old`` ones are new.
-        """
-        traits, owner = merged.store.traits, np.repeat(place, np.diff(rows.bounds))
-        if not bool(traits.gap.any()):
-            return merged
-        gap = traits.gap.clone()
-        for channel in gap.any(dim=0).nonzero()[:, 0].tolist():
-            own = gap[:, channel].numpy()
-            values = numeric_values(y.iloc[:, channel])
-            own[old:] = own[:old][own[:old] > 0].min(initial=np.inf)
-            kept = own > 0
-            above = values > 0
-            np.minimum.at(own, owner[above], values[above])
-            own[owner[values < 0]] = 0.0
-            own[~kept] = 0.0
-        return replace(merged, store=replace(merged.store, traits=replace(traits, gap=gap)))
+    def open_gaps(self, history: History, old: int) -> None:
+        """Let series behind the ``old`` ones stop at zero where others do, in place."""
+        for channel in np.flatnonzero(self.stops_at_zero or ()):
+            history.store.traits.gap[old:, channel] = np.inf
 
     def floored(self, history: History, values: Floats, series: Integers, snapped: bool) -> Floats:
         """Return forecasts (n, time, num_targets, ...) in units of y that are not below zero.
@@ -381,7 +356,7 @@ class Targets:
         if not gap.any():
             return values
         gap = gap.reshape(len(series), 1, len(self.names), *(1,) * (values.ndim - 3))
-        least = gap / 2 if snapped else 0.0
+        least = np.where(np.isfinite(gap), gap / 2, 0.0) if snapped else 0.0
         return np.where((gap > 0) & (values < least), 0.0, values)
 
     # Series that still learn their scale.
@@ -534,14 +509,12 @@ class Targets:
         scaled = np.asarray(scaled, dtype=np.float64)
         # (n, 1, num_targets, 1 ...): broadcasts over time and what follows the targets
         shape = (len(series), 1, len(self.names)) + (1,) * (scaled.ndim - 3)
-        size, scaled = history.scale[series].reshape(shape), self._linear(scaled)
-        decoded: Floats = history.loc[series].reshape(shape) + size * scaled
+        if self.scaler == "robust_arcsinh":
+            scaled = np.sinh(np.clip(scaled, -MAX_ARCSINH, MAX_ARCSINH))
+        decoded: Floats = (
+            history.loc[series].reshape(shape) + history.scale[series].reshape(shape) * scaled
+        )
         return decoded if self.names == self.channels else decoded[:, :, self.order]
-
-    def _linear(self, scaled: Floats) -> Floats:
-        if self.scaler != "robust_arcsinh":
-            return scaled
-        return np.asarray(np.sinh(np.clip(scaled, -MAX_ARCSINH, MAX_ARCSINH)))
 
     def observed(self, history: History, cutoff: Integers) -> list[Floats]:
         """Return each series' targets (time, num_targets) up to its cutoff, NaN where missing."""
@@ -553,6 +526,29 @@ class Targets:
             values = self.decode(history, scaled[None], np.array([series]))[0]
             targets.append(np.where(seen, values, np.nan))
         return targets
+
+
+def stops_at_zero(column: pd.Series, bounds: Integers) -> bool:
+    """Return whether a target is never below zero in nearly all series, and often there.
+
+    ``bounds`` (num_series + 1,) are the rows between which these lie.
+    """
+    zeros = number = 0
+    below = np.zeros(len(bounds) - 1, dtype=bool)
+    for part in blocks(len(column)):
+        values = _without_dust(numeric_values(column.iloc[part]))
+        zeros += int((values == 0).sum())
+        number += int((~np.isnan(values)).sum())
+        low = np.flatnonzero(values < 0) + part.start
+        below[np.searchsorted(bounds, low, side="right") - 1] = True
+    often = zeros >= max(MIN_ZEROS, MIN_ZERO_SHARE * number)
+    return often and float(below.mean()) <= MAX_BELOW
+
+
+def _without_dust(values: Floats) -> Floats:
+    """Return values with zeros in the place of rounding errors."""
+    sizes = np.abs(values)
+    return np.where(sizes <= ROUNDING * np.fmax.reduce(sizes, initial=0.0), 0.0, values)
 
 
 def _mixed(own: float, usual: float, number: int) -> float:
