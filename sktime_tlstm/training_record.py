@@ -80,8 +80,9 @@ def _blend(fitted: Fitted) -> str:
     if len(set(trusts)) == 1:
         rest = f"{1 - float(calibration.trust[0]):.0%}"
         return f"{trusts[0]} network, {rest} simple forecasts"
-    targets = zip(trusts, fitted.model.encoder.targets, strict=True)
-    parts = [f"{trust} of {name}" for trust, name in targets]
+    encoder = fitted.model.encoder
+    targets = zip(encoder.order, encoder.targets, strict=True)
+    parts = [f"{trusts[channel]} of {name}" for channel, name in targets]
     return f"the network {_listed(parts)}, the rest simple forecasts"
 
 

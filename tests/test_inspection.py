@@ -555,6 +555,22 @@ def test_a_series_that_is_shorter_than_the_horizon_has_a_summary(rows):
     assert "TransformerLSTM" in tiny().fit(y, fh=FH).summary()
 
 
+def test_a_summary_names_the_trust_of_each_target_in_any_order():
+    rng = np.random.default_rng(0)
+    index = pd.date_range("2023-01-01", periods=200, freq="D")
+    drive = rng.normal(size=200)
+    y = pd.DataFrame({"walk": rng.normal(size=200).cumsum(), "driven": 3 * drive}, index)
+    panel = pd.concat({key: y + key for key in (0, 1)}, names=["key"])
+    forecaster = tiny(finetune_epochs=0).pretrain(panel, fh=FH)
+    forecaster.fit(y[["driven", "walk"]])
+    model = forecaster._fitted.model
+    assert model.encoder.targets == ["driven", "walk"]
+    walk, driven = (f"{trust:.0%}" for trust in model.calibration.trust.tolist())  # by channel
+    assert walk != driven
+    page = forecaster.summary()
+    assert f"the network {driven} of driven, {walk} of walk, the rest simple forecasts" in page
+
+
 def test_nothing_matters_where_there_is_no_error():
     y = pd.Series(5.0, data()[0].index, name="load")
     forecaster = tiny(context_length=CONTEXT).fit(y, fh=FH)
