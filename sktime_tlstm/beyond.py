@@ -86,12 +86,9 @@ def warn_of_far_rows(
         encoder.warn_of_far_inputs(history, X, history.lengths - number, columns)
     reach[:, [channel for channel in hidden if channel < reach.shape[1]]] = np.nan
     which = np.flatnonzero((number > 0) & ~np.isnan(reach).all(axis=1))
-    rows = ranges(
-        history.store.start.numpy()[which] + history.lengths[which] - number[which], number[which]
-    )
+    rows, owner = _last_rows(history, which, number)
     if not len(rows):
         return
-    owner = np.repeat(which, number[which])
     sizes, seen = _sizes(model, history, rows, owner)
     distance = np.abs(sizes - middle[owner])
     most = BEYOND_RANGE if model.spec.simulation else BEYOND_BELIEF
@@ -114,10 +111,9 @@ def warn_of_far_rows(
 
 def _warn_below_zero(model: Model, history: History, number: Integers, where: str) -> None:
     """Warn of targets below zero, in so many of the last rows of each series, that stop there."""
-    gap, lengths = history.store.traits.gap.numpy(), history.lengths
+    gap = history.store.traits.gap.numpy()
     which = np.flatnonzero((number > 0) & (gap > 0).any(axis=1))
-    first = history.store.start.numpy()[which] + lengths[which] - number[which]
-    rows, owner = ranges(first, number[which]), np.repeat(which, number[which])
+    rows, owner = _last_rows(history, which, number)
     sizes, seen = _sizes(model, history, rows, owner)
     below = seen & (gap[owner] > 0) & (sizes < -ROUNDED * history.scale[owner])
     if not below.any():
@@ -164,6 +160,12 @@ def _usual(
 
 def _num_levels(history: History) -> int:
     return 0 if history.keys is None else history.keys.nlevels
+
+
+def _last_rows(history: History, which: Integers, number: Integers) -> tuple[Integers, Integers]:
+    """Return so many of the last rows of some series, as rows of the store, and whose they are."""
+    number, end = number[which], history.store.start.numpy()[which] + history.lengths[which]
+    return ranges(end - number, number), np.repeat(which, number)
 
 
 def _sizes(model: Model, history: History, rows: Integers, owner: Integers) -> tuple[Floats, Flags]:

@@ -134,9 +134,9 @@ class Effects:
         """
         log = self.by_column(store, spec, row)
         total = log.sum(dim=-2)
-        times, _ = self(store, spec, row, torch.zeros_like(total))
         # all add together what they multiply by, and each its share of the logarithm
-        share = torch.where(total == 0, 1.0, (times - 1) / torch.where(total == 0, 1.0, total))
+        times = torch.expm1(_bounded(total, self.bounds))
+        share = torch.where(total == 0, 1.0, times / torch.where(total == 0, 1.0, total))
         product = log * (above * share)[..., None, :]
         return torch.where(torch.tensor(self.multiplies), product, log)
 
@@ -227,7 +227,7 @@ class _Pairs(NamedTuple):
     ----------
     now, before : Tensor of shape (row,), int64
     series, time : numpy.ndarray of int64, shape (row,)
-        Rows of the calendar.
+        Of the rows; time is that of the calendar.
     features, change : numpy.ndarray of shape (row, feature)
         What weights belong to, and how that differs between the two rows.
     """

@@ -185,10 +185,11 @@ def covariances(model: Model, asked: Asked, variances: np.ndarray, num_samples: 
 
 def parametric(model: Model, asked: Asked) -> Parametric | None:
     """Return the distributions of rows, in the units of y, where they have the head's family."""
-    gap = asked.history.store.traits.gap[np.unique(asked.series)]
-    if not model.is_parametric(asked.step) or bool(gap.any()):
-        return None
     head, history = model.head, asked.history
+    if not model.is_parametric(asked.step):
+        return None
+    if bool(history.store.traits.gap[np.unique(asked.series)].any()):
+        return None  # the family knows no zero that a target stops at
     parameters = np.zeros((len(asked.step), model.spec.num_targets, head.num_parameters))
     loc, scale = np.zeros((2, *parameters.shape[:2]))
     for part in parts(model, asked):

@@ -186,7 +186,7 @@ def simple_effects(
         return {}
     store = windows.store.to("cpu")
     places = torch.from_numpy(windows.series), torch.from_numpy(windows.cutoff)
-    row, _ = future_rows(store, spec, *places)
+    row = future_rows(store, spec, *places)[0]
     whole, zero = calibration.simple(store, spec, *places)[0], store.traits.zero[places[0], None]
     times, plus = effects(store, spec, row, zero)
     above = ((torch.sinh(whole) if spec.arcsinh else whole) - plus) / times - zero

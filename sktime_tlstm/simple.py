@@ -138,7 +138,7 @@ class SimpleForecast:
             store, spec, series, cutoff, length, self.season, self.arcsinh, self.effects
         )
         center = self._center(past, zero, length)
-        row = future_rows(store, spec, series, cutoff)[0]
+        row, time, _ = future_rows(store, spec, series, cutoff)
         if self.effects is not None:
             times, plus = self.effects(store, spec, row, zero[:, None])
             center = times * center + plus
@@ -146,9 +146,7 @@ class SimpleForecast:
             center = center.clamp(min=0)
         width = TO_UPPER * self._width(past, zero, center)
         if self.sizes is not None:
-            width = width * self.sizes(
-                store, spec, row, _calendar_rows(store, spec, series, cutoff)
-            )
+            width = width * self.sizes(store, spec, row, time)
         bands = torch.stack([center, center - width, center + width])
         if spec.support != "real":
             bands = bands.clamp(min=0)
@@ -229,10 +227,7 @@ def learn_simple(
         )
         positive &= ((past > zero[:, None]).all(dim=1)).all(dim=0)
         rows.append((length, chosen, past, zero))
-    change = torch.zeros(targets, dtype=torch.float64)
-    for _, _, past, _ in rows:
-        change += _change(past).sum(dim=0)
-    change = (change / max(1, len(cutoff))).clamp(min=1e-9)
+    change = _usual_change(rows, targets)
     age = 1 - places[1] / store.length[places[0]].clamp(min=1)
     recent = (0.5 ** (age / HALF_LIFE))[:, None, None]
     # summed errors, in units of the window's change, of every length of window
@@ -254,7 +249,9 @@ def learn_simple(
     maps, shares = _combined(every, specs, *weights)
     blank = torch.ones(targets, spec.horizon, dtype=torch.float64)
     simple = SimpleForecast(maps, shares, blank, (0,) * targets, change, season, arcsinh, effects)
-    sure = spec.horizon / (chosen_from or len(cutoff) or 1)
+    if not rows:
+        return simple
+    sure = spec.horizon / (chosen_from or len(cutoff))
     kinds, change, relative = _kinds(simple, rows, ahead, SURE_OF_KIND * sure)
     simple = replace(simple, kinds=kinds, change=change, deviation=_deviation(relative))
     usual = (relative / simple.deviation.T).flatten(0, 1)
@@ -352,8 +349,7 @@ def _ahead(
     arcsinh: bool,
     effects: Effects | None,
 ) -> _Ahead:
-    row, inside = future_rows(store, spec, series, cutoff)
-    time = _calendar_rows(store, spec, series, cutoff)
+    row, time, inside = future_rows(store, spec, series, cutoff)
     values = store.values[row, : spec.num_targets].double()
     values = torch.sinh(values) if arcsinh else values
     times, plus = torch.ones_like(values), torch.zeros_like(values)
@@ -365,18 +361,15 @@ def _ahead(
 
 def future_rows(
     store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the rows (window, horizon) of the store after cutoffs, and which the series have."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the rows (window, horizon) after cutoffs, and which of them the series have.
+
+    They are those of the store and those of its calendar.
+    """
     step = cutoff[:, None] + torch.arange(spec.horizon, device=cutoff.device)
     row = (store.start[series, None] + step).clamp(max=store.values.shape[0] - 1)
-    return row, step < store.length[series, None]
-
-
-def _calendar_rows(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor) -> Tensor:
-    """Return the rows (window, horizon) of the calendar after cutoffs."""
-    step = cutoff[:, None] + torch.arange(spec.horizon, device=cutoff.device)
-    row = store.calendar_start[series, None] + step
-    return row.clamp(max=store.calendar.shape[0] - 1)
+    time = (store.calendar_start[series, None] + step).clamp(max=store.calendar.shape[0] - 1)
+    return row, time, step < store.length[series, None]
 
 
 def _change(past: Tensor, lag: int = 1, recent: bool = False) -> Tensor:
@@ -391,6 +384,19 @@ def _change(past: Tensor, lag: int = 1, recent: bool = False) -> Tensor:
     age = torch.arange(length - lag - 1, -1, -1).to(past)
     weight = 0.5 ** (age / (RECENT * length))
     return torch.einsum("wlt,l->wt", change, weight / weight.sum())
+
+
+def _usual_change(
+    rows: list[tuple[int, Tensor, Tensor, Tensor]],
+    targets: int,
+    lag: int = 1,
+    recent: bool = False,
+) -> Tensor:
+    """Return the mean (target,) of `_change` over all windows."""
+    total, number = torch.zeros(targets, dtype=torch.float64), 0
+    for _, _, past, _ in rows:
+        total, number = total + _change(past, lag, recent).sum(dim=0), number + len(past)
+    return (total / max(1, number)).clamp(min=1e-9)
 
 
 def _measure(
@@ -565,10 +571,7 @@ def _kinds(
     unit = torch.ones(len(every), *error.shape, dtype=error.dtype)
     usual = simple.change.repeat(len(every), 1)
     for kind, (lag, recent) in CHANGES.items():
-        total = torch.zeros_like(simple.change)
-        for _, _, past, _ in rows:
-            total += _change(past, lag or simple.season or 1, recent).sum(dim=0)
-        usual[kind] = (total / max(1, len(error))).clamp(min=1e-9)
+        usual[kind] = _usual_change(rows, error.shape[-1], lag or simple.season or 1, recent)
     for length, chosen, past, zero in rows:
         center = simple._center(past, zero, length)
         error[chosen] = (center - ahead.truth[chosen]).abs() * ahead.times[chosen]
@@ -582,9 +585,8 @@ def _kinds(
         off = error[..., target]
         known = torch.where(off.isnan(), torch.nan, unit[..., target].log())
         # Laplace's distribution
-        fits = (known.flatten(1).nanmean(dim=1)) + (
-            (off / unit[..., target]).flatten(1).nanmean(dim=1) + 1e-12
-        ).log()
+        size = (off / unit[..., target]).flatten(1).nanmean(dim=1)
+        fits = known.flatten(1).nanmean(dim=1) + (size + 1e-12).log()
         # what is fixed is taken unless another kind is better for sure; of a product, its size
         product = float(simple.shares[max(simple.shares)][target, 1])  # weight of logarithms
         doubts = {**DOUBTS, FIXED: product, SIZE: 1 - product}

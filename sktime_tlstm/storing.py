@@ -236,22 +236,18 @@ def _expected_of_simple(
         raise ValueError(f"the calibration has maps of {list(simple.maps)} rows")
     if len(simple.kinds) != targets or not {*simple.kinds} <= {FIXED, SIZE, *CHANGES}:
         raise ValueError(f"the calibration's errors grow with {list(simple.kinds)}")
-    learnt = {"effects": (simple.effects, False), "sizes of errors": (simple.sizes, True)}
     if simple.effects is not None and len(simple.effects.multiplies) != targets:
         number = len(simple.effects.multiplies)
         raise ValueError(f"the calibration's effects are of {number} targets")
+    learnt: dict[str, tuple[Any, tuple[int, ...]]] = {}
+    for name, one in (("effects", simple.effects), ("sizes of errors", simple.sizes)):
+        if one is not None:
+            width = Columns.of(spec, calendar=one is simple.sizes).features
+            learnt[name] = one.weights, (targets, width)
+            learnt[f"bounds of {name}"] = one.bounds, (targets, 2)
     return {
         "change": (simple.change, (targets,)),
-        **{
-            name: (one.weights, (targets, Columns.of(spec, calendar).features))
-            for name, (one, calendar) in learnt.items()
-            if one is not None
-        },
-        **{
-            f"bounds of {name}": (one.bounds, (targets, 2))
-            for name, (one, _) in learnt.items()
-            if one is not None
-        },
+        **learnt,
         **{
             f"map of {length} rows": (one, (targets, 2, spec.horizon, length))
             for length, one in simple.maps.items()

@@ -116,6 +116,7 @@ class FrameEncoder:
         names: list[Hashable] = list(y.columns)
         if not names:
             raise ValueError("Got y without columns, expected at least one. Pass what to forecast.")
+        keys_of_y, bounds = split_index(y.index)
         shared = extremes = usual = None
         if self.absolute:
             samples = [sampled_values(y.iloc[:, k]) for k in range(len(names))]
@@ -128,17 +129,16 @@ class FrameEncoder:
             shared = tuple(location_scale(values, self.scaler) for values in samples)
             extremes = tuple(_extremes(y.iloc[:, k]) for k in range(len(names)))
         else:
-            bounds = split_index(y.index)[1]
             columns = [y.iloc[:, k] for k in range(len(names))]
             usual = tuple(UsualScale.of(column, bounds, self.scaler) for column in columns)
         stops = tuple(
-            self.support == "real" and stops_at_zero(y.iloc[:, k], split_index(y.index)[1])
+            self.support == "real" and stops_at_zero(y.iloc[:, k], bounds)
             for k in range(len(names))
         )
         self._targets = Targets(
             names, names, self.support, self.scaler, shared, extremes, usual, stops
         )
-        self.identities = split_index(y.index)[0] if keys is None else keys
+        self.identities = keys_of_y if keys is None else keys
         self.timeline = find_timeline(y.index, None if X is None or sampled else X.index)
         past, static = self.past_covariates, self.static_covariates
         covariates = pd.DataFrame(index=y.index) if X is None else X

@@ -23,7 +23,15 @@ from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import Rows, blocks, split_index, spread
 from sktime_tlstm.data.scaling import location_scale
 
-__all__ = ["MAX_ARCSINH", "SUPPORTS", "Targets", "UsualScale", "has_outliers", "num_learnt"]
+__all__ = [
+    "MAX_ARCSINH",
+    "SUPPORTS",
+    "Targets",
+    "UsualScale",
+    "has_outliers",
+    "num_learnt",
+    "stops_at_zero",
+]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
