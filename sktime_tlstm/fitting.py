@@ -554,10 +554,8 @@ def _train(
         for training in trainings:
             training()
         return
-    try:
-        side_by_side(trainings, lambda: _ask_to_stop(members, True))
-    finally:
-        _ask_to_stop(members, False)
+    side_by_side(trainings, lambda: _ask_to_stop(members, True))
+    _ask_to_stop(members, False)  # those of a failed training stay asked: one may still run
 
 
 def _ask_to_stop(members: list[ForecastNet], stop: bool) -> None:

@@ -45,13 +45,22 @@ def side_by_side(trainings: Sequence[Callable[[], None]], stop: Callable[[], Non
         return
     notices: list[list[str]] = [[] for _ in trainings]
     share = functools.partial(torch.set_num_threads, before // workers)
+    futures: list[Future[None]] = []
+    may_begin: Future[bool] = Future()
     try:
         with ThreadPoolExecutor(workers, initializer=share) as pool:
-            futures = [
-                pool.submit(copy_context().run, _run, training, kept)
-                for training, kept in zip(trainings, notices, strict=True)
-            ]
-            if not _are_well(futures):
+            try:
+                for training, kept in zip(trainings, notices, strict=True):
+                    job = functools.partial(_run, training, kept, may_begin)
+                    futures.append(pool.submit(copy_context().run, job))
+                may_begin.set_result(True)
+                is_well = _are_well(futures)
+            except KeyboardInterrupt:
+                is_well = False
+            if not may_begin.done():  # a thread that was just starting is not in the pool: end it
+                may_begin.set_result(False)
+                raise KeyboardInterrupt
+            if not is_well:
                 stop()
     finally:
         torch.set_num_threads(before)  # the workers' settings hold for threads that begin later
@@ -64,19 +73,18 @@ def side_by_side(trainings: Sequence[Callable[[], None]], stop: Callable[[], Non
 
 
 def _are_well(futures: Sequence[Future[None]]) -> bool:
-    """Wait for all, or for the first that fails or Ctrl-C; return whether there was none."""
-    try:
-        while True:  # a signal that another thread got is seen only when this one wakes up
-            done, running = wait(futures, SECONDS_ASLEEP, return_when=FIRST_EXCEPTION)
-            if any(future.exception() for future in done):
-                return False
-            if not running:
-                return True
-    except KeyboardInterrupt:
-        return False
+    """Wait for all, or for the first that fails; return whether there was none."""
+    while True:  # a signal that another thread got is seen only when this one wakes up
+        done, running = wait(futures, SECONDS_ASLEEP, return_when=FIRST_EXCEPTION)
+        if any(future.exception() for future in done):
+            return False
+        if not running:
+            return True
 
 
-def _run(training: Callable[[], None], notices: list[str]) -> None:
+def _run(training: Callable[[], None], notices: list[str], may_begin: Future[bool]) -> None:
     """Run a training in usual torch, of which a thread begins anew, and keep what it warns of."""
+    if not may_begin.result():
+        raise KeyboardInterrupt
     with usual_torch(), collected(notices):
         training()

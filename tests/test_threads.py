@@ -208,6 +208,23 @@ def test_ctrl_c_before_a_member_has_begun_leaves_nothing_fitted(threads, monkeyp
     assert not forecaster.is_fitted
 
 
+def test_ctrl_c_while_threads_begin_leaves_none_training(threads, monkeypatch):
+    start, begun, trained = threading.Thread.start, [], []
+
+    def interrupted(self):
+        start(self)
+        begun.append(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side([lambda: trained.append(True)] * 3, stop=lambda: None)
+    for thread in begun:
+        thread.join(10)
+    assert begun and not any(thread.is_alive() for thread in begun)
+    assert not trained and torch.get_num_threads() == threads
+
+
 def test_warnings_of_threads_come_in_order_and_name_the_callers_line(threads):
     trainings = [lambda number=number: notify(f"the call {number}") for number in range(4)]
     with pytest.warns(ForecastWarning) as told:
