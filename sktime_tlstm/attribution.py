@@ -195,7 +195,8 @@ def _along(
         part.expand(number, -1) for part in (forecast.loc, forecast.scale, forecast.unit)
     )
     simple = None if forecast.simple is None else forecast.simple.expand(-1, number, -1, -1)
-    return model.center(Forecast(torch.stack(outputs), loc, scale, unit, simple)), leaves
+    parts = torch.stack(outputs), loc, scale, unit, simple
+    return model.center(Forecast(*parts, familiar=forecast.familiar)), leaves
 
 
 def _embedded(net: ForecastNet, inputs: Inputs) -> Inputs:

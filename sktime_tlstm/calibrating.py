@@ -90,10 +90,10 @@ def calibrated(
         # weighed as windows are normalised, so that the loudest do not decide
         bands = model.normalised(forecast, target)
         number = float(shares.sum())
-        trust, width = trusted(*bands, number, mean, gain, caution)
+        trust, width = trusted(*bands, number, mean, gain, caution, forecast.familiarity)
         if options.calibration == "none":  # the point is the network's; its scores are wanted
             trust = whole
-        blend = network.blended(simply, trust, width)
+        blend = network.blended(simply, trust, width, forecast.familiarity)
         widening = _as_large(blend.scores(target), simply.scores(target), number)
         calibration = replace(
             calibration, trust=trust, width_trust=width, widening=widening

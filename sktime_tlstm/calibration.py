@@ -83,15 +83,26 @@ class Bands:
         off = target - self.center
         return off / torch.where(off < 0, self.below, self.above)
 
-    def blended(self, other: Bands, trust: Tensor | float, width_trust: Tensor | float) -> Bands:
+    def blended(
+        self,
+        other: Bands,
+        trust: Tensor | float,
+        width_trust: Tensor | float,
+        familiar: Tensor | float = 1.0,
+    ) -> Bands:
         """Return the weighted mean with others, of whose widths none vanishes.
 
-        Weights are those of each target (num_targets,), or of all.
+        Weights are those of each target (num_targets,), or of all, by how ``familiar`` a step is.
+        Where it is not, either may be right: the deviation of such a mixture grows with how far
+        the two are apart.
         """
+        trust, width_trust = trust * familiar, width_trust * familiar
+        apart = (1 - familiar) * trust * (1 - trust) * (self.center - other.center) ** 2
         below, above = (
             width_trust * own.maximum(MIN_WIDTH * theirs) + (1 - width_trust) * theirs
             for own, theirs in ((self.below, other.below), (self.above, other.above))
         )
+        below, above = ((one**2 + TO_UPPER**2 * apart).sqrt() for one in (below, above))
         return Bands(trust * self.center + (1 - trust) * other.center, below, above)
 
 
@@ -289,6 +300,7 @@ def trusted(
     mean: bool = False,
     gain: float = 0.0,
     caution: float = CAUTION,
+    familiar: Tensor | float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Weigh a network's points and widths by held-out errors.
 
@@ -309,20 +321,22 @@ def trusted(
         on to learn from them and from more steps.
     caution : float, default=10.0
         By how much no trust is likelier beforehand than full trust, as a logarithm.
+    familiar : Tensor of shape (window, horizon, num_targets), or 1.0
+        What weights are multiplied by.
     """
     better = network.center + gain * torch.nan_to_num(target - network.center)
     expected = replace(network, center=better)
     power = 2 if mean else 1
     prior = -caution * torch.tensor(TRUSTS, dtype=torch.float64)
     losses = [
-        _mean((target - expected.blended(simple, one, 0.0).center).abs().pow(power))
+        _mean((target - expected.blended(simple, one, 0.0, familiar).center).abs().pow(power))
         for one in TRUSTS
     ]
     log_loss = (torch.stack(losses) + 1e-12).log() / power
     trust = _posterior_mean(log_loss, prior, horizons)
     fits = []
     for one in TRUSTS:
-        bands = network.blended(simple, trust, one)
+        bands = network.blended(simple, trust, one, familiar)
         off = target - bands.center
         width = torch.where(off < 0, bands.below, bands.above)
         width = torch.where(target.isnan(), torch.nan, width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.rows import spread
 from sktime_tlstm.data.windows import WindowSpec
 
-__all__ = ["KNOTS", "Columns", "Effects", "Sizes", "learn_effects", "learn_sizes"]
+__all__ = ["AS_LARGE", "KNOTS", "Columns", "Effects", "Sizes", "learn_effects", "learn_sizes"]
 
 #: Rows of a category, or squares of a scaled number, that speak half for themselves: those tried.
 PRIORS = (0.3, 3.0, 30.0, 300.0)
@@ -32,6 +33,15 @@ MIN_ROWS, MIN_SAMPLE, MAX_SAMPLE, MAX_PRODUCTS = 20, 1000, 50_000, 4_000_000
 MAX_TREND = 0.8
 #: Share of their median that errors are taken for at least.
 LEAST_ERROR = 0.05
+#: An output that stops counts as so much of that a season before, or after; if more than such a
+#: share of the rows are not above zero, nothing multiplies.
+LEAST_LEFT, MOST_STOPS = 0.01, 0.2
+#: Rows of which an effect left less than such a share do not tell what they were without.
+LEAST_TOLD = 0.03
+#: Share of rows at each end that are no usual ones, and the numbers of rows that are told apart.
+USUAL_SHARE, AS_LARGE = 0.05, (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)
+#: Rows of training with as large an effect at which a network counts half.
+FAMILIAR = 30.0
 #: How far logarithms of what multiplies go beyond those of training, as a share of their range.
 BEYOND_LOGS = 0.5
 #: Residuals of more than so many usual ones count less (Huber); so many iterations find weights.
@@ -98,7 +108,7 @@ class Effects:
     """What the known covariates of a row add to its targets, scaled, without arcsinh.
 
     Or to the logarithms of these, above zero. Every number acts by a line that may bend at the
-    knots; every category adds something.
+    knots; every category adds something. What is usual adds nothing.
 
     Parameters
     ----------
@@ -108,11 +118,17 @@ class Effects:
         Of which targets the logarithms are added to.
     bounds : Tensor of shape (num_targets, 2), float64
         Between which the sums of what is added to logarithms are.
+    usual : Tensor of shape (num_targets, column), float64
+        What a number adds as a rule, which is taken off; 0 of categories.
+    tails : Tensor of shape (num_targets, 2, number of `AS_LARGE`), float64
+        Sums that so many rows of training have at most, and at least.
     """
 
     weights: Tensor
     multiplies: tuple[bool, ...]
     bounds: Tensor
+    usual: Tensor
+    tails: Tensor
 
     def __call__(
         self, store: SeriesStore, spec: WindowSpec, row: Tensor, zero: Tensor
@@ -126,6 +142,45 @@ class Effects:
         multiplies = torch.tensor(self.multiplies, device=total.device)
         times = torch.where(multiplies, log.exp(), 1.0)
         return times, torch.where(multiplies, zero * (1 - times), total)
+
+    def hides(self, store: SeriesStore, spec: WindowSpec, row: Tensor) -> Tensor:
+        """Return whether so little is left of targets at rows (..., num_targets), bool.
+
+        That nothing tells what they were without effects.
+        """
+        total = self.by_column(store, spec, row).sum(dim=-2)
+        multiplies = torch.tensor(self.multiplies, device=total.device)
+        return multiplies & (_bounded(total, self.bounds) < math.log(LEAST_TOLD))
+
+    def familiarity(self, store: SeriesStore, spec: WindowSpec, row: Tensor) -> Tensor:
+        """Return how far a network knows rows (..., num_targets), by how many had such effects."""
+        apart, rows = self._apart(store, spec, row)
+        return 1 - apart * FAMILIAR / (FAMILIAR + rows)
+
+    def doubt(self, store: SeriesStore, spec: WindowSpec, row: Tensor) -> Tensor:
+        """Return how much wider errors are (..., num_targets) for effects that few rows tell.
+
+        An effect is the mean of so many changes, of two errors each.
+        """
+        apart, rows = self._apart(store, spec, row)
+        return (1 + apart * 2 / rows.clamp(min=0.5)).sqrt()
+
+    def _apart(self, store: SeriesStore, spec: WindowSpec, row: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how far rows' effects are apart from usual ones, from 0 to 1, and how rare.
+
+        The latter is the number of rows of training, of `AS_LARGE` or 0, that had as large ones.
+        Each (..., num_targets).
+        """
+        total = self.by_column(store, spec, row).sum(dim=-2)
+        tails = self.tails.to(total.device)
+        low, high = tails.unbind(1)  # (num_targets, number)
+        least, most = low[:, -1], high[:, -1]
+        beyond = torch.maximum(least - total, total - most)
+        # apart from half their range on, wholly from all of it on
+        apart = (2 * beyond / (most - least).clamp(min=1e-9) - 1).clamp(0, 1)
+        total = total[..., None]
+        place = torch.minimum((total >= low).sum(dim=-1), (total <= high).sum(dim=-1))
+        return apart, total.new_tensor((0, *AS_LARGE))[place]
 
     def added(self, store: SeriesStore, spec: WindowSpec, row: Tensor, above: Tensor) -> Tensor:
         """Return what each column adds (..., column, num_targets) to targets at rows.
@@ -142,7 +197,8 @@ class Effects:
 
     def by_column(self, store: SeriesStore, spec: WindowSpec, row: Tensor) -> Tensor:
         """Return what each adds (..., column, num_targets), numbers and then categories."""
-        return _by_column(self.weights, store, Columns.of(spec), row)
+        added = _by_column(self.weights, store, Columns.of(spec), row)
+        return added - self.usual.to(added.device).T
 
 
 @dataclass(frozen=True)
@@ -230,6 +286,8 @@ class _Pairs(NamedTuple):
         Of the rows; time is that of the calendar.
     features, change : numpy.ndarray of shape (row, feature)
         What weights belong to, and how that differs between the two rows.
+    rows : int
+        How many rows there are, of which these are evenly spaced ones.
     """
 
     now: Tensor
@@ -238,6 +296,7 @@ class _Pairs(NamedTuple):
     time: np.ndarray
     features: np.ndarray
     change: np.ndarray
+    rows: int
 
 
 def learn_effects(
@@ -265,17 +324,24 @@ def learn_effects(
         return None
     weights, multiplies = np.zeros((spec.num_targets, columns.features)), [False] * spec.num_targets
     bounds = np.zeros((spec.num_targets, 2))
+    usual = np.zeros((spec.num_targets, len(columns.numbers) + len(columns.codes)))
+    tails = np.zeros((spec.num_targets, 2, len(AS_LARGE)))
     pairs = _pairs(store, spec, columns, series)
     for target in range(spec.num_targets):
-        changes, logs, fall = _changes(store, spec, columns, pairs, target)
+        changes, logs, above = _changes(store, spec, columns, pairs, target)
         if len(changes.wanted) >= MIN_ROWS:
-            found, error = _fitted(changes)
+            found, off = _fitted(changes)
             if logs is not None:
                 other, relative = _fitted(logs)
-                if other.any() and np.log(_usual(relative)) + fall < np.log(_usual(error)):
+                if other.any() and _is_nearer(relative, off, above):
                     found, multiplies[target], changes = other, True, logs
             weights[target] = _centered(found, changes.mean, columns)
-            bounds[target] = _bounds(pairs.features @ weights[target])
+            bent = (pairs.features * weights[target])[:, : columns.bent]
+            for place in range(len(columns.numbers)):
+                usual[target, place] = np.median(bent[:, place :: len(columns.numbers)].sum(axis=1))
+            total = pairs.features @ weights[target] - usual[target].sum()
+            bounds[target] = _bounds(total)
+            tails[target] = _tails(total, pairs.rows)
         if old is None or weights[target].any():
             continue
         kept = old.weights[target].numpy()
@@ -284,9 +350,11 @@ def learn_effects(
         if few or (known is not None and _gain(known, kept).mean() > 0):
             weights[target], multiplies[target] = kept, old.multiplies[target]
             bounds[target] = old.bounds[target].numpy()
+            usual[target], tails[target] = old.usual[target].numpy(), old.tails[target].numpy()
     if not weights.any():
         return None
-    return Effects(torch.from_numpy(weights), tuple(multiplies), torch.from_numpy(bounds))
+    parts = map(torch.from_numpy, (bounds, usual, tails))
+    return Effects(torch.from_numpy(weights), tuple(multiplies), *parts)
 
 
 def learn_sizes(
@@ -341,22 +409,24 @@ def _pairs(store: SeriesStore, spec: WindowSpec, columns: Columns, series: np.nd
     lag = next((season for season in spec.seasons if 3 * season <= usual), 1)
     long = length > lag
     start, length, begin = start[long] + lag, length[long] - lag, begin[long] + lag
-    chosen, first = spread(int(length.sum()), _most_rows(columns)), np.cumsum(length) - length
+    rows = int(length.sum())
+    chosen, first = spread(rows, _most_rows(columns)), np.cumsum(length) - length
     owner = np.searchsorted(first, chosen, side="right") - 1
     within = chosen - first[owner]
     now = torch.from_numpy(start[owner] + within)
     features = _features(store, columns, now)
     change = features - _features(store, columns, now - lag)
     time = begin[owner] + within
-    return _Pairs(now, now - lag, series[long][owner], time, features, change)
+    return _Pairs(now, now - lag, series[long][owner], time, features, change, rows)
 
 
 def _changes(
     store: SeriesStore, spec: WindowSpec, columns: Columns, pairs: _Pairs, target: int
-) -> tuple[_Changes, _Changes | None, float]:
-    """Return changes of a target, those of its logarithms, and the mean of these.
+) -> tuple[_Changes, _Changes | None, np.ndarray]:
+    """Return changes of a target, those of its logarithms, and by how much it is above zero (row,).
 
-    The second are None where the target is not positive.
+    The second are None where the target is not above zero but for a few rows, as of an output that
+    stops. The last is NaN a season after these.
     """
     seen = store.observed[pairs.now, target] & store.observed[pairs.before, target]
     if spec.weighted:  # -1 stands for a weight of 0
@@ -376,13 +446,40 @@ def _changes(
         return _Changes(change, (wanted - wanted.median()).numpy(), time, mean)
 
     if not len(later):
-        return _Changes(change, later.numpy(), time, mean), None, 0.0
+        return _Changes(change, later.numpy(), time, mean), None, later.numpy()
     zero = store.traits.zero[torch.from_numpy(pairs.series[chosen]), target].double()
     later_above, earlier_above = later - zero, earlier - zero
-    if not bool((later_above > 0).all() & (earlier_above > 0).all()):
-        return of(later - earlier), None, 0.0
-    logs = of(later_above.log() - earlier_above.log())
-    return of(later - earlier), logs, float(later_above.log().mean())
+    stops = (torch.stack([later_above, earlier_above]) <= 0).double().mean()
+    if not bool(stops <= MOST_STOPS):
+        return of(later - earlier), None, later_above.numpy()
+    least = LEAST_LEFT * torch.maximum(later_above, earlier_above).clamp(min=1e-12)
+    logs = of(later_above.maximum(least).log() - earlier_above.maximum(least).log())
+    # what nothing was a season before does not tell how much it would have been
+    above = torch.where(earlier_above <= least, torch.nan, later_above.maximum(least))
+    return of(later - earlier), logs, above.numpy()
+
+
+def _is_nearer(relative: np.ndarray, off: np.ndarray, above: np.ndarray) -> bool:
+    """Whether errors of logarithms are better than those of values, each (row,).
+
+    They are likelier; or else, if any output stops, smaller by what they come to.
+    """
+    known = ~np.isnan(above)
+    relative, off, above = relative[known], off[known], above[known]
+    if not known.all():
+        return bool(_usual(above * -np.expm1(-relative)) < _usual(off))
+    return bool(np.log(_usual(relative)) + np.log(above).mean() < np.log(_usual(off)))
+
+
+def _tails(total: np.ndarray, rows: int) -> np.ndarray:
+    """Return tails (2, number), as `Effects` has them, of sums (row,) at some of so many rows.
+
+    Among usual sums no numbers are told apart.
+    """
+    ordered = np.sort(total)
+    place = np.minimum(AS_LARGE, max(1.0, USUAL_SHARE * rows)) * len(total) / rows
+    place = np.maximum(place.astype(np.int64), 1) - 1
+    return np.stack([ordered[place], ordered[::-1][place]])
 
 
 def _without_trends(
@@ -436,7 +533,8 @@ def _features(
 def _fitted(changes: _Changes) -> tuple[np.ndarray, np.ndarray]:
     """Return weights (feature,) that explain changes; zero if none does.
 
-    The second are the errors (row,) that they leave in parts of time that they have not seen.
+    The second are the errors (row,), with their signs, that they leave in parts of time that they
+    have not seen.
     """
     features, wanted = changes.features, changes.wanted
     # rows of one time share their shocks: they are in one part, and together tell as much as one
@@ -447,16 +545,17 @@ def _fitted(changes: _Changes) -> tuple[np.ndarray, np.ndarray]:
         inside = np.isin(moment, part)
         for place, prior in enumerate(PRIORS):
             weights = _robust(features[~inside], wanted[~inside], prior)
-            errors[place, inside] = np.abs(wanted[inside] - features[inside] @ weights)
-    best = int(errors.mean(axis=1).argmin())
-    gain = np.bincount(moment, np.abs(wanted) - errors[best]) / np.bincount(moment)
+            errors[place, inside] = wanted[inside] - features[inside] @ weights
+    best = int(np.abs(errors).mean(axis=1).argmin())
+    gain = np.bincount(moment, np.abs(wanted) - np.abs(errors[best])) / np.bincount(moment)
     if not gain.mean() > SURE * gain.std() / np.sqrt(len(gain)):
-        return np.zeros(features.shape[1]), np.abs(wanted)
+        return np.zeros(features.shape[1]), wanted
     return _robust(features, wanted, PRIORS[best]), errors[best]
 
 
 def _usual(error: np.ndarray) -> float:
-    """Return the mean of errors, but for what far ones exceed the others by."""
+    """Return the mean size of errors, but for what far ones exceed the others by."""
+    error = np.abs(error)
     middle = float(np.median(error))
     return float(np.minimum(error, FARTHEST * middle).mean() if middle else error.mean())
 

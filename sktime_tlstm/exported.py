@@ -151,11 +151,13 @@ class Graph(nn.Module):
         windows = cut_windows(store, spec, *places)
         outputs = [one_tensor(network(**windows.inputs)).float() for network in self.networks]
         parameters = torch.stack([model.head.unpack(output) for output in outputs])
-        simple = None
+        simple = familiar = None
         if model.calibration is not None:
             bands = model.calibration.simple(store, spec, *places)
             simple = (bands - windows.loc[:, None]) / windows.scale[:, None]
-        return Forecast(parameters, windows.loc, windows.scale, windows.unit, simple)
+            familiar = model.calibration.simple.familiarity(store, spec, *places)
+        parts = windows.loc, windows.scale, windows.unit
+        return Forecast(parameters, *parts, simple, familiar=familiar)
 
     def _decoded(self, scaled: Tensor, series: Tensor) -> Tensor:
         """Return scaled forecasts (batch, horizon, target, ...) in units and in the order of y."""

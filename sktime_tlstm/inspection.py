@@ -191,7 +191,8 @@ def simple_effects(
     times, plus = effects(store, spec, row, zero)
     above = ((torch.sinh(whole) if spec.arcsinh else whole) - plus) / times - zero
     row = row if order is None else row[order]
-    added = (1 - calibration.trust) * effects.added(store, spec, row, above)
+    network = calibration.trust * effects.familiarity(store, spec, row)
+    added = (1 - network)[..., None, :] * effects.added(store, spec, row, above)
     names = [*model.encoder.targets, *model.encoder.numeric, *model.encoder.categories]
     columns = Columns.of(spec)
     chosen = [names[channel] for channel in (*columns.numbers, *columns.codes)]

@@ -47,6 +47,9 @@ class LinearSimulation:
     offset: Tensor
     deviation: Tensor
 
+    def familiarity(self, *_: object) -> None:
+        """Return None: a network knows all inputs alike, as far as this can tell."""
+
     def __call__(
         self, store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor
     ) -> Tensor:

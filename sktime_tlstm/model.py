@@ -67,6 +67,8 @@ class Forecast:
         The simple forecast and its 10 % and 90 % quantiles, if the calibration asks for it.
     rows : Tensor of shape (window,), int64, or None
         Number of rows of each series before the forecast; None for a whole context.
+    familiar : Tensor of shape (window, horizon, num_targets) or None
+        How far the network knows covariates like those ahead; None for wholly.
     """
 
     parameters: Tensor
@@ -75,13 +77,20 @@ class Forecast:
     unit: Tensor
     simple: Tensor | None = None
     rows: Tensor | None = None
+    familiar: Tensor | None = None
 
     def of(self, windows: slice) -> Forecast:
         """Return the forecast of some of the windows."""
         loc, scale, unit = (part[windows] for part in (self.loc, self.scale, self.unit))
         simple = None if self.simple is None else self.simple[:, windows]
         rows = None if self.rows is None else self.rows[windows]
-        return Forecast(self.parameters[:, windows], loc, scale, unit, simple, rows)
+        familiar = None if self.familiar is None else self.familiar[windows]
+        return Forecast(self.parameters[:, windows], loc, scale, unit, simple, rows, familiar)
+
+    @property
+    def familiarity(self) -> Tensor:
+        """How far the network knows what is ahead, broadcastable with its points."""
+        return torch.ones(()).double() if self.familiar is None else self.familiar
 
     def undo(self, normalised: Tensor) -> Tensor:
         """Undo the windows' normalisation of values (window, horizon, num_targets, ...)."""
@@ -141,6 +150,7 @@ class Model:
         """
         store = store.to(self.members[0].device)
         passes: list[list[Tensor]] = []
+        familiar: list[Tensor] = []
         number = WINDOWS_PER_PASS["cpu" if store.values.device.type == "cpu" else "else"]
         spec = self.spec
         if num_steps is not None and num_steps > spec.horizon:  # a simulation
@@ -155,6 +165,8 @@ class Model:
             if self.calibration is not None:
                 bands = self.calibration.simple(store, spec, *places)[:, :, :num_steps]
                 parts.append((bands - batch.loc[:, None]) / batch.scale[:, None])
+                known = self.calibration.simple.familiarity(store, spec, *places)
+                familiar += [] if known is None else [known[:, :num_steps].cpu()]
             passes.append(parts)
         parameters, loc, scale, unit, *simple = (list(part) for part in zip(*passes, strict=True))
         return Forecast(
@@ -164,6 +176,7 @@ class Model:
             torch.cat(unit).cpu(),
             simple=torch.cat(simple[0], dim=1).cpu() if simple else None,
             rows=torch.from_numpy(cutoff),
+            familiar=torch.cat(familiar) if familiar else None,
         )
 
     def outputs(self, inputs: dict[str, Tensor], num_steps: int | None = None) -> Tensor:
@@ -211,7 +224,7 @@ class Model:
     def bands(self, forecast: Forecast) -> Bands:
         """Return points and widths as a calibration blends them."""
         assert self.calibration is not None
-        trusts = self.calibration.trust, self.calibration.width_trust
+        trusts = self.calibration.trust, self.calibration.width_trust, forecast.familiarity
         blend = self.network_bands(forecast).blended(self.simple_bands(forecast), *trusts)
         if self.calibration.short is not None and forecast.rows is not None:
             blend = blend.widened(self.calibration.shortness(forecast.rows)[:, None, None])
@@ -238,7 +251,8 @@ class Model:
         if self.calibration is None:
             return network
         assert forecast.simple is not None
-        simple, trust = self._linear(forecast.undo(forecast.simple[0])), self.calibration.trust
+        simple = self._linear(forecast.undo(forecast.simple[0]))
+        trust = self.calibration.trust * forecast.familiarity
         return trust * network + (1 - trust) * simple
 
     def simple_share(self, forecast: Forecast) -> Tensor:
@@ -248,7 +262,7 @@ class Model:
             self._linear(forecast.undo(part))
             for part in (forecast.simple[0], torch.zeros_like(forecast.simple[0]))
         )
-        return (1 - self.calibration.trust) * (simple - level)
+        return (1 - self.calibration.trust * forecast.familiarity) * (simple - level)
 
     def point(self, forecast: Forecast) -> Tensor:
         """Return the scaled point forecast (window, horizon, num_targets)."""

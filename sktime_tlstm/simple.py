@@ -130,6 +130,19 @@ class SimpleForecast:
             out[:, chosen] = self._of_length(store, spec, series[chosen], cutoff[chosen], length)
         return out
 
+    def familiarity(
+        self, store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor
+    ) -> Tensor | None:
+        """Return how far a network knows covariates like those ahead of cutoffs; None for wholly.
+
+        (window, horizon, num_targets), by `Effects.familiarity`.
+        """
+        if self.effects is None:
+            return None
+        device = store.values.device
+        row, _, _ = future_rows(store, spec, series.to(device), cutoff.to(device))
+        return self.effects.familiarity(store, spec, row)
+
     def _of_length(
         self, store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor, length: int
     ) -> Tensor:
@@ -145,6 +158,8 @@ class SimpleForecast:
         if spec.support != "real":
             center = center.clamp(min=0)
         width = TO_UPPER * self._width(past, zero, center)
+        if self.effects is not None:
+            width = width * self.effects.doubt(store, spec, row)
         if self.sizes is not None:
             width = width * self.sizes(store, spec, row, time)
         bands = torch.stack([center, center - width, center + width])
@@ -233,7 +248,7 @@ def learn_simple(
     # summed errors, in units of the window's change, of every length of window
     errors, known = torch.zeros(2, len(rows), targets, 2 * len(specs) + len(MEDIANS)).double()
     for part, (length, chosen, past, zero) in enumerate(rows):
-        truth, observed = ahead.truth[chosen], ahead.observed[chosen]
+        truth, observed = ahead.truth[chosen], ahead.telling[chosen]
         unit = torch.maximum(_change(past), MIN_CHANGE * change)[:, None]
         observed = observed * recent[chosen]
         number = observed.sum(dim=(0, 1))
@@ -303,7 +318,8 @@ def _linear_past(
         if effects is None or row is None:
             return values
         times, plus = effects(store, spec, row, zero[:, None])
-        return _nearer((values - plus) / times, values)
+        without = _nearer((values - plus) / times, values)
+        return torch.where(effects.hides(store, spec, row), torch.nan, without)
 
     return past_targets(store, spec, series, cutoff, length, season, undone), zero
 
@@ -328,7 +344,8 @@ class _Ahead(NamedTuple):
         Of the store, and of the calendar.
     truth : Tensor of shape (window, horizon, num_targets)
         Without effects.
-    observed : Tensor of that shape, bool
+    observed, telling : Tensor of that shape, bool
+        The second are those that tell what was without effects.
     times, plus : Tensor of that shape
         The truth with effects is so many times that without, plus something.
     """
@@ -337,6 +354,7 @@ class _Ahead(NamedTuple):
     time: Tensor
     truth: Tensor
     observed: Tensor
+    telling: Tensor
     times: Tensor
     plus: Tensor
 
@@ -353,10 +371,11 @@ def _ahead(
     values = store.values[row, : spec.num_targets].double()
     values = torch.sinh(values) if arcsinh else values
     times, plus = torch.ones_like(values), torch.zeros_like(values)
+    telling = observed = store.observed[row, : spec.num_targets] & inside[..., None]
     if effects is not None:
         times, plus = effects(store, spec, row, store.traits.zero[series, None].double())
-    observed = store.observed[row, : spec.num_targets] & inside[..., None]
-    return _Ahead(row, time, (values - plus) / times, observed, times, plus)
+        telling = observed & ~effects.hides(store, spec, row)
+    return _Ahead(row, time, (values - plus) / times, observed, telling, times, plus)
 
 
 def future_rows(

@@ -28,7 +28,7 @@ from sktime_tlstm.data.scaling import CovariateScaling
 from sktime_tlstm.data.targets import Targets, UsualScale
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.data.windows import WindowSpec
-from sktime_tlstm.effects import Columns, Effects, Sizes
+from sktime_tlstm.effects import AS_LARGE, Columns, Effects, Sizes
 from sktime_tlstm.fitted import Fitted
 from sktime_tlstm.fitting import build_member
 from sktime_tlstm.linear import LinearSimulation
@@ -48,7 +48,9 @@ DERIVED = ("members_", "net_", "context_length_", "prediction_length_")
 FREE = ("device",)
 #: Where classes that are named in a file may come from.
 CLASSES = {"sktime_tlstm.nn": nn, "torch.nn": torch.nn, "torch.optim": torch.optim}
-STORE, TRAITS, CALIBRATION = map(kind_of_dataclass, (SeriesStore, Traits, Calibration))
+STORE, TRAITS, CALIBRATION, EFFECTS = map(
+    kind_of_dataclass, (SeriesStore, Traits, Calibration, Effects)
+)
 
 
 def _store(observed: Any, **parts: Any) -> SeriesStore:
@@ -70,6 +72,18 @@ def _calibration(scores: np.ndarray, **parts: Any) -> Calibration:
             parts[name] = torch.full((scores.shape[-1],), parts[name]).double()
     calibration: Calibration = CALIBRATION.whole(scores=scores, **parts)
     return calibration
+
+
+def _effects(weights: Tensor, **parts: Any) -> Effects:
+    number = len(weights)
+    before: dict[str, Any] = {  # what files of before do not have
+        "multiplies": (False,) * number,
+        "bounds": torch.zeros(number, 2).double(),
+        "usual": torch.zeros(number, 1).double(),  # for all columns
+        "tails": torch.zeros(number, 2, len(AS_LARGE)).double(),
+    }
+    effects: Effects = EFFECTS.whole(weights=weights, **{**before, **parts})
+    return effects
 
 
 def _history(store: SeriesStore, **parts: Any) -> History:
@@ -125,7 +139,6 @@ KINDS: list[Kind] = [
             CovariateScaling,
             Covariates,
             Fitted,
-            Effects,
             Flags,
             LinearSimulation,
             SimpleForecast,
@@ -140,6 +153,7 @@ KINDS: list[Kind] = [
     replace(STORE, whole=_store),
     replace(TRAITS, whole=_traits),
     replace(CALIBRATION, whole=_calibration),
+    replace(EFFECTS, whole=_effects),
     Kind(FrameEncoder, vars, _encoder),
     Kind(ForecastingHorizon, _parts_of_horizon, ForecastingHorizon),
     Kind(DtypeKind, lambda kind: {"value": kind.value}, lambda value: DtypeKind(value)),
@@ -245,6 +259,11 @@ def _expected_of_simple(
             width = Columns.of(spec, calendar=one is simple.sizes).features
             learnt[name] = one.weights, (targets, width)
             learnt[f"bounds of {name}"] = one.bounds, (targets, 2)
+    if simple.effects is not None:
+        columns, usual = Columns.of(spec), simple.effects.usual
+        number = len(columns.numbers) + len(columns.codes) if usual.shape[-1] > 1 else 1
+        learnt["usual effects"] = usual, (targets, number)
+        learnt["tails of effects"] = simple.effects.tails, (targets, 2, len(AS_LARGE))
     return {
         "change": (simple.change, (targets,)),
         **learnt,

@@ -84,6 +84,14 @@ def test_blended_bands_are_weighted_means():
     assert [part.item() for part in (found.center, found.below, found.above)] == [5.0, 1.5, 6.0]
 
 
+def test_bands_of_what_is_unfamiliar_are_nearer_to_the_others_and_wider_where_these_are_apart():
+    found = bands(8.0, 2.0, 4.0).blended(bands(4.0, 1.0, 8.0), 0.5, 0.5, 0.5)
+    assert found.center.item() == 5.0  # a weight of .25
+    apart = 1.2816**2 * 0.5 * 0.25 * 0.75 * 4.0**2
+    assert found.below.item() == pytest.approx((1.25**2 + apart) ** 0.5, rel=1e-6)
+    assert found.above.item() == pytest.approx((7.0**2 + apart) ** 0.5, rel=1e-6)
+
+
 def test_a_width_of_the_network_does_not_vanish():
     found = bands(8.0, 0.0, 4.0).blended(bands(4.0, 1.0, 8.0), 1.0, 1.0)
     assert [found.center.item(), found.above.item()] == [8.0, 4.0]

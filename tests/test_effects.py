@@ -10,7 +10,7 @@ import torch
 from sktime_tlstm import TransformerLSTMForecaster
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.windows import WindowSpec
-from sktime_tlstm.effects import KNOTS, Columns, learn_effects, learn_sizes
+from sktime_tlstm.effects import FAMILIAR, KNOTS, Columns, learn_effects, learn_sizes
 from tests.setups import tiny
 
 HORIZON = 14
@@ -252,14 +252,68 @@ def test_what_columns_add_sums_to_what_they_multiply_by():
     columns = effects.added(store, spec, rows, above)
     assert columns.shape == (300, 2, 1)
     torch.testing.assert_close(columns.sum(dim=1), 4.0 * (times - 1))
-    nothing = replace(effects, weights=torch.zeros_like(effects.weights))
+    blank = {name: torch.zeros_like(getattr(effects, name)) for name in ("weights", "usual")}
+    nothing = replace(effects, **blank)
     assert not nothing.added(store, spec, rows, above).any()
 
 
-def test_targets_that_touch_zero_have_effects_that_add():
+def test_effects_multiply_in_spite_of_a_few_zeros_but_not_of_many():
     y, X, _ = sales(400)
     y.iloc[77, 0] = 0.0
-    assert learn(y, X)[0].multiplies == (False,)
+    assert learn(y, X)[0].multiplies == (True,)
+    y.iloc[::3, 0] = 0.0
+    effects = learn(y, X)[0]
+    assert effects is None or effects.multiplies == (False,)
+
+
+def pumped(rows=500, stops=6, seed=0):
+    """Return what a pump gives, more at weekends, and the few days on which it stands still."""
+    rng, index = np.random.default_rng(seed), days(rows)
+    X = pd.DataFrame({"still": 0.0}, index)
+    X.iloc[rng.choice(rows, stops, replace=False)] = 1
+    usual = 50.0 * np.where(index.dayofweek > 4, 2.0, 1.0) + 2 * rng.normal(size=rows)
+    y = np.where(X["still"] == 1, 0.01 * rng.normal(size=rows), usual)
+    return pd.DataFrame({"flow": y}, index), X
+
+
+def test_an_output_that_stops_is_multiplied_by_nearly_nothing():
+    y, X = pumped()
+    effects, store, spec = learn(y, X)
+    assert effects.multiplies == (True,)
+    zero = torch.full((500, 1), float(store.traits.zero[0, 0]))
+    times = effects(store, spec, torch.arange(500), zero)[0][:, 0].numpy()
+    still = X["still"].to_numpy() == 1
+    np.testing.assert_allclose(times[still], 0.01, atol=0.01)
+    np.testing.assert_allclose(times[~still], 1.0)
+    assert effects.hides(store, spec, torch.arange(500))[:, 0].tolist() == still.tolist()
+
+
+def test_few_rows_with_an_effect_apart_make_a_network_unfamiliar_and_errors_wider():
+    y, X = pumped(stops=6)
+    X.iloc[3] = 0.5  # a number that training has once
+    effects, store, spec = learn(y, X)
+    rows = torch.arange(500)
+    known = effects.familiarity(store, spec, rows)[:, 0].numpy()
+    doubt = effects.doubt(store, spec, rows)[:, 0].numpy()
+    still, half = X["still"].to_numpy() == 1, X["still"].to_numpy() == 0.5
+    np.testing.assert_allclose(known[still], 6 / (6 + FAMILIAR))
+    np.testing.assert_allclose(doubt[still], np.sqrt(1 + 2 / 6))
+    np.testing.assert_allclose(known[half], 6 / (6 + FAMILIAR))  # as large as one or larger
+    assert (known[~still & ~half] == 1).all() and (doubt[~still & ~half] == 1).all()
+    more = replace(store, values=store.values.clone())
+    more.values[:, 1] *= 2  # beyond all of training
+    np.testing.assert_allclose(effects.familiarity(more, spec, rows)[still, 0], 0.0)
+    np.testing.assert_allclose(effects.doubt(more, spec, rows)[still, 0], np.sqrt(5))
+
+
+def test_the_ends_of_a_usual_range_and_frequent_events_are_familiar():
+    y, X, _ = drawn(700)
+    effects, store, spec = learn(y, X)
+    known = effects.familiarity(store, spec, torch.arange(700))
+    assert float(known.mean()) > 0.99
+    y, X = pumped(stops=60)
+    effects, store, spec = learn(y, X)
+    assert (effects.familiarity(store, spec, torch.arange(500)) == 1).all()
 
 
 def test_old_effects_that_multiply_stay_so():
@@ -413,6 +467,28 @@ def test_a_day_that_is_not_known_yet_does_not_move_the_level():
     late = y[:300].copy()
     late.iloc[299] = np.nan
     assert np.abs(forecaster.predict(FH, X, y=late) - known).max() < 8
+
+
+def test_few_stops_are_forecast_and_do_not_move_what_comes_after():
+    y, X = pumped(440, stops=0, seed=4)
+    still = [*np.random.default_rng(1).choice(390, 5, replace=False), 424, 430]
+    y.iloc[still], X.iloc[still] = 0.0, 1.0  # one is the last row that is seen
+    forecaster = tiny(max_epochs=4).fit(y["flow"][:400], X=X[:400], fh=FH)
+    past = y["flow"][:425]
+    bands = forecaster.predict_interval(range(1, 15), X, coverage=0.9, y=past)
+    point = forecaster.predict(range(1, 15), X, y=past)
+    still = X["still"].loc[point.index].to_numpy() == 1
+    assert still.sum() == 1
+    assert abs(point[still].iloc[0]) < 8
+    usual = np.where(point.index.dayofweek > 4, 100.0, 50.0)
+    assert np.abs(point - usual)[~still].max() < 12
+    inside = (bands.iloc[:, 0] <= 0) & (bands.iloc[:, 1] >= 0)
+    assert bool(inside[still].all())
+    told = forecaster.explain(range(1, 15), X, y=past)
+    np.testing.assert_allclose(told.sum(axis=1), point, atol=1e-3)
+    saved = forecaster.save(serialization_format="safetensors")[1]
+    loaded = TransformerLSTMForecaster.load_from_serial(saved)
+    pd.testing.assert_series_equal(loaded.predict(FH, X, y=past), point)
 
 
 def test_counts_that_fall_to_nothing_keep_intervals_of_their_size():

@@ -302,7 +302,7 @@ def past_targets(
     season : int or None
     undone : callable or None, default=None
         What is done to targets before: takes these (..., num_targets) and the rows of the store
-        that they are of, None for none.
+        that they are of, None for none. What it makes NaN is a gap.
 
     Returns
     -------
@@ -314,6 +314,7 @@ def past_targets(
     level = store.traits.level[series, None]
     if undone is not None:
         values, level = undone(values, row), undone(level, None)
+        seen = seen & ~values.isnan()
     if is_readable(seen) and bool(seen.all()):
         return values
     if season is not None and season < length:
