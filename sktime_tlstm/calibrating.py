@@ -81,7 +81,7 @@ def calibrated(
     series, cutoff, shares = _spaced(dataset, capacity, spec.horizon)
     forecast = model.ahead(store, series, cutoff)
     earlier = model.simple_bands(forecast).scores(model.targets(store, series, cutoff))
-    calibration = calibration.extended(earlier.float().numpy(), shares)
+    calibration = calibration.extended(model.told(earlier, store, series), shares)
     if held_out is not None:
         series, cutoff, shares = _spaced(held_out, capacity, spec.horizon)
         forecast = model.ahead(store, series, cutoff)
@@ -97,7 +97,7 @@ def calibrated(
         widening = _as_large(blend.scores(target), simply.scores(target), number)
         calibration = replace(
             calibration, trust=trust, width_trust=width, widening=widening
-        ).extended(blend.widened(widening).scores(target).float().numpy(), shares)
+        ).extended(model.told(blend.widened(widening).scores(target), store, series), shares)
         model = replace(model, calibration=calibration)
         short = _shortness(model, store, series, cutoff)
         calibration = replace(calibration, short=short)

@@ -47,6 +47,9 @@ class LinearSimulation:
     offset: Tensor
     deviation: Tensor
 
+    #: No sizes of errors of each series.
+    own = None
+
     def familiarity(self, *_: object) -> None:
         """Return None: a network knows all inputs alike, as far as this can tell."""
 

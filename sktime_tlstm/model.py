@@ -19,6 +19,7 @@ from sktime_tlstm.data.windows import WindowSpec, cut_windows
 from sktime_tlstm.net import ForecastNet
 from sktime_tlstm.nn import Head
 from sktime_tlstm.progress import tracked
+from sktime_tlstm.series_sizes import series_sizes
 
 __all__ = ["Forecast", "Model", "Windows"]
 
@@ -306,7 +307,15 @@ class Model:
     def scores(self, store: SeriesStore, series: np.ndarray, cutoff: np.ndarray) -> np.ndarray:
         """Return by how many widths targets are off (window, horizon, num_targets), float32."""
         bands = self.bands(self.ahead(store, series, cutoff))
-        return bands.scores(self.targets(store, series, cutoff)).float().numpy()
+        return self.told(bands.scores(self.targets(store, series, cutoff)), store, series)
+
+    def told(self, scores: Tensor, store: SeriesStore, series: np.ndarray) -> np.ndarray:
+        """Return scores (window, horizon, num_targets), float32, NaN of series without errors."""
+        own = None if self.calibration is None else self.calibration.simple.own
+        if own is not None:
+            size = series_sizes(own, store, torch.from_numpy(series)).cpu()
+            scores = torch.where(size[:, None] > 0, scores, torch.nan)
+        return scores.float().numpy()
 
     def adapted(self, store: SeriesStore, lengths: np.ndarray, new_rows: np.ndarray) -> list[Model]:
         """Return the model after each of several updates, its calibration extended by the errors.

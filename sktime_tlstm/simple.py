@@ -14,6 +14,7 @@ from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.windows import WindowSpec, past_targets
 from sktime_tlstm.effects import Effects, Sizes, learn_effects, learn_sizes
 from sktime_tlstm.nn.exporting import is_readable
+from sktime_tlstm.series_sizes import LEAST, learn_series_sizes, series_sizes
 
 __all__ = ["SimpleForecast", "future_rows", "learn_simple"]
 
@@ -89,6 +90,9 @@ class SimpleForecast:
         in the future do to the targets; None where they tell nothing.
     sizes : Sizes or None
         What these and the calendar multiply the deviation by; None where they tell nothing.
+    own : Tensor of shape (1 + number of series, num_targets) or None
+        What each series multiplies it by, after 1 for others; 0 of series without errors, which
+        tell nothing of others. None of a single series.
     """
 
     maps: dict[int, Tensor]
@@ -100,6 +104,7 @@ class SimpleForecast:
     arcsinh: bool
     effects: Effects | None = None
     sizes: Sizes | None = None
+    own: Tensor | None = None
 
     def __call__(
         self, store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor
@@ -158,6 +163,8 @@ class SimpleForecast:
         if spec.support != "real":
             center = center.clamp(min=0)
         width = TO_UPPER * self._width(past, zero, center)
+        if self.own is not None:
+            width = width * series_sizes(self.own, store, series).clamp(min=LEAST)[:, None]
         if self.effects is not None:
             width = width * self.effects.doubt(store, spec, row)
         if self.sizes is not None:
@@ -268,7 +275,11 @@ def learn_simple(
         return simple
     sure = spec.horizon / (chosen_from or len(cutoff))
     kinds, change, relative = _kinds(simple, rows, ahead, SURE_OF_KIND * sure)
-    simple = replace(simple, kinds=kinds, change=change, deviation=_deviation(relative))
+    own = learn_series_sizes(store, *places, relative / _deviation(relative).T)
+    if own is not None:
+        each = series_sizes(own, store, places[0])[:, None]
+        relative = torch.where(each > 0, relative / each, torch.nan)
+    simple = replace(simple, kinds=kinds, change=change, own=own, deviation=_deviation(relative))
     usual = (relative / simple.deviation.T).flatten(0, 1)
     sizes = learn_sizes(store, spec, ahead.row.flatten(), ahead.time.flatten(), usual)
     if sizes is None:

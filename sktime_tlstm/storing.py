@@ -259,6 +259,8 @@ def _expected_of_simple(
             width = Columns.of(spec, calendar=one is simple.sizes).features
             learnt[name] = one.weights, (targets, width)
             learnt[f"bounds of {name}"] = one.bounds, (targets, 2)
+    if simple.own is not None:
+        learnt["sizes of series"] = simple.own, (len(simple.own), targets)
     if simple.effects is not None:
         columns, usual = Columns.of(spec), simple.effects.usual
         number = len(columns.numbers) + len(columns.codes) if usual.shape[-1] > 1 else 1
