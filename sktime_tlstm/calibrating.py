@@ -14,7 +14,7 @@ from sktime_tlstm.calibration import CAUTION, SHORT_CONTEXTS, Bands, Calibration
 from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.rows import spread
 from sktime_tlstm.data.sampling import WindowDataset, training_cutoffs
-from sktime_tlstm.data.windows import WindowSpec
+from sktime_tlstm.data.windows import WindowSpec, observed_share
 from sktime_tlstm.effects import learn_effects
 from sktime_tlstm.linear import learn_linear
 from sktime_tlstm.model import Forecast, Model
@@ -26,6 +26,9 @@ __all__ = ["as_wide_as", "calibrated", "recalibrated", "usual_widths", "with_lin
 
 #: Windows that simple forecasts are weighed by, at most.
 SIMPLE_WINDOWS = 512
+#: Contexts with more gaps than all but such a share of those of training are not known; an observed
+#: share so small is as good as any.
+RARE_SHARE, LEAST_SHARE = 0.05, 0.1
 #: Windows whose errors calibrate intervals; one of every series where there are more of these.
 CALIBRATION_WINDOWS = 100
 #: Horizons of learnt rows that speak half for themselves, when errors on them fall.
@@ -74,11 +77,14 @@ def calibrated(
     blank = np.zeros((0, spec.horizon, spec.num_targets), np.float32)
     # without scores yet: it makes forecasts bring the simple one along
     widest = model.observed_range(store).clamp(min=1.0)  # at least one scale
-    shares = np.zeros(0, np.float32)
-    none, whole = (torch.full((spec.num_targets,), one).double() for one in (0.0, 1.0))
-    calibration = Calibration(simple, none, none, blank, shares, capacity, widest)
-    model = replace(model, calibration=calibration)
     series, cutoff, shares = _spaced(dataset, capacity, spec.horizon)
+    share = None
+    if options.calibration != "none":
+        share = observed_share(store, spec, *map(torch.from_numpy, (series, cutoff)))
+        share = share.quantile(RARE_SHARE, dim=0).clamp(min=LEAST_SHARE)
+    none, whole = (torch.full((spec.num_targets,), one).double() for one in (0.0, 1.0))
+    calibration = Calibration(simple, none, none, blank, shares[:0], capacity, widest, share=share)
+    model = replace(model, calibration=calibration)
     forecast = model.ahead(store, series, cutoff)
     earlier = model.simple_bands(forecast).scores(model.targets(store, series, cutoff))
     calibration = calibration.extended(model.told(earlier, store, series), shares)

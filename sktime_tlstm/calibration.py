@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 
 from sktime_tlstm import families
+from sktime_tlstm.data.history import SeriesStore
+from sktime_tlstm.data.windows import WindowSpec, observed_share
 from sktime_tlstm.linear import LinearSimulation
 from sktime_tlstm.nn import Head, QuantileHead
+from sktime_tlstm.nn.exporting import is_readable
 from sktime_tlstm.simple import TO_UPPER, SimpleForecast
 
 __all__ = [
@@ -158,6 +161,9 @@ class Calibration:
         records, some of them nearly by heart: that tells it nothing of how far it is off.
     short : Tensor of shape (number of `SHORT_CONTEXTS`,), or None
         How much wider widths are where a series has so few rows; None where it is not known.
+    share : Tensor of shape (num_targets,), or None
+        Observed share of contexts, at least, that training had as a rule; None where a network is
+        trusted whatever it knows.
     """
 
     simple: SimpleForecast | LinearSimulation
@@ -169,6 +175,7 @@ class Calibration:
     widest: Tensor | None = None
     widening: Tensor | None = None
     short: Tensor | None = None
+    share: Tensor | None = None
 
     #: Levels at which quantiles are corrected; read in between and beyond as a `QuantileHead` is.
     levels: ClassVar[tuple[float, ...]] = (
@@ -231,6 +238,23 @@ class Calibration:
             factors *= np.sqrt(1 + 0.5 / max(horizons, 0.5))
         return factors
 
+    def familiarity(
+        self, store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor
+    ) -> Tensor | None:
+        """Return how far a network knows windows (window, horizon, num_targets); None for wholly.
+
+        It knows covariates like those of training, and contexts with no more gaps than there.
+        """
+        if self.share is None:
+            return None
+        series, cutoff = (places.to(store.values.device) for places in (series, cutoff))
+        known = self.simple.familiarity(store, spec, series, cutoff)
+        share = observed_share(store, spec, series, cutoff) / self.share.to(cutoff.device)
+        if is_readable(share) and bool((share >= 1).all()):
+            return known
+        share = share.clamp(max=1)[:, None].expand(-1, spec.horizon, -1)
+        return share if known is None else known * share
+
     def quantiles(self, bands: Bands, level: Tensor) -> Tensor:
         """Return quantiles (window, step, num_targets, alpha).
 
@@ -283,7 +307,12 @@ class Calibration:
         return np.where(valid[window], place / np.maximum(valid.sum(axis=0), 1), other)
 
     def extended(self, scores: np.ndarray, shares: np.ndarray) -> Calibration:
-        """Return a calibration that also knows newer errors, and forgets the oldest."""
+        """Return a calibration that also knows newer errors, and forgets the oldest.
+
+        Windows without any take no place: a gap in y makes nothing forgotten.
+        """
+        some = ~np.isnan(scores).all(axis=(1, 2))
+        scores, shares = scores[some], shares[some]
         scores = np.concatenate([self.scores, scores])
         shares = np.concatenate([self.shares, shares])
         # whole horizons from each window to the latest

@@ -253,7 +253,7 @@ class MovingCutoffs:
         elif parsed is not None and self.model.looks_ahead:
             ahead = behind(np.arange(1, horizon + 1))
             warn_of_absent(self.scaled, lengths, ahead, parsed.rows, LOOKS_AHEAD)
-        reach = self.model.spec.reach + int((lengths - earliest).max())
+        reach = int(self.model.rows_read(self.scaled, lengths, earliest).max())
         wanted = behind(step[window, series])
         return self.model.encoder.tail(self.scaled, lengths, reach, wanted, self.X, parsed)
 

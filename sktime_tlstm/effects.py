@@ -143,6 +143,12 @@ class Effects:
         times = torch.where(multiplies, log.exp(), 1.0)
         return times, torch.where(multiplies, zero * (1 - times), total)
 
+    @property
+    def may_hide(self) -> bool:
+        """Whether any row may be one that `hides`."""
+        low = self.bounds[torch.tensor(self.multiplies), 0]
+        return bool((low < math.log(LEAST_TOLD)).any())
+
     def hides(self, store: SeriesStore, spec: WindowSpec, row: Tensor) -> Tensor:
         """Return whether so little is left of targets at rows (..., num_targets), bool.
 

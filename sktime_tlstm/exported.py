@@ -155,7 +155,7 @@ class Graph(nn.Module):
         if model.calibration is not None:
             bands = model.calibration.simple(store, spec, *places)
             simple = (bands - windows.loc[:, None]) / windows.scale[:, None]
-            familiar = model.calibration.simple.familiarity(store, spec, *places)
+            familiar = model.calibration.familiarity(store, spec, *places)
         parts = windows.loc, windows.scale, windows.unit
         return Forecast(parameters, *parts, simple, familiar=familiar)
 

@@ -132,7 +132,9 @@ class Fitted:
         spec, cut = self.model.spec, np.zeros_like(self.seen)
         if needed:
             stride = update_stride(spec.horizon)  # so that updates keep their rhythm
-            cut = np.maximum(self.seen - spec.reach - spec.horizon, 0) // stride * stride
+            earliest = np.maximum(self.seen - spec.horizon, 0)
+            read = self.model.rows_read(self.history, self.seen, earliest)
+            cut = (self.seen - read) // stride * stride
         return replace(self, history=self.history.compact(cut), seen=self.seen - cut)
 
     def check(self) -> None:

@@ -273,10 +273,11 @@ def _out_of_sample(model: Model, asked: Asked) -> Iterator[Part]:
     for begin in range(0, len(asked.cutoff), at_once):
         group = slice(begin, begin + at_once)
         rows = np.flatnonzero(future & (asked.series >= begin) & (asked.series < group.stop))
+        history, cutoff = asked.history.part(group), asked.cutoff[group]
         tail, cutoff = model.encoder.tail(
-            asked.history.part(group),
-            asked.cutoff[group],
-            model.spec.reach,
+            history,
+            cutoff,
+            int(model.rows_read(history, cutoff, cutoff).max(initial=0)),
             wanted[group],
             asked.X,
             parsed,

@@ -13,13 +13,14 @@ from sktime_tlstm import families
 from sktime_tlstm.calibration import Bands, Calibration, calibration_windows, network_bands
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.history import History, SeriesStore
-from sktime_tlstm.data.rows import blocks
+from sktime_tlstm.data.rows import blocks, ranges
 from sktime_tlstm.data.targets import MAX_ARCSINH
-from sktime_tlstm.data.windows import WindowSpec, cut_windows
+from sktime_tlstm.data.windows import SEASONS_BEFORE, WindowSpec, cut_windows
 from sktime_tlstm.net import ForecastNet
 from sktime_tlstm.nn import Head
 from sktime_tlstm.progress import tracked
 from sktime_tlstm.series_sizes import series_sizes
+from sktime_tlstm.simple import SimpleForecast
 
 __all__ = ["Forecast", "Model", "Windows"]
 
@@ -166,7 +167,7 @@ class Model:
             if self.calibration is not None:
                 bands = self.calibration.simple(store, spec, *places)[:, :, :num_steps]
                 parts.append((bands - batch.loc[:, None]) / batch.scale[:, None])
-                known = self.calibration.simple.familiarity(store, spec, *places)
+                known = self.calibration.familiarity(store, spec, *places)
                 familiar += [] if known is None else [known[:, :num_steps].cpu()]
             passes.append(parts)
         parameters, loc, scale, unit, *simple = (list(part) for part in zip(*passes, strict=True))
@@ -179,6 +180,22 @@ class Model:
             rows=torch.from_numpy(cutoff),
             familiar=torch.cat(familiar) if familiar else None,
         )
+
+    def rows_read(self, history: History, cutoff: np.ndarray, earliest: np.ndarray) -> np.ndarray:
+        """Return how many rows before cutoffs (num_series,) forecasts from earlier ones on read.
+
+        A gap takes seasons of before. ``cutoff`` and ``earliest`` are the last and first cutoffs.
+        """
+        reach = np.minimum(cutoff, self.spec.reach + cutoff - earliest)
+        simple = None if self.calibration is None else self.calibration.simple
+        if not isinstance(simple, SimpleForecast) or simple.season is None:
+            return reach
+        rows = ranges(history.store.start.numpy() + cutoff - reach, reach)
+        seen = history.store.observed[torch.from_numpy(rows), : self.spec.num_targets].all(dim=1)
+        hides = simple.effects is not None and simple.effects.may_hide
+        gaps = np.bincount(np.repeat(np.arange(len(reach)), reach), ~seen, len(reach)) > 0
+        more = self.spec.simple_length + SEASONS_BEFORE * simple.season
+        return np.minimum(cutoff, reach + more * (gaps | hides))
 
     def outputs(self, inputs: dict[str, Tensor], num_steps: int | None = None) -> Tensor:
         """Return what each member says (member, window, num_steps, num_targets, parameter)."""

@@ -144,8 +144,7 @@ class SimpleForecast:
         """
         if self.effects is None:
             return None
-        device = store.values.device
-        row, _, _ = future_rows(store, spec, series.to(device), cutoff.to(device))
+        row, _, _ = future_rows(store, spec, series, cutoff)
         return self.effects.familiarity(store, spec, row)
 
     def _of_length(

@@ -220,13 +220,14 @@ class Network:
 def _check_calibration(calibration: Calibration, spec: WindowSpec) -> None:
     """Raise a ValueError unless a calibration is one of such windows."""
     horizon, targets, simple = spec.horizon, spec.num_targets, calibration.simple
-    short = calibration.short
+    short, share = calibration.short, calibration.share
     expected: dict[str, tuple[Any, tuple[int, ...]]] = {
         "scores": (calibration.scores, (len(calibration.shares), horizon, targets)),
         "trust": (calibration.trust, (targets,)),
         "trust of widths": (calibration.width_trust, (targets,)),
         "deviation": (simple.deviation, (targets, horizon)),
         **({} if short is None else {"shortness": (short, (len(SHORT_CONTEXTS),))}),
+        **({} if share is None else {"observed share": (share, (targets,))}),
         **_expected_of_simple(simple, spec),
     }
     for name, (got, shape) in expected.items():

@@ -13,10 +13,22 @@ from torch import Tensor
 from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.nn.exporting import is_readable
 
-__all__ = ["Batch", "Inputs", "WindowSpec", "cut_windows", "moved_to_front", "past_targets", "sent"]
+__all__ = [
+    "SEASONS_BEFORE",
+    "Batch",
+    "Inputs",
+    "WindowSpec",
+    "cut_windows",
+    "moved_to_front",
+    "observed_share",
+    "past_targets",
+    "sent",
+]
 
 #: The smallest window scale, as a fraction of the spread of the whole (scaled) series.
 MIN_WINDOW_SCALE = 0.05
+#: A gap takes the value of a season so many before the window, at most.
+SEASONS_BEFORE = 32
 #: Rows that tell a window's deviation, if so many are looked at.
 FEW_ROWS = 16
 
@@ -289,8 +301,9 @@ def past_targets(
 ) -> Tensor:
     """Return the targets before cutoffs, with gaps filled.
 
-    A gap takes the value of the season before, or else the latest before it; at the beginning of
-    the window the first that there is; without any, the series' level.
+    A gap takes the value of the season before, or of one before that, also before the window; or
+    else the latest before it; at the beginning of the window the first that there is; without any,
+    the series' level.
 
     Parameters
     ----------
@@ -309,26 +322,45 @@ def past_targets(
     Tensor of shape (window, length, num_targets)
     """
     place = cutoff[:, None] + torch.arange(-length, 0, device=cutoff.device)
-    row = store.start[series, None] + place
-    values, seen = store.values[row, : spec.num_targets], store.observed[row, : spec.num_targets]
-    level = store.traits.level[series, None]
-    if undone is not None:
-        values, level = undone(values, row), undone(level, None)
-        seen = seen & ~values.isnan()
+
+    def at(place: Tensor) -> tuple[Tensor, Tensor]:
+        row = store.start[series, None] + place
+        values, seen = (part[row, : spec.num_targets] for part in (store.values, store.observed))
+        values = values if undone is None else undone(values, row)
+        return values, seen & ~values.isnan()
+
+    values, seen = at(place)
     if is_readable(seen) and bool(seen.all()):
         return values
-    if season is not None and season < length:
-        for begin in range(season, length, season):
-            now, before = slice(begin, min(begin + season, length)), slice(begin - season, begin)
-            width = now.stop - now.start
-            known = seen[:, before][:, :width]
-            values[:, now] = torch.where(seen[:, now], values[:, now], values[:, before][:, :width])
-            seen[:, now] |= known
+    level = store.traits.level[series, None]
+    level = level if undone is None else undone(level, None)
+    if season is not None:
+        readable = is_readable(seen)  # what is exported has no rows before the window
+        for number in range(1, -(-length // season) + (SEASONS_BEFORE if readable else 0)):
+            earlier = place - number * season
+            if readable and (bool(seen.all()) or not bool((earlier >= 0).any())):
+                break
+            before, known = at(earlier.clamp(min=0))
+            values = torch.where(seen, values, before)
+            seen = seen | (known & (earlier >= 0)[..., None])
     rows = torch.arange(length, device=seen.device)[None, :, None]
     latest = torch.where(seen, rows, -1).cummax(dim=1).values  # -1 in front of the first
     first = seen.to(torch.uint8).argmax(dim=1, keepdim=True)
     filled = values.gather(1, torch.where(latest < 0, first, latest))
     return torch.where(seen.any(dim=1, keepdim=True), filled, level.expand_as(filled))
+
+
+def observed_share(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor) -> Tensor:
+    """Return which share of the targets in contexts is observed (window, num_targets).
+
+    Of the rows that a series has; 1 of targets whose past is not read.
+    """
+    place = cutoff[:, None] + torch.arange(-spec.context_length, 0, device=cutoff.device)
+    row, inside = store.start[series, None] + place.clamp(min=0), place[..., None] >= 0
+    seen = (store.observed[row, : spec.num_targets] & inside).sum(dim=1)
+    share = seen / inside.sum(dim=1).clamp(min=1)
+    hidden = torch.tensor([k in spec.hidden for k in range(spec.num_targets)], device=share.device)
+    return torch.where(hidden, 1.0, share.double())
 
 
 def _window_statistics(

@@ -754,9 +754,13 @@ def test_gaps_take_the_season_before_or_the_latest_or_the_first_or_the_level(
     assert gapless(values, season=season, level=11.0) == filled
 
 
-def test_gaps_are_filled_from_the_window_alone():
+def test_gaps_take_seasons_from_before_the_window_and_nothing_else():
     assert gapless([2.0, 3.0, None, 7.0], length=2) == [7.0, 7.0]
-    assert gapless([2.0, 3.0, None, None], length=2, season=2, level=11.0) == [11.0, 11.0]
+    assert gapless([2.0, 3.0, None, None], length=2, season=2, level=11.0) == [2.0, 3.0]
+    assert gapless([2.0, 3.0, 4.0, *[None] * 5, 9.0], length=3, season=3) == [2.0, 3.0, 9.0]
+    far = [2.0, 3.0, *[None] * 80, 7.0]
+    assert gapless(far, length=2, season=2, level=11.0) == [7.0, 7.0]  # too long ago
+    assert gapless([2.0, None, None, 7.0], length=2, season=3) == [7.0, 7.0]
 
 
 @pytest.mark.parametrize("season", [None, 1, 3, 7])
@@ -780,10 +784,10 @@ def test_gaps_of_every_window_and_target_are_filled_alone_and_the_store_stays(se
     ends = (store.start[series] + cutoff).tolist()
     for place, (which, end) in enumerate(zip(series.tolist(), ends, strict=True)):
         for target in range(2):
-            rows = slice(end - 7, end)
+            rows = slice(int(store.start[which]), end)
             own = store.values[rows, target].tolist()
             seen = store.observed[rows, target].tolist()
             values = [value if there else None for value, there in zip(own, seen, strict=True)]
             level = store.traits.level[which, target].item()
-            expected = gapless(values, season=season, level=level)
+            expected = gapless(values, length=7, season=season, level=level)
             assert filled[place, :, target].tolist() == pytest.approx(expected)
