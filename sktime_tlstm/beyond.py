@@ -39,6 +39,8 @@ BEYOND_BELIEF, BEYOND_RANGE = 100.0, 3.0
 #: Share of rows that end in as long a gap, from which on it is no news; rows that are looked at,
 #: and series.
 USUAL_SHARE, RECENT_ROWS, MAX_LOOKED = 0.01, 5000, 20
+#: Share of the rows with an output whose inputs may be missing without a warning.
+MOST_ABSENT = 0.01
 #: Missing values at the end that are told of, at least.
 LEAST_GAP = 2
 #: Series and columns that a warning names.
@@ -298,6 +300,14 @@ def warn_of_late_rows(model: Model, history: History, cutoff: Integers, asked_fo
     ]
     start, observed = history.store.start.numpy(), history.store.observed
     which = np.flatnonzero(asked_for & (cutoff > 0))
+    shortest = model.spec.shortest if model.spec.simulation else 0
+    for series in which[cutoff[which] < shortest][:1]:
+        notify(
+            f"Got a past of {_rows(cutoff[series])}{history.name(series)}, where the network was "
+            f"trained to start from {shortest}: the first steps are off by far more than their "
+            f"intervals say. Pass {shortest} rows of y, and X of these, or train with a smaller "
+            "min_context_length."
+        )
     late = which[~observed[start[which] + cutoff[which] - 1].numpy()[:, read].all(axis=1)]
     if len(late) and not model.spec.simulation:
         # of series without any value it was told that nothing is known of them
@@ -305,13 +315,13 @@ def warn_of_late_rows(model: Model, history: History, cutoff: Integers, asked_fo
         late = np.setdiff1d(late, empty)
     for series in late[:MAX_LOOKED]:
         stop = start[series] + cutoff[series]
-        gap = max(
-            _unusual_gap(observed[max(start[series], stop - RECENT_ROWS) : stop, channel].numpy())
-            for channel in read
-        )
+        rows = slice(max(start[series], stop - RECENT_ROWS), stop)
+        least = 1 if model.spec.simulation else LEAST_GAP  # it starts from the last row itself
+        gap = max(_unusual_gap(observed[rows, channel].numpy(), least) for channel in read)
+        last = _rows(gap).removeprefix("1 ")
         if gap and model.spec.simulation:
             notify(
-                f"Got a past without an output in its last {gap} rows{history.name(series)}: the "
+                f"Got a past without an output in its last {last}{history.name(series)}: the "
                 "network was trained to start from measured outputs, so the first steps are off by "
                 "far more than their intervals say. Pass outputs up to the first step, or train "
                 "with hidden_past to let the inputs tell the state."
@@ -319,21 +329,28 @@ def warn_of_late_rows(model: Model, history: History, cutoff: Integers, asked_fo
             return
         if gap:
             notify(
-                f"Got y without a value in its last {gap} rows{history.name(series)}: intervals "
+                f"Got y without a value in its last {last}{history.name(series)}: intervals "
                 "are as wide as right behind an observation, too narrow as a rule. Pass y up to "
                 "its last value, and an fh of steps from there."
             )
             return
 
 
-def _unusual_gap(seen: Flags) -> int:
-    """Return how many values are missing at the end; 0 if it is no news in the rows (row,)."""
+def _rows(number: int) -> str:
+    return "1 row" if number == 1 else f"{number} rows"
+
+
+def _unusual_gap(seen: Flags, least: int) -> int:
+    """Return how many values are missing at the end; 0 if it is no news in the rows (row,).
+
+    Or if they are fewer than ``least``.
+    """
     row = np.arange(len(seen))
     since = row - np.maximum.accumulate(np.where(seen, row, -1))  # rows since the last value
     gap = int(since[-1])
     before = since[: len(seen) - gap]
     usual = len(before) and (before >= gap).mean() >= USUAL_SHARE
-    return 0 if usual or gap < LEAST_GAP else gap
+    return 0 if usual or gap < least else gap
 
 
 # Data for a training.
@@ -368,6 +385,19 @@ def check_drives(encoder: FrameEncoder, source: Source) -> None:
             f"Got X without any value in the columns {empty[:MAX_NAMED]} at the rows of y: nothing "
             f"is learnt of them, and {len(empty)} of {len(known)} inputs do nothing. Check how X "
             "was joined to the index of y, or leave them out."
+        )
+    driven = of_y if source.is_sampled else X.index.isin(source.y.dropna(how="all").index)
+    others = [name for name in known if name in X.columns and name not in empty]
+    absent = X.loc[driven, others].isna().to_numpy()
+    if absent.any(axis=1).sum() > MOST_ABSENT * len(absent):
+        names = [
+            name for name, some in zip(others, absent.any(axis=0).tolist(), strict=True) if some
+        ]
+        notify(
+            f"Got X without a value of {names[:MAX_NAMED]} in {absent.any(axis=1).sum()} of "
+            f"{len(absent)} rows that have an output: the last known input stands in, and the "
+            "network learns from outputs that it does not explain. Pass the input that was "
+            "applied, or y as NaN in these rows and a few behind them."
         )
 
 

@@ -205,6 +205,35 @@ def test_inputs_of_the_context_and_of_updates_are_compared_too(simulating):
         )
 
 
+def test_inputs_that_are_missing_where_there_are_outputs_are_warned_of():
+    y, X = record()
+    X = X.assign(other=X["u"].shift(1).fillna(0.0))
+    few = X.copy()
+    few.iloc[50, 0] = np.nan
+    simulator().fit(y, X=few)  # says nothing
+    X.iloc[50:80, 0] = np.nan
+    with pytest.warns(ForecastWarning, match=r"without a value of \['u'\] in 30 of 200 rows that"):
+        simulator().fit(y, X=X)
+    y[50:90] = np.nan
+    simulator().fit(y, X=X)  # says nothing: they explain none
+
+
+def test_a_simulation_from_fewer_rows_than_in_training_is_warned_of(simulating):
+    y, X = record(seed=1)
+    context = simulating._fitted.model.spec.context_length
+    simulating.predict([1, 2], X, y=y[:context])
+    with pytest.warns(
+        ForecastWarning, match=rf"a past of 1 row, where.* trained to start from {context}"
+    ):
+        simulating.predict([1, 2], X, y=y[:1])
+    short = simulator(min_context_length=2).fit(y, X=X)
+    short.predict([1, 2], X, y=y[:2])
+    late = y[:context].copy()
+    late.iloc[-1] = np.nan
+    with pytest.warns(ForecastWarning, match="without an output in its last row: the network"):
+        simulating.predict([1, 2], X, y=late)
+
+
 def with_gear(gears, rows=200, seed=0):
     y, X = record(rows, seed)
     return y, X.assign(gear=np.resize(gears, rows))
@@ -249,7 +278,8 @@ def test_an_input_without_any_value_is_refused_or_warned_of():
         simulator().fit(y, X=X * np.nan)
     with pytest.warns(ForecastWarning, match=r"columns \['v'\] .* 1 of 2 inputs do nothing"):
         simulator().fit(y, X=X.assign(v=np.nan))
-    simulator().fit(y, X=X.assign(v=X["u"].where(X.index > 50)))
+    with pytest.warns(ForecastWarning, match=r"without a value of \['v'\] in 51 of 200 rows"):
+        simulator().fit(y, X=X.assign(v=X["u"].where(X.index > 50)))
 
 
 # Another step.

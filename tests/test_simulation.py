@@ -271,7 +271,7 @@ def test_inputs_are_not_clipped_and_those_far_beyond_training_are_warned_of():
     y, X = record()
     forecaster = simulator().fit(y, X=X)
     one, two, three = (
-        X[:60].where(X.index[:60].to_series() < 20, factor * X["u"].max())
+        X[:60].where(X.index[:60].to_series() != 20 + X["u"][20:60].argmax(), factor * X["u"].max())
         for factor in (1.0, 1.05, 3.0)
     )
     outputs = [forecaster.predict(range(1, 41), part, y=y[:20]) for part in (one, two)]
@@ -291,6 +291,44 @@ def test_inputs_that_jump_farther_than_in_training_are_warned_of():
     with pytest.warns(UserWarning, match=r"'u', which jumps by up to 2 from .* at most 0\.0499"):
         forecaster.predict(range(1, 300), square, y=y[:20])
     forecaster.predict(range(1, 300), slow[::-1].reset_index(drop=True), y=y[:20])
+
+
+def multisine(rows, seed=0):
+    rng, time = np.random.default_rng(seed), np.arange(rows)
+    waves = [np.sin(0.15 * k * time + rng.uniform(0, 6.28)) for k in range(1, 8)]
+    return pd.DataFrame({"u": np.sum(waves, axis=0)})
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (np.ones(300), r"'u', whose mean over 64 rows reaches 1, where training had -0.* stands"),
+        (
+            1.5 * np.sin(np.arange(300) / 100),
+            r"'u', whose mean over \d+ rows reaches 1\.\d+, where",
+        ),
+        (np.repeat([1.0, -1.0, 0.5], 100), "'u', .*stands still for 32 rows or more, where train"),
+    ],
+    ids=["constant", "slow", "levels"],
+)
+def test_inputs_that_move_otherwise_than_in_training_are_warned_of(other, told):
+    X = multisine(600)
+    y = X["u"].ewm(alpha=0.3).mean().rename("y")
+    forecaster = simulator().fit(y, X=X)
+    alike = multisine(300, seed=1)
+    forecaster.predict(range(1, 281), alike, y=y[:20])  # says nothing
+    with pytest.warns(UserWarning, match=told):
+        forecaster.predict(range(1, 281), pd.DataFrame({"u": other}), y=y[:20])
+
+
+def test_inputs_that_stood_still_in_training_may_do_so_again():
+    X = multisine(600)
+    X.iloc[300:360] = 0.25
+    y = X["u"].ewm(alpha=0.3).mean().rename("y")
+    forecaster = simulator().fit(y, X=X)
+    X = multisine(300, seed=1)
+    X.iloc[100:160] = 0.25
+    forecaster.predict(range(1, 281), X, y=y[:20])  # says nothing
 
 
 def test_lstms_read_inputs_as_they_are_unless_a_network_is_told_otherwise():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +37,6 @@ Codes = tuple[pd.Index, Integers]
 
 #: Values that a warning shows.
 MAX_SHOWN = 3
-#: Times that they may jump as far as in training without a warning.
-FARTHER = 2.0
 
 
 @dataclass(frozen=True)
@@ -118,8 +116,7 @@ class Covariates:
             else:
                 scaling = _scaling(X[name], scaler, clip)
                 if not scaling.clip and not sampled:  # of rows drawn none follows another
-                    jump = _largest_jump(numeric_values(X[name]), _owners(X.index)[1])
-                    scaling = replace(scaling, jump=jump)
+                    scaling = scaling.with_motion(numeric_values(X[name]), _owners(X.index)[1])
                 learnt.numeric[name] = scaling
         return learnt
 
@@ -322,13 +319,9 @@ class Covariates:
                     f"training had {least:g} to {most:g}: {what} or train on rows that reach as "
                     "far.",
                 )
-            if scaling.clip:
-                continue
-            jump = _largest_jump(values, series)
-            if scaling.jump is not None and jump > FARTHER * scaling.jump:
+            elif not scaling.clip and (told := scaling.unusual_motion(values, series)):
                 notify(
-                    f"Got X with the column {name!r}, which jumps by up to {jump:g} from one row "
-                    f"to the next{place} where training had at most {scaling.jump:g}: the network "
+                    f"Got X with the column {name!r}, {'; and '.join(told)}{place}: the network "
                     "extrapolates, and intervals are too narrow as a rule. Train on records that "
                     "are excited alike.",
                 )
@@ -484,12 +477,6 @@ def _scaling(column: pd.Series, scaler: str | None, clip: bool) -> CovariateScal
             "as 0 and 1 if they are events, or leave it out.",
         )
     return scaling
-
-
-def _largest_jump(values: npt.NDArray[np.float64], series: Integers) -> float:
-    """Return the largest change from one row to the next of its series; NaN are passed over."""
-    within = series[1:] == series[:-1]
-    return float(np.fmax.reduce(np.abs(np.diff(values))[within], initial=0.0))
 
 
 def _repeated(row: Hashable) -> ValueError:

@@ -25,6 +25,13 @@ MAX_RARE = 10.0
 #: How far beyond the range of training numbers may go without a warning, as a share of it: where
 #: they are not clipped, where they are, and where fewer than 50 values tell the range.
 BEYOND, BEYOND_CLIPPED, BEYOND_FEW, ENOUGH_FOR_RANGE = 0.1, 0.25, 3.0, 50
+#: Times that values may jump as far as in training without a warning.
+FARTHER = 2.0
+#: Numbers of rows over which means are known, of training that is so many times as long; and how
+#: far beyond them means may go without a warning, as a share of their range.
+MEAN_ROWS, MEANS_APART, BEYOND_MEANS = (16, 32, 64, 128, 256), 8, 0.5
+#: Rows over which values may change on average by so small a share of the least in training.
+STILL_ROWS, STILL = 32, 0.1
 #: Differences below this share of a column's size are rounding errors.
 ROUNDING = 1e-12
 #: Factor that makes the median absolute deviation estimate a normal standard deviation.
@@ -72,6 +79,32 @@ def location_scale(values: Floats, scaler: str | None) -> tuple[float, float]:
     return location, 1.0
 
 
+def _largest_jump(values: Floats, series: Integers) -> float:
+    """Return the largest change from one row to the next of its series; NaN are passed over."""
+    within = series[1:] == series[:-1]
+    return float(np.fmax.reduce(np.abs(np.diff(values))[within], initial=0.0))
+
+
+def _means(values: Floats, series: Integers, rows: int) -> Floats:
+    """Return the means over so many rows of one series without NaN."""
+    if len(values) < rows:
+        return values[:0]
+    unknown = np.isnan(values)
+    total = np.append(0.0, np.cumsum(np.where(unknown, 0.0, values)))
+    absent = np.append(0, np.cumsum(unknown))
+    whole = (series[rows - 1 :] == series[: len(series) - rows + 1]) & (
+        absent[rows:] == absent[:-rows]
+    )
+    means: Floats = (total[rows:] - total[:-rows])[whole] / rows
+    return means
+
+
+def _mean_changes(values: Floats, series: Integers) -> Floats:
+    """Return the mean sizes of changes over `STILL_ROWS` of one series without NaN."""
+    within = series[1:] == series[:-1]
+    return _means(np.where(within, np.abs(np.diff(values)), np.nan), series[1:], STILL_ROWS)
+
+
 @dataclass(frozen=True)
 class CovariateScaling:
     """Clips and scales a covariate: ``(clip(value, low, high) - location) / scale``.
@@ -99,6 +132,10 @@ class CovariateScaling:
         Whether values are clipped.
     jump : float or None, default=None
         Largest change from one row of training to the next; None where it was not asked for.
+    means : tuple of (int, float, float), default=()
+        For so many rows, the smallest and the largest mean that training had over them.
+    least_change : float, default=0.0
+        Smallest mean change, without sign, that training had over `STILL_ROWS`; 0 for not known.
     extremes : (float, float) or None, default=None
         Smallest and largest value of training.
     beyond : float, default=BEYOND_CLIPPED
@@ -113,6 +150,8 @@ class CovariateScaling:
     mean: float = 0.0
     clip: bool = True
     jump: float | None = None
+    means: tuple[tuple[int, float, float], ...] = ()
+    least_change: float = 0.0
     extremes: tuple[float, float] | None = None
     beyond: float = BEYOND_CLIPPED
 
@@ -157,6 +196,43 @@ class CovariateScaling:
             extremes=extremes,
             beyond=beyond if clip else BEYOND,
         )
+
+    def with_motion(self, values: Floats, series: Integers) -> CovariateScaling:
+        """Return the same with what is known of how values (row,) of series (row,) move."""
+        means = []
+        for rows in MEAN_ROWS:
+            found = _means(values, series, rows)
+            if len(found) >= (MEANS_APART - 1) * rows:
+                means.append((rows, float(found.min()), float(found.max())))
+        change = _mean_changes(values, series)
+        least = float(change.min()) if len(change) >= (MEANS_APART - 1) * STILL_ROWS else 0.0
+        jump = _largest_jump(values, series)
+        return replace(self, jump=jump, means=tuple(means), least_change=least)
+
+    def unusual_motion(self, values: Floats, series: Integers) -> list[str]:
+        """Return in words how values (row,) of series (row,) move otherwise than in training."""
+        told = []
+        jump = _largest_jump(values, series)
+        if self.jump is not None and jump > FARTHER * self.jump:
+            told.append(
+                f"which jumps by up to {jump:g} from one row to the next, where training had at "
+                f"most {self.jump:g}"
+            )
+        for rows, low, high in self.means:
+            found = _means(values, series, rows)
+            off = np.maximum(low - found, found - high)
+            if len(found) and off.max() > BEYOND_MEANS * (high - low):
+                told.append(
+                    f"whose mean over {rows} rows reaches {found[off.argmax()]:.3g}, where "
+                    f"training had {low:.3g} to {high:.3g}"
+                )
+                break
+        change = _mean_changes(values, series)
+        if len(change) and change.min() < STILL * self.least_change:
+            told.append(
+                f"which stands still for {STILL_ROWS} rows or more, where training always moved"
+            )
+        return told
 
     @classmethod
     def _of_flags(cls, levels: Floats) -> CovariateScaling:

@@ -73,6 +73,8 @@ class WindowSpec:
         Whether targets are scaled by an arcsinh.
     weighted : bool, default=False
         Whether the store has a weight of every row, behind all other channels.
+    shortest : int, default=0
+        Fewest rows of a past that simulations were trained to start from; 0 for not known.
     hidden : tuple of int, default=()
         Channels of the store that no network reads before the cutoff: targets only of simulations,
         which have no normalisation by window; numeric covariates; codes.
@@ -104,6 +106,7 @@ class WindowSpec:
     hidden: tuple[int, ...] = ()
     always: tuple[int, ...] = ()
     never: tuple[int, ...] = ()
+    shortest: int = 0
 
     @property
     def reach(self) -> int:
