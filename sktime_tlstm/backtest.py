@@ -17,6 +17,7 @@ from sktime.split.base import BaseSplitter
 from sktime.utils.validation.forecasting import check_alpha, check_scoring
 
 from sktime_tlstm.cutoffs import MovingCutoffs
+from sktime_tlstm.data.rows import split_index
 from sktime_tlstm.fitted import INNER_MTYPES, Fitted, Learn, plain_steps, relative_steps
 from sktime_tlstm.notices import notify
 from sktime_tlstm.progress import tracked
@@ -220,6 +221,7 @@ def backtest(
             windows = ((pd.Series(one.iloc[:, 0], name=name), seconds) for one, seconds in frames)
         windows = tracked(windows, len(splits), "backtest", "windows")
         test.warn()
+        _warn_of_rows_left(frame.index, splits[-1])
         return _scored(windows, y, splits, wanted, return_data)
     finally:
         test.give_back()
@@ -306,6 +308,26 @@ def _splits(cv: BaseSplitter, y: pd.DataFrame) -> list[Split]:
     starts = np.full_like(later, train[0]) if expands else train[0] + later
     ends = (np.arange(*bounds) for bounds in zip(starts, cutoffs + 1, strict=True))
     return list(zip(ends, test + later[:, None], strict=True))
+
+
+def _warn_of_rows_left(index: pd.Index, last: Split) -> None:
+    """Warn where a splitter leaves out more rows at the end of some series than of others."""
+    keys, bounds = split_index(index)
+    if keys is None:
+        return
+    owner = np.repeat(np.arange(len(keys)), np.diff(bounds))
+    used = np.concatenate(last)
+    end = np.zeros(len(keys), dtype=np.int64)
+    np.maximum.at(end, owner[used], used + 1)
+    left = np.where(end > 0, bounds[1:] - end, 0)
+    if left.max(initial=0) > left[end > 0].min(initial=left.max(initial=0)):
+        most = int(left.argmax())
+        notify(
+            "Got a panel of series of several lengths, which a splitter cuts each by its own rows, "
+            f"and no more often than the shortest allows: the last {left[most]} rows of "
+            f"{keys[most]!r} are in no window, and a row of the table is of other times in each "
+            "series. Pass series that begin together, or one after the other."
+        )
 
 
 def _latest_times(index: pd.Index, windows: list[np.ndarray]) -> pd.Index:

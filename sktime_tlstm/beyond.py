@@ -40,7 +40,7 @@ BEYOND_BELIEF, BEYOND_RANGE = 100.0, 3.0
 #: and series.
 USUAL_SHARE, RECENT_ROWS, MAX_LOOKED = 0.01, 5000, 20
 #: Share of the rows with an output whose inputs may be missing without a warning.
-MOST_ABSENT = 0.01
+MOST_ABSENT = 0.02
 #: Missing values at the end that are told of, at least.
 LEAST_GAP = 2
 #: Series and columns that a warning names.
@@ -303,8 +303,8 @@ def warn_of_late_rows(model: Model, history: History, cutoff: Integers, asked_fo
     shortest = model.spec.shortest if model.spec.simulation else 0
     for series in which[cutoff[which] < shortest][:1]:
         notify(
-            f"Got a past of {_rows(cutoff[series])}{history.name(series)}, where the network was "
-            f"trained to start from {shortest}: the first steps are off by far more than their "
+            f"Got a past of {_rows(int(cutoff[series]))}{history.name(series)}, where the network "
+            f"was trained to start from {shortest}: the first steps are off by far more than their "
             f"intervals say. Pass {shortest} rows of y, and X of these, or train with a smaller "
             "min_context_length."
         )
@@ -388,14 +388,13 @@ def check_drives(encoder: FrameEncoder, source: Source) -> None:
         )
     driven = of_y if source.is_sampled else X.index.isin(source.y.dropna(how="all").index)
     others = [name for name in known if name in X.columns and name not in empty]
-    absent = X.loc[driven, others].isna().to_numpy()
-    if absent.any(axis=1).sum() > MOST_ABSENT * len(absent):
-        names = [
-            name for name, some in zip(others, absent.any(axis=0).tolist(), strict=True) if some
-        ]
+    absent = X.loc[driven, others].isna()
+    number = int(absent.any(axis=1).sum())
+    if number > MOST_ABSENT * len(absent):
+        names = [name for name in others if absent[name].any()]
         notify(
-            f"Got X without a value of {names[:MAX_NAMED]} in {absent.any(axis=1).sum()} of "
-            f"{len(absent)} rows that have an output: the last known input stands in, and the "
+            f"Got X without a value of {names[:MAX_NAMED]} in {number} of {len(absent)} "
+            "rows that have an output: the last known input stands in, and the "
             "network learns from outputs that it does not explain. Pass the input that was "
             "applied, or y as NaN in these rows and a few behind them."
         )

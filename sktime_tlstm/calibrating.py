@@ -80,14 +80,13 @@ def calibrated(
     series, cutoff, shares = _spaced(dataset, capacity, spec.horizon)
     share = None
     if options.calibration != "none":
-        share = observed_share(store, spec, *map(torch.from_numpy, (series, cutoff)))
-        share = share.quantile(RARE_SHARE, dim=0).clamp(min=LEAST_SHARE)
+        share = _usual_share(spec, store, series, cutoff)
     none, whole = (torch.full((spec.num_targets,), one).double() for one in (0.0, 1.0))
     calibration = Calibration(simple, none, none, blank, shares[:0], capacity, widest, share=share)
     model = replace(model, calibration=calibration)
     forecast = model.ahead(store, series, cutoff)
     earlier = model.simple_bands(forecast).scores(model.targets(store, series, cutoff))
-    calibration = calibration.extended(model.told(earlier, store, series), shares)
+    calibration = calibration.extended(model.told(earlier, store, series, cutoff), shares)
     if held_out is not None:
         series, cutoff, shares = _spaced(held_out, capacity, spec.horizon)
         forecast = model.ahead(store, series, cutoff)
@@ -101,9 +100,10 @@ def calibrated(
             trust = whole
         blend = network.blended(simply, trust, width, forecast.familiarity)
         widening = _as_large(blend.scores(target), simply.scores(target), number)
+        scores = model.told(blend.widened(widening).scores(target), store, series, cutoff)
         calibration = replace(
             calibration, trust=trust, width_trust=width, widening=widening
-        ).extended(model.told(blend.widened(widening).scores(target), store, series), shares)
+        ).extended(scores, shares)
         model = replace(model, calibration=calibration)
         short = _shortness(model, store, series, cutoff)
         calibration = replace(calibration, short=short)
@@ -117,6 +117,14 @@ def calibrated(
             "rows or a shorter fh, or calibration='none' for the network's own forecasts.",
         )
     return replace(model, calibration=calibration)
+
+
+def _usual_share(
+    spec: WindowSpec, store: SeriesStore, series: np.ndarray, cutoff: np.ndarray
+) -> Tensor:
+    """Return the observed share (num_targets,) that nearly all contexts have at least."""
+    share = observed_share(store, spec, *map(torch.from_numpy, (series, cutoff)))
+    return share.quantile(RARE_SHARE, dim=0).clamp(min=LEAST_SHARE)
 
 
 def _gain_and_caution(spec: WindowSpec, again: bool) -> tuple[float, float]:
@@ -348,10 +356,15 @@ def recalibrated(model: Model, dataset: WindowDataset) -> Model:
     if isinstance(calibration.simple, SimpleForecast):
         old, store = calibration.simple.effects, dataset.store.to("cpu")
         effects = learn_effects(store, model.spec, dataset.used, old)
-        calibration = replace(calibration, simple=replace(calibration.simple, effects=effects))
-        model = replace(model, calibration=calibration)
+        # sizes of series are those of others, though some may have the same name
+        simple = replace(calibration.simple, effects=effects, own=None)
+        calibration = replace(calibration, simple=simple)
     number = int(max(CALIBRATION_WINDOWS, len(dataset.used)))
     series, cutoff, shares = _spaced(dataset, number, model.spec.horizon)
+    if calibration.share is not None:
+        share = _usual_share(model.spec, dataset.store.to("cpu"), series, cutoff)
+        calibration = replace(calibration, share=calibration.share.minimum(share))
+    model = replace(model, calibration=calibration)
     scores = model.scores(dataset.store, series, cutoff)
     if not _usual(scores) > _usual(calibration.scores):
         return model

@@ -184,7 +184,8 @@ class Effects:
         beyond = torch.maximum(least - total, total - most)
         # apart from half their range on, wholly from all of it on
         apart = (2 * beyond / (most - least).clamp(min=1e-9) - 1).clamp(0, 1)
-        total = total[..., None]
+        slack = 1e-9 * (1 + total.abs())  # of sums in another order
+        low, high, total = low - slack[..., None], high + slack[..., None], total[..., None]
         place = torch.minimum((total >= low).sum(dim=-1), (total <= high).sum(dim=-1))
         return apart, total.new_tensor((0, *AS_LARGE))[place]
 
@@ -347,7 +348,8 @@ def learn_effects(
                 usual[target, place] = np.median(bent[:, place :: len(columns.numbers)].sum(axis=1))
             total = pairs.features @ weights[target] - usual[target].sum()
             bounds[target] = _bounds(total)
-            tails[target] = _tails(total, pairs.rows)
+            seen = _counts(store, spec, pairs.now, target).numpy()
+            tails[target] = _tails(total[seen], pairs.rows * seen.mean())
         if old is None or weights[target].any():
             continue
         kept = old.weights[target].numpy()
@@ -434,9 +436,7 @@ def _changes(
     The second are None where the target is not above zero but for a few rows, as of an output that
     stops. The last is NaN a season after these.
     """
-    seen = store.observed[pairs.now, target] & store.observed[pairs.before, target]
-    if spec.weighted:  # -1 stands for a weight of 0
-        seen &= (store.values[pairs.now, -1] >= 0) & (store.values[pairs.before, -1] >= 0)
+    seen = _counts(store, spec, pairs.now, target) & _counts(store, spec, pairs.before, target)
     later, earlier = (
         store.values[rows[seen], target].double() for rows in (pairs.now, pairs.before)
     )
@@ -465,6 +465,12 @@ def _changes(
     return of(later - earlier), logs, above.numpy()
 
 
+def _counts(store: SeriesStore, spec: WindowSpec, row: Tensor, target: int) -> Tensor:
+    """Return at which rows (row,) a target is observed and has a weight."""
+    seen = store.observed[row, target]
+    return seen & (store.values[row, -1] >= 0) if spec.weighted else seen  # -1 for a weight of 0
+
+
 def _is_nearer(relative: np.ndarray, off: np.ndarray, above: np.ndarray) -> bool:
     """Whether errors of logarithms are better than those of values, each (row,).
 
@@ -477,7 +483,7 @@ def _is_nearer(relative: np.ndarray, off: np.ndarray, above: np.ndarray) -> bool
     return bool(np.log(_usual(relative)) + np.log(above).mean() < np.log(_usual(off)))
 
 
-def _tails(total: np.ndarray, rows: int) -> np.ndarray:
+def _tails(total: np.ndarray, rows: float) -> np.ndarray:
     """Return tails (2, number), as `Effects` has them, of sums (row,) at some of so many rows.
 
     Among usual sums no numbers are told apart.

@@ -20,11 +20,12 @@ from torch.export import Dim, ExportedProgram
 from sktime_tlstm.contract import one_tensor, uncompiled
 from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.targets import MAX_ARCSINH
-from sktime_tlstm.data.windows import cut_windows
+from sktime_tlstm.data.windows import SEASONS_EXPORTED, cut_windows
 from sktime_tlstm.fitted import Fitted
-from sktime_tlstm.model import Forecast
+from sktime_tlstm.model import Forecast, Model
 from sktime_tlstm.nn.exporting import traces_all
 from sktime_tlstm.notices import quiet_loggers
+from sktime_tlstm.simple import SimpleForecast
 
 __all__ = ["Graph", "checked_levels", "onnx_bytes", "program_bytes"]
 #: Name of the description in the files.
@@ -99,7 +100,7 @@ class Graph(nn.Module):
     ) -> SeriesStore:
         """Return a store with the windows end to end, one series each."""
         spec, batch = self.model.spec, series.shape[0]
-        reach, horizon = spec.reach, spec.horizon
+        reach, horizon = rows_before(self.model), spec.horizon
         # (batch, reach, target), in the order of channels
         place = [self.encoder.order.index(channel) for channel in range(spec.num_targets)]
         target, seen = self._scaled(y[:, :, place], series)
@@ -147,7 +148,7 @@ class Graph(nn.Module):
 
     def _forecast(self, store: SeriesStore, batch: int) -> Forecast:
         model, spec = self.model, replace(self.model.spec, weighted=False)
-        places = torch.arange(batch), torch.full((batch,), spec.reach)
+        places = torch.arange(batch), torch.full((batch,), rows_before(model))
         windows = cut_windows(store, spec, *places)
         outputs = [one_tensor(network(**windows.inputs)).float() for network in self.networks]
         parameters = torch.stack([model.head.unpack(output) for output in outputs])
@@ -188,13 +189,20 @@ def _carried_forward(values: Tensor, first: float) -> Tensor:
     return torch.where(torch.isnan(values), first, values)
 
 
+def rows_before(model: Model) -> int:
+    """Return how many rows before a cutoff a graph reads: some seasons more, which fill gaps."""
+    simple = None if model.calibration is None else model.calibration.simple
+    season = simple.season if isinstance(simple, SimpleForecast) else None
+    return model.spec.reach + SEASONS_EXPORTED * (season or 0)
+
+
 def description(fitted: Fitted, levels: list[float]) -> dict[str, Any]:
     """Return what the inputs and outputs of a graph mean, as JSON holds it."""
     spec, encoder, history = fitted.model.spec, fitted.model.encoder, fitted.history
     keys = [None] if history.keys is None else history.keys.tolist()
     return {
         "context": spec.context_length,
-        "reach": spec.reach,
+        "reach": rows_before(fitted.model),
         "horizon": spec.horizon,
         "series": [str(key) for key in keys],
         "targets": [str(name) for name in encoder.targets],
@@ -227,10 +235,11 @@ def export_graph(fitted: Fitted, levels: list[float]) -> ExportedProgram:
             f"Got a forecaster with loss={model.head.distribution!r}, whose quantiles scipy "
             "computes and no graph can; expected loss='quantile' or a point loss. Fit again."
         )
-    rows, columns = spec.reach + spec.horizon, spec.num_numeric + len(spec.cardinalities)
+    reach = rows_before(model)
+    rows, columns = reach + spec.horizon, spec.num_numeric + len(spec.cardinalities)
     examples = {
         "series": torch.zeros(EXAMPLES, dtype=torch.int64),
-        "y": torch.zeros(EXAMPLES, spec.reach, spec.num_targets, dtype=torch.float64),
+        "y": torch.zeros(EXAMPLES, reach, spec.num_targets, dtype=torch.float64),
         "covariates": torch.zeros(EXAMPLES, rows, columns, dtype=torch.float64),
         "calendar": torch.zeros(EXAMPLES, spec.context_length + spec.horizon, spec.num_calendar),
     }

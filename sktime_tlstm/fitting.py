@@ -342,7 +342,7 @@ def _make_spec(
         hidden=_hidden_channels(options, encoder),
         always=tuple(np.flatnonzero(there == history.lengths.sum()).tolist()),
         never=tuple(np.flatnonzero(there == 0).tolist()),
-        shortest=options.min_context_length or context,
+        shortest=min(options.min_context_length or context, int(history.lengths.min())),
     )
 
 

@@ -101,6 +101,20 @@ class Forecast:
         return self.loc.reshape(shape) + self.scale.reshape(shape) * normalised
 
 
+def _joined(
+    familiar: list[Tensor | None], passes: list[list[Tensor]], num_steps: int | None
+) -> Tensor | None:
+    """Join what is known of the windows of each pass, None for wholly; the first steps of it."""
+    if all(part is None for part in familiar):
+        return None
+    like = next(part for part in familiar if part is not None)
+    whole = [
+        like.new_ones(len(parts[1]), *like.shape[1:]) if part is None else part
+        for part, parts in zip(familiar, passes, strict=True)
+    ]
+    return torch.cat(whole)[:, :num_steps].cpu()
+
+
 @dataclass(frozen=True)
 class Model:
     """Everything that a forecast needs but the data.
@@ -152,7 +166,7 @@ class Model:
         """
         store = store.to(self.members[0].device)
         passes: list[list[Tensor]] = []
-        familiar: list[Tensor] = []
+        familiar: list[Tensor | None] = []
         number = WINDOWS_PER_PASS["cpu" if store.values.device.type == "cpu" else "else"]
         spec = self.spec
         if num_steps is not None and num_steps > spec.horizon:  # a simulation
@@ -167,8 +181,7 @@ class Model:
             if self.calibration is not None:
                 bands = self.calibration.simple(store, spec, *places)[:, :, :num_steps]
                 parts.append((bands - batch.loc[:, None]) / batch.scale[:, None])
-                known = self.calibration.familiarity(store, spec, *places)
-                familiar += [] if known is None else [known[:, :num_steps].cpu()]
+                familiar.append(self.calibration.familiarity(store, spec, *places))
             passes.append(parts)
         parameters, loc, scale, unit, *simple = (list(part) for part in zip(*passes, strict=True))
         return Forecast(
@@ -178,7 +191,7 @@ class Model:
             torch.cat(unit).cpu(),
             simple=torch.cat(simple[0], dim=1).cpu() if simple else None,
             rows=torch.from_numpy(cutoff),
-            familiar=torch.cat(familiar) if familiar else None,
+            familiar=_joined(familiar, passes, num_steps),
         )
 
     def rows_read(self, history: History, cutoff: np.ndarray, earliest: np.ndarray) -> np.ndarray:
@@ -324,13 +337,16 @@ class Model:
     def scores(self, store: SeriesStore, series: np.ndarray, cutoff: np.ndarray) -> np.ndarray:
         """Return by how many widths targets are off (window, horizon, num_targets), float32."""
         bands = self.bands(self.ahead(store, series, cutoff))
-        return self.told(bands.scores(self.targets(store, series, cutoff)), store, series)
+        return self.told(bands.scores(self.targets(store, series, cutoff)), store, series, cutoff)
 
-    def told(self, scores: Tensor, store: SeriesStore, series: np.ndarray) -> np.ndarray:
-        """Return scores (window, horizon, num_targets), float32, NaN of series without errors."""
+    def told(
+        self, scores: Tensor, store: SeriesStore, series: np.ndarray, cutoff: np.ndarray
+    ) -> np.ndarray:
+        """Return scores (window, horizon, num_targets), float32, NaN where series stand still."""
         own = None if self.calibration is None else self.calibration.simple.own
         if own is not None:
-            size = series_sizes(own, store, torch.from_numpy(series)).cpu()
+            places = torch.from_numpy(series), torch.from_numpy(cutoff)
+            size = series_sizes(own.cpu(), store.to("cpu"), *places)
             scores = torch.where(size[:, None] > 0, scores, torch.nan)
         return scores.float().numpy()
 
@@ -473,14 +489,23 @@ class Model:
         return np.moveaxis(self.quantile(forecast, torch.from_numpy(level)).numpy(), -1, 0)
 
     def _levels(self, rng: np.random.Generator, number: int, blocks: int) -> np.ndarray:
-        """Draw the levels (path, block, horizon or 1, num_targets or 1) of a series' paths."""
-        levels = []
+        """Draw the levels (path, block, horizon or 1, num_targets or 1) of a series' paths.
+
+        A simulation is one path from block to block: the highest at the end of one go on as the
+        highest of the next. A forecast reads where its path has come.
+        """
+        levels: list[np.ndarray] = []
         for _ in range(blocks):  # one after the other: the first are the same for any number
             level = _stratified(rng, number, 1)[:, 0]
             if self.calibration is None:
                 levels.append(level[:, None, None])
             else:
-                levels.append(self.calibration.drawn(rng, level))
+                drawn = self.calibration.drawn(rng, level)
+                if self.spec.simulation and levels:
+                    last, first = levels[-1][:, -1].mean(axis=-1), drawn[:, 0].mean(axis=-1)
+                    rank = last.argsort(kind="stable").argsort(kind="stable")
+                    drawn = drawn[first.argsort(kind="stable")[rank]]
+                levels.append(drawn)
         return np.stack(levels, axis=1)
 
     def _roll(

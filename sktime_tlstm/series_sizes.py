@@ -12,11 +12,11 @@ __all__ = ["LEAST", "learn_series_sizes", "series_sizes"]
 
 #: Whole horizons of a series whose errors count as much as those of all series.
 PRIOR = 5.0
-#: Size at least; errors below so much of the usual ones at so many horizons are none.
-LEAST, NOTHING, ENOUGH = 0.2, 1e-4, 3
+#: Size at least, and rows that a series stands still for.
+LEAST, STILL_ROWS = 0.2, 8
 
 
-def series_sizes(sizes: Tensor, store: SeriesStore, series: Tensor) -> Tensor:
+def series_sizes(sizes: Tensor, store: SeriesStore, series: Tensor, cutoff: Tensor) -> Tensor:
     """Return those (window, num_targets) of series of a store, 1 of ones that are not known.
 
     Parameters
@@ -24,10 +24,17 @@ def series_sizes(sizes: Tensor, store: SeriesStore, series: Tensor) -> Tensor:
     sizes : Tensor of shape (1 + number of series, num_targets)
         Of those that were not there, and of every series.
     store : SeriesStore
-    series : Tensor of shape (window,), int64
+    series, cutoff : Tensor of shape (window,), int64
+        A series that stood still counts as such while its last rows do.
     """
     number = store.traits.identity[series].long()
-    return sizes.to(number.device)[torch.where(number < len(sizes), number, 0)]
+    own = sizes.to(number.device)[torch.where(number < len(sizes), number, 0)]
+    place = cutoff[:, None] + torch.arange(-STILL_ROWS, 0, device=cutoff.device)
+    row = store.start[series, None] + place.clamp(min=0)  # (window, STILL_ROWS)
+    targets = own.shape[-1]
+    values, seen = store.values[row, :targets], store.observed[row, :targets]
+    low, high = (torch.where(seen, values, end * torch.inf) for end in (1, -1))
+    return torch.where((own == 0) & (low.amin(dim=1) < high.amax(dim=1)), 1.0, own)
 
 
 def learn_series_sizes(
@@ -36,8 +43,7 @@ def learn_series_sizes(
     """Return by how much the errors of series are larger than usual; None for a single series.
 
     (1 + number of series, num_targets), as `series_sizes` reads them. Few errors of a series are
-    drawn to those of all. A series that never changes, or whose errors are none, gets 0: it tells
-    nothing of others.
+    drawn to those of all. A series that stands still gets 0: it tells nothing of others.
 
     Parameters
     ----------
@@ -65,22 +71,20 @@ def learn_series_sizes(
     ]
     horizons = torch.minimum(count, (ends[1] - ends[0]) / horizon + 1)
     mean = total / count.clamp(min=1)
-    silent = zero.bool()
-    silent[store.traits.identity.long()] = _is_constant(store, targets)
-    telling = (count > 0) & ~silent
-    usual = (total * telling).sum(dim=0) / (count * telling).sum(dim=0).clamp(min=1)
-    silent |= (horizons >= ENOUGH) & (mean < NOTHING * usual)
-    telling &= ~silent
+    still = zero.bool()
+    still[store.traits.identity.long()] = _stands_still(store, targets, max(horizon, STILL_ROWS))
+    telling = (count > 0) & ~still
     usual = (total * telling).sum(dim=0) / (count * telling).sum(dim=0).clamp(min=1)
     relative = mean / usual.clamp(min=1e-12)
     sizes = ((horizons * relative + PRIOR) / (horizons + PRIOR)).clamp(min=LEAST)
-    sizes = torch.where(silent, 0.0, sizes)
+    sizes = torch.where(still, 0.0, sizes)
     sizes[0] = 1.0
     return torch.where(telling.any(dim=0), sizes, 1.0)
 
 
-def _is_constant(store: SeriesStore, targets: int) -> Tensor:
-    """Return which series have one value at all times (series, target)."""
+def _stands_still(store: SeriesStore, targets: int, rows: int) -> Tensor:
+    """Return which series have one value at all times, at least so many (series, target)."""
+    number = torch.zeros(len(store), targets, dtype=torch.int64)
     least = torch.full((len(store), targets), torch.inf)
     most = -least
     owner = torch.repeat_interleave(torch.arange(len(store)), store.length)
@@ -92,6 +96,7 @@ def _is_constant(store: SeriesStore, targets: int) -> Tensor:
         values, seen = store.values[row, :targets], store.observed[row, :targets]
         place = place.expand(-1, targets)
         low, high = (torch.where(seen, values, sign * torch.inf) for sign in (1, -1))
+        number.index_add_(0, place[:, 0], seen.long())
         least.scatter_reduce_(0, place, low, "amin")
         most.scatter_reduce_(0, place, high, "amax")
-    return least >= most
+    return (least >= most) & (number >= rows)

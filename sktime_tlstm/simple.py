@@ -91,7 +91,7 @@ class SimpleForecast:
     sizes : Sizes or None
         What these and the calendar multiply the deviation by; None where they tell nothing.
     own : Tensor of shape (1 + number of series, num_targets) or None
-        What each series multiplies it by, after 1 for others; 0 of series without errors, which
+        What each series multiplies it by, after 1 for others; 0 of series that stand still, which
         tell nothing of others. None of a single series.
     """
 
@@ -163,7 +163,8 @@ class SimpleForecast:
             center = center.clamp(min=0)
         width = TO_UPPER * self._width(past, zero, center)
         if self.own is not None:
-            width = width * series_sizes(self.own, store, series).clamp(min=LEAST)[:, None]
+            own = series_sizes(self.own, store, series, cutoff)
+            width = width * own.clamp(min=LEAST)[:, None]
         if self.effects is not None:
             width = width * self.effects.doubt(store, spec, row)
         if self.sizes is not None:
@@ -276,7 +277,7 @@ def learn_simple(
     kinds, change, relative = _kinds(simple, rows, ahead, SURE_OF_KIND * sure)
     own = learn_series_sizes(store, *places, relative / _deviation(relative).T)
     if own is not None:
-        each = series_sizes(own, store, places[0])[:, None]
+        each = own[store.traits.identity[places[0]].long()][:, None]
         relative = torch.where(each > 0, relative / each, torch.nan)
     simple = replace(simple, kinds=kinds, change=change, own=own, deviation=_deviation(relative))
     usual = (relative / simple.deviation.T).flatten(0, 1)

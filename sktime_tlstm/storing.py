@@ -74,13 +74,19 @@ def _calibration(scores: np.ndarray, **parts: Any) -> Calibration:
     return calibration
 
 
+def _no_tails(number: int) -> Tensor:
+    """Return tails of effects to which all others are usual."""
+    far = torch.tensor([-1e200, 1e200], dtype=torch.float64)
+    return far[:, None].expand(number, -1, len(AS_LARGE)).clone()
+
+
 def _effects(weights: Tensor, **parts: Any) -> Effects:
     number = len(weights)
     before: dict[str, Any] = {  # what files of before do not have
         "multiplies": (False,) * number,
         "bounds": torch.zeros(number, 2).double(),
         "usual": torch.zeros(number, 1).double(),  # for all columns
-        "tails": torch.zeros(number, 2, len(AS_LARGE)).double(),
+        "tails": _no_tails(number),
     }
     effects: Effects = EFFECTS.whole(weights=weights, **{**before, **parts})
     return effects

@@ -250,7 +250,8 @@ def test_a_backtest_of_a_ragged_panel_forecasts_every_series():
     forecaster = tiny()
     forecaster.fit(split_panel(y), X=split_panel(X), fh=range(1, 6))
     cv = ExpandingWindowSplitter(fh=[1, 2], initial_window=SEEN, step_length=11)
-    table = forecaster.backtest(y, X, cv, return_data=True)
+    with pytest.warns(ForecastWarning, match="the last 23 rows of 'north' are in no window"):
+        table = forecaster.backtest(y, X, cv, return_data=True)
     for cutoff, forecast in zip(table["cutoff"], table["y_pred"], strict=True):
         known = y[y.index.get_level_values(-1) <= cutoff]
         follower = copy.deepcopy(forecaster).update(known, X=X, update_params=False)
@@ -372,7 +373,8 @@ def test_a_new_series_is_scaled_by_the_rows_known_when_it_appears():
     early = [split_panel(frame).drop("west") for frame in (y, X)]
     forecaster.fit(early[0], X=early[1], fh=[1, 2])
     cv = ExpandingWindowSplitter(fh=[1, 2], initial_window=SEEN + 2, step_length=9)
-    table = forecaster.backtest(y, X, cv, return_data=True)
+    with pytest.warns(ForecastWarning, match="the last 14 rows of 'north' are in no window"):
+        table = forecaster.backtest(y, X, cv, return_data=True)
     follower = copy.deepcopy(forecaster)
     for train, forecast in zip(table["y_train"], table["y_pred"], strict=True):
         follower.update(train, X=X, update_params=False)

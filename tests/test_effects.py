@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from sktime_tlstm import TransformerLSTMForecaster
+from sktime_tlstm import TransformerLSTMForecaster, storing
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.windows import WindowSpec
 from sktime_tlstm.effects import FAMILIAR, KNOTS, Columns, learn_effects, learn_sizes
@@ -306,6 +306,26 @@ def test_few_rows_with_an_effect_apart_make_a_network_unfamiliar_and_errors_wide
     np.testing.assert_allclose(effects.doubt(more, spec, rows)[still, 0], np.sqrt(5))
 
 
+def test_rows_of_training_are_never_rarer_than_they_were():
+    for seed in range(4):
+        y, X = pumped(stops=5, seed=seed)
+        rng = np.random.default_rng(seed)
+        X["heat"], X["wind"] = rng.normal(size=500), rng.normal(size=500)
+        effects, store, spec = learn(y, X)
+        rows = torch.from_numpy(np.flatnonzero(X["still"] == 1))
+        known = effects.familiarity(store, spec, rows)
+        assert float(known.min()) > 0.5 / (0.5 + FAMILIAR)  # one at least
+
+
+def test_events_without_an_observation_teach_nothing():
+    y, X = pumped(stops=18)
+    still = np.flatnonzero(X["still"] == 1)
+    y.iloc[still[8:]] = np.nan
+    effects, store, spec = learn(y, X)
+    known = effects.familiarity(store, spec, torch.from_numpy(still))
+    assert float(known.max()) <= 8 / (8 + FAMILIAR) + 1e-9
+
+
 def test_the_ends_of_a_usual_range_and_frequent_events_are_familiar():
     y, X, _ = drawn(700)
     effects, store, spec = learn(y, X)
@@ -467,6 +487,20 @@ def test_a_day_that_is_not_known_yet_does_not_move_the_level():
     late = y[:300].copy()
     late.iloc[299] = np.nan
     assert np.abs(forecaster.predict(FH, X, y=late) - known).max() < 8
+
+
+def test_effects_of_files_of_before_are_as_they_were(stopping):
+    forecaster = stopping[0]
+    effects = forecaster._fitted.model.calibration.simple.effects
+    made = storing._effects(effects.weights, bounds=effects.bounds)
+    assert made.multiplies == (False,)
+    store, spec = forecaster._fitted.history.store, forecaster._fitted.model.spec
+    rows = torch.arange(200)
+    assert (made.familiarity(store, spec, rows) == 1).all()
+    assert (made.doubt(store, spec, rows) == 1).all()
+    torch.testing.assert_close(
+        made.by_column(store, spec, rows), effects.by_column(store, spec, rows) + effects.usual.T
+    )
 
 
 def test_few_stops_are_forecast_and_do_not_move_what_comes_after():

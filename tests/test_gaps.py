@@ -7,6 +7,7 @@ import torch
 from sktime.split import ExpandingWindowSplitter
 
 from sktime_tlstm import TransformerLSTMForecaster
+from sktime_tlstm import model as models
 from tests.setups import tiny
 
 SEASON, FH = 7, range(1, 8)
@@ -76,6 +77,18 @@ def test_a_network_is_trusted_by_the_share_of_its_context_that_is_observed(fitte
     known = model.calibration.familiarity(windows, model.spec, *places)
     np.testing.assert_allclose(known, 2 / context)
     assert model.calibration.familiarity(history.store, model.spec, *places) is None
+
+
+def test_some_of_many_windows_may_have_gaps(fitted, monkeypatch):
+    y = weekly(345, seed=6)
+    y.iloc[310:330] = np.nan
+    cv = ExpandingWindowSplitter(fh=FH, initial_window=300, step_length=35)
+    whole = fitted.backtest(y, None, cv, return_data=True)["y_pred"]
+    monkeypatch.setitem(models.WINDOWS_PER_PASS, "cpu", 1)
+    for one, other in zip(
+        fitted.backtest(y, None, cv, return_data=True)["y_pred"], whole, strict=True
+    ):
+        pd.testing.assert_series_equal(one, other, rtol=1e-6)
 
 
 def test_gaps_as_in_training_are_familiar():

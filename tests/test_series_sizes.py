@@ -9,7 +9,7 @@ import torch
 
 from sktime_tlstm import TransformerLSTMForecaster
 from sktime_tlstm.data.encoder import FrameEncoder
-from sktime_tlstm.series_sizes import LEAST, PRIOR, learn_series_sizes, series_sizes
+from sktime_tlstm.series_sizes import PRIOR, learn_series_sizes, series_sizes
 from tests.setups import tiny
 
 ROWS, FH = 210, range(1, 8)
@@ -51,9 +51,10 @@ def test_sizes_are_those_of_each_series_drawn_to_those_of_all():
 def test_series_that_are_not_known_have_the_usual_size():
     store = store_of(panel(a=noisy(0), b=noisy(1))).store
     sizes = torch.tensor([[1.0], [0.5], [2.0]])
-    assert series_sizes(sizes, store, torch.tensor([1, 0]))[:, 0].tolist() == [2.0, 0.5]
+    cutoff = torch.tensor([20, 20])
+    assert series_sizes(sizes, store, torch.tensor([1, 0]), cutoff)[:, 0].tolist() == [2.0, 0.5]
     other = replace(store.traits, identity=torch.tensor([0.0, 7.0]))
-    found = series_sizes(sizes, replace(store, traits=other), torch.tensor([0, 1]))
+    found = series_sizes(sizes, replace(store, traits=other), torch.tensor([0, 1]), cutoff)
     assert found[:, 0].tolist() == [1.0, 1.0]
 
 
@@ -66,15 +67,45 @@ def test_a_single_series_and_a_panel_of_constants_have_none():
     assert (sizes == 1).all()
 
 
-def test_errors_that_are_none_make_a_series_silent():
-    store = store_of(panel(a=noisy(0), line=np.arange(ROWS, dtype=float))).store
-    series, cutoff = torch.tensor([0, 1] * 6), torch.arange(12) * 7
-    error = torch.ones(12, 7, 1)
-    error[1::2] = 1e-9
-    assert learn_series_sizes(store, series, cutoff, error)[:, 0].tolist()[2] == 0
-    # two horizons may be chance
-    few = learn_series_sizes(store, series[:4], cutoff[:4] // 7, error[:4])
-    assert few[2, 0] >= LEAST
+def test_series_of_few_or_no_values_do_not_stand_still():
+    index = pd.date_range("2022-02-01", periods=60, freq="D", name="day")
+    values = {"a": noisy(0)[:60], "none": np.full(60, np.nan), "three": np.full(60, 2.0)}
+    values["three"][3:] = np.nan
+    frames = {key: pd.DataFrame({"sold": one}, index) for key, one in values.items()}
+    store = store_of(pd.concat(frames, names=["shop"])).store
+    places = torch.zeros(5).long(), torch.arange(5) * 7
+    sizes = learn_series_sizes(store, *places, torch.ones(5, 7, 1))
+    assert sizes[:, 0].tolist() == [1.0] * 4
+
+
+def test_a_series_that_begins_to_move_has_the_usual_size():
+    moving = np.concatenate([np.full(100, 4.0), noisy(2)[:110]])
+    store = store_of(panel(a=noisy(0), b=moving)).store
+    sizes, series = torch.tensor([[1.0], [0.5], [0.0]]), torch.tensor([1, 1, 1, 0])
+    found = series_sizes(sizes, store, series, torch.tensor([50, 100, 101, 50]))
+    assert found[:, 0].tolist() == [0.0, 0.0, 1.0, 0.5]
+
+
+def test_what_stood_still_in_training_gets_intervals_of_what_it_does_now():
+    y = panel(**{f"hard {k}": noisy(k) for k in range(3)}, still=np.full(ROWS, 30.0))
+    forecaster = tiny().fit(y, fh=FH)
+    later = panel(**{f"hard {k}": noisy(k + 9) for k in range(3)}, still=noisy(20))
+    days = later.index.get_level_values("day") + pd.Timedelta(days=ROWS)
+    later = later.set_axis(pd.MultiIndex.from_arrays([later.index.get_level_values(0), days]))
+    later.index.names = y.index.names
+    forecaster.update(later, update_params=False)
+    band = forecaster.predict_interval(coverage=0.9)
+    width = (band.iloc[:, 1] - band.iloc[:, 0]).groupby(level=0).mean()
+    assert width["still"] > 0.7 * width.drop("still").mean()
+
+
+def test_sizes_are_not_those_of_series_of_pretraining_with_the_same_name():
+    quiet = panel(a=np.full(ROWS, 3.0), b=noisy(1), c=noisy(2, 0.2))
+    loud = panel(a=noisy(5), b=noisy(6), c=noisy(7))
+    forecaster = tiny().pretrain(quiet, fh=FH).fit(loud, fh=FH)
+    band = forecaster.predict_interval(coverage=0.9)
+    width = (band.iloc[:, 1] - band.iloc[:, 0]).groupby(level=0).mean()
+    assert width.min() > 0.6 * width.max()
 
 
 @pytest.mark.parametrize("companion", ["constant", "regular", "zero"])

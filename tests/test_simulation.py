@@ -267,6 +267,24 @@ def test_a_new_record_of_a_panel_is_simulated_as_after_an_update():
     pd.testing.assert_frame_equal(found, expected.loc[["r2"]], rtol=1e-5)
 
 
+def test_sample_paths_go_on_where_the_trained_horizon_ends(trained):
+    y, X = record(300, seed=6)
+    steps = range(1, 300 - CONTEXT + 1)
+    samples = trained.predict_samples(steps, X, num_samples=200, y=y[:CONTEXT])
+    paths = samples["y"].unstack("sample").to_numpy()
+    off = paths - paths.mean(axis=1, keepdims=True)
+
+    def correlation(step):
+        return np.corrcoef(off[step], off[step + 1])[0, 1]
+
+    ends = np.arange(STEPS - 1, len(paths) - 1, STEPS)
+    assert len(ends) > 2
+    assert min(map(correlation, ends)) > 0.8
+    # the first horizon is what it is for fewer steps
+    some = trained.predict_samples(range(1, STEPS + 1), X, num_samples=200, y=y[:CONTEXT])
+    np.testing.assert_allclose(paths[:STEPS], some["y"].unstack("sample"), rtol=1e-6)
+
+
 def test_inputs_are_not_clipped_and_those_far_beyond_training_are_warned_of():
     y, X = record()
     forecaster = simulator().fit(y, X=X)

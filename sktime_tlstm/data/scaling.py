@@ -27,11 +27,12 @@ MAX_RARE = 10.0
 BEYOND, BEYOND_CLIPPED, BEYOND_FEW, ENOUGH_FOR_RANGE = 0.1, 0.25, 3.0, 50
 #: Times that values may jump as far as in training without a warning.
 FARTHER = 2.0
-#: Numbers of rows over which means are known, of training that is so many times as long; and how
-#: far beyond them means may go without a warning, as a share of their range.
-MEAN_ROWS, MEANS_APART, BEYOND_MEANS = (16, 32, 64, 128, 256), 8, 0.5
-#: Rows over which values may change on average by so small a share of the least in training.
-STILL_ROWS, STILL = 32, 0.1
+#: Numbers of rows over which means are known, of training that is so many times as long, and has so
+#: many rows; and how far beyond them means may go without a warning, as a share of their range.
+MEAN_ROWS, MEANS_APART, MEANS_FROM, BEYOND_MEANS = (16, 32, 64, 128, 256), 8, 256, 0.75
+#: Rows over which values stand still, if they change on average by less than such shares of the
+#: least change over so many rows of training, and of its largest change.
+STILL_ROWS, STILL, STILL_BESIDE_JUMP = 32, 0.1, 1e-3
 #: Differences below this share of a column's size are rounding errors.
 ROUNDING = 1e-12
 #: Factor that makes the median absolute deviation estimate a normal standard deviation.
@@ -200,7 +201,7 @@ class CovariateScaling:
     def with_motion(self, values: Floats, series: Integers) -> CovariateScaling:
         """Return the same with what is known of how values (row,) of series (row,) move."""
         means = []
-        for rows in MEAN_ROWS:
+        for rows in MEAN_ROWS if len(values) >= MEANS_FROM else ():
             found = _means(values, series, rows)
             if len(found) >= (MEANS_APART - 1) * rows:
                 means.append((rows, float(found.min()), float(found.max())))
@@ -228,7 +229,8 @@ class CovariateScaling:
                 )
                 break
         change = _mean_changes(values, series)
-        if len(change) and change.min() < STILL * self.least_change:
+        still = min(STILL * self.least_change, STILL_BESIDE_JUMP * (self.jump or 0.0))
+        if len(change) and change.min() < still:
             told.append(
                 f"which stands still for {STILL_ROWS} rows or more, where training always moved"
             )

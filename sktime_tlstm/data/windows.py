@@ -15,6 +15,7 @@ from sktime_tlstm.nn.exporting import is_readable
 
 __all__ = [
     "SEASONS_BEFORE",
+    "SEASONS_EXPORTED",
     "Batch",
     "Inputs",
     "WindowSpec",
@@ -27,8 +28,8 @@ __all__ = [
 
 #: The smallest window scale, as a fraction of the spread of the whole (scaled) series.
 MIN_WINDOW_SCALE = 0.05
-#: A gap takes the value of a season so many before the window, at most.
-SEASONS_BEFORE = 32
+#: A gap takes the value of a season so many before the window, at most, and in exported graphs.
+SEASONS_BEFORE, SEASONS_EXPORTED = 32, 2
 #: Rows that tell a window's deviation, if so many are looked at.
 FEW_ROWS = 16
 
@@ -338,13 +339,14 @@ def past_targets(
     level = store.traits.level[series, None]
     level = level if undone is None else undone(level, None)
     if season is not None:
-        readable = is_readable(seen)  # what is exported has no rows before the window
-        for number in range(1, -(-length // season) + (SEASONS_BEFORE if readable else 0)):
+        readable = is_readable(seen)
+        before = SEASONS_BEFORE if readable else SEASONS_EXPORTED
+        for number in range(1, -(-length // season) + before):
             earlier = place - number * season
             if readable and (bool(seen.all()) or not bool((earlier >= 0).any())):
                 break
-            before, known = at(earlier.clamp(min=0))
-            values = torch.where(seen, values, before)
+            other, known = at(earlier.clamp(min=0))
+            values = torch.where(seen, values, other)
             seen = seen | (known & (earlier >= 0)[..., None])
     rows = torch.arange(length, device=seen.device)[None, :, None]
     latest = torch.where(seen, rows, -1).cummax(dim=1).values  # -1 in front of the first
@@ -361,7 +363,8 @@ def observed_share(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff:
     place = cutoff[:, None] + torch.arange(-spec.context_length, 0, device=cutoff.device)
     row, inside = store.start[series, None] + place.clamp(min=0), place[..., None] >= 0
     seen = (store.observed[row, : spec.num_targets] & inside).sum(dim=1)
-    share = seen / inside.sum(dim=1).clamp(min=1)
+    rows = inside.sum(dim=1)
+    share = torch.where(rows > 0, seen / rows.clamp(min=1), 1.0)
     hidden = torch.tensor([k in spec.hidden for k in range(spec.num_targets)], device=share.device)
     return torch.where(hidden, 1.0, share.double())
 
