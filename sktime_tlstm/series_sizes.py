@@ -87,12 +87,11 @@ def _stands_still(store: SeriesStore, targets: int, rows: int) -> Tensor:
     number = torch.zeros(len(store), targets, dtype=torch.int64)
     least = torch.full((len(store), targets), torch.inf)
     most = -least
-    owner = torch.repeat_interleave(torch.arange(len(store)), store.length)
-    first = torch.repeat_interleave(
-        store.start - store.length.cumsum(0) + store.length, store.length
-    )
-    for part in blocks(len(owner)):
-        row, place = first[part] + torch.arange(part.start, part.stop), owner[part, None]
+    end = store.length.cumsum(0)  # of all series end to end
+    for part in blocks(int(end[-1])):  # so that temporary tensors stay small beside the store
+        within = torch.arange(part.start, part.stop)
+        owner = torch.searchsorted(end, within, right=True)
+        row, place = (store.start + store.length - end)[owner] + within, owner[:, None]
         values, seen = store.values[row, :targets], store.observed[row, :targets]
         place = place.expand(-1, targets)
         low, high = (torch.where(seen, values, sign * torch.inf) for sign in (1, -1))
