@@ -130,14 +130,15 @@ class Effects:
     usual: Tensor
     tails: Tensor
 
-    def __call__(
-        self, store: SeriesStore, spec: WindowSpec, row: Tensor, zero: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def total(self, store: SeriesStore, spec: WindowSpec, row: Tensor) -> Tensor:
+        """Return what all columns add together (..., num_targets), at rows of a store."""
+        return self.by_column(store, spec, row).sum(dim=-2)
+
+    def __call__(self, total: Tensor, zero: Tensor) -> tuple[Tensor, Tensor]:
         """Return what targets are multiplied by, and what is added then, each (..., num_targets).
 
-        Of rows of a store, where ``zero``, of that shape, is zero on the targets' scale.
+        By a `total` of that shape, where ``zero``, broadcastable, is zero on the targets' scale.
         """
-        total = self.by_column(store, spec, row).sum(dim=-2)
         log = _bounded(total, self.bounds)
         multiplies = torch.tensor(self.multiplies, device=total.device)
         times = torch.where(multiplies, log.exp(), 1.0)
@@ -145,39 +146,37 @@ class Effects:
 
     @property
     def may_hide(self) -> bool:
-        """Whether any row may be one that `hides`."""
+        """Whether any total may be one that `hides`."""
         low = self.bounds[torch.tensor(self.multiplies), 0]
         return bool((low < math.log(LEAST_TOLD)).any())
 
-    def hides(self, store: SeriesStore, spec: WindowSpec, row: Tensor) -> Tensor:
-        """Return whether so little is left of targets at rows (..., num_targets), bool.
+    def hides(self, total: Tensor) -> Tensor:
+        """Return whether so little is left of targets (..., num_targets), bool.
 
         That nothing tells what they were without effects.
         """
-        total = self.by_column(store, spec, row).sum(dim=-2)
         multiplies = torch.tensor(self.multiplies, device=total.device)
         return multiplies & (_bounded(total, self.bounds) < math.log(LEAST_TOLD))
 
-    def familiarity(self, store: SeriesStore, spec: WindowSpec, row: Tensor) -> Tensor:
-        """Return how far a network knows rows (..., num_targets), by how many had such effects."""
-        apart, rows = self._apart(store, spec, row)
+    def familiarity(self, total: Tensor) -> Tensor:
+        """Return how far a network knows totals (..., num_targets), by how many rows had such."""
+        apart, rows = self._apart(total)
         return 1 - apart * FAMILIAR / (FAMILIAR + rows)
 
-    def doubt(self, store: SeriesStore, spec: WindowSpec, row: Tensor) -> Tensor:
-        """Return how much wider errors are (..., num_targets) for effects that few rows tell.
+    def doubt(self, total: Tensor) -> Tensor:
+        """Return how much wider errors are (..., num_targets) for totals that few rows tell.
 
         An effect is the mean of so many changes, of two errors each.
         """
-        apart, rows = self._apart(store, spec, row)
+        apart, rows = self._apart(total)
         return (1 + apart * 2 / rows.clamp(min=0.5)).sqrt()
 
-    def _apart(self, store: SeriesStore, spec: WindowSpec, row: Tensor) -> tuple[Tensor, Tensor]:
-        """Return how far rows' effects are apart from usual ones, from 0 to 1, and how rare.
+    def _apart(self, total: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how far totals are apart from usual ones, from 0 to 1, and how rare they are.
 
         The latter is the number of rows of training, of `AS_LARGE` or 0, that had as large ones.
         Each (..., num_targets).
         """
-        total = self.by_column(store, spec, row).sum(dim=-2)
         tails = self.tails.to(total.device)
         low, high = tails.unbind(1)  # (num_targets, number)
         least, most = low[:, -1], high[:, -1]

@@ -188,10 +188,10 @@ def simple_effects(
     places = torch.from_numpy(windows.series), torch.from_numpy(windows.cutoff)
     row = future_rows(store, spec, *places)[0]
     whole, zero = calibration.simple(store, spec, *places)[0], store.traits.zero[places[0], None]
-    times, plus = effects(store, spec, row, zero)
+    times, plus = effects(effects.total(store, spec, row), zero)
     above = ((torch.sinh(whole) if spec.arcsinh else whole) - plus) / times - zero
     row = row if order is None else row[order]
-    network = calibration.trust * effects.familiarity(store, spec, row)
+    network = calibration.trust * effects.familiarity(effects.total(store, spec, row))
     added = (1 - network)[..., None, :] * effects.added(store, spec, row, above)
     names = [*model.encoder.targets, *model.encoder.numeric, *model.encoder.categories]
     columns = Columns.of(spec)

@@ -145,7 +145,7 @@ class SimpleForecast:
         if self.effects is None:
             return None
         row, _, _ = future_rows(store, spec, series, cutoff)
-        return self.effects.familiarity(store, spec, row)
+        return self.effects.familiarity(self.effects.total(store, spec, row))
 
     def _of_length(
         self, store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor, length: int
@@ -157,7 +157,8 @@ class SimpleForecast:
         center = self._center(past, zero, length)
         row, time, _ = future_rows(store, spec, series, cutoff)
         if self.effects is not None:
-            times, plus = self.effects(store, spec, row, zero[:, None])
+            total = self.effects.total(store, spec, row)
+            times, plus = self.effects(total, zero[:, None])
             center = times * center + plus
         if spec.support != "real":
             center = center.clamp(min=0)
@@ -166,7 +167,7 @@ class SimpleForecast:
             own = series_sizes(self.own, store, series, cutoff)
             width = width * own.clamp(min=LEAST)[:, None]
         if self.effects is not None:
-            width = width * self.effects.doubt(store, spec, row)
+            width = width * self.effects.doubt(total)
         if self.sizes is not None:
             width = width * self.sizes(store, spec, row, time)
         bands = torch.stack([center, center - width, center + width])
@@ -328,9 +329,10 @@ def _linear_past(
         values = torch.sinh(values.double()) if arcsinh else values.double()
         if effects is None or row is None:
             return values
-        times, plus = effects(store, spec, row, zero[:, None])
+        total = effects.total(store, spec, row)
+        times, plus = effects(total, zero[:, None])
         without = _nearer((values - plus) / times, values)
-        return torch.where(effects.hides(store, spec, row), torch.nan, without)
+        return torch.where(effects.hides(total), torch.nan, without)
 
     return past_targets(store, spec, series, cutoff, length, season, undone), zero
 
@@ -384,8 +386,9 @@ def _ahead(
     times, plus = torch.ones_like(values), torch.zeros_like(values)
     telling = observed = store.observed[row, : spec.num_targets] & inside[..., None]
     if effects is not None:
-        times, plus = effects(store, spec, row, store.traits.zero[series, None].double())
-        telling = observed & ~effects.hides(store, spec, row)
+        total = effects.total(store, spec, row)
+        times, plus = effects(total, store.traits.zero[series, None].double())
+        telling = observed & ~effects.hides(total)
     return _Ahead(row, time, (values - plus) / times, observed, telling, times, plus)
 
 

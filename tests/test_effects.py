@@ -37,7 +37,7 @@ def learn(y, X, season=7, scaler=None, hidden=(), old=None):
 def plus(effects, store, spec, rows):
     """Return what effects add (row, target) to so many rows."""
     assert not any(effects.multiplies)
-    times, added = effects(store, spec, torch.arange(rows), torch.zeros(rows, 1))
+    times, added = effects(effects.total(store, spec, torch.arange(rows)), torch.zeros(rows, 1))
     assert (times == 1).all()
     return added.numpy()
 
@@ -238,7 +238,9 @@ def test_effects_multiply_where_that_is_likelier():
     effects, store, spec = learn(y, X)
     assert effects.multiplies == (True,)
     zero = torch.full((600, 1), float(store.traits.zero[0, 0]))
-    found, added = (part[:, 0].numpy() for part in effects(store, spec, torch.arange(600), zero))
+    found, added = (
+        part[:, 0].numpy() for part in effects(effects.total(store, spec, torch.arange(600)), zero)
+    )
     # up to what all rows have in common
     assert np.std(np.log(found) - np.log(times)) < 0.06
     np.testing.assert_allclose(zero[:, 0].numpy() * found + added, zero[:, 0], atol=1e-9)
@@ -248,7 +250,7 @@ def test_what_columns_add_sums_to_what_they_multiply_by():
     y, X, _ = sales(300)
     effects, store, spec = learn(y, X)
     rows, above = torch.arange(300), torch.full((300, 1), 4.0)
-    times, _ = effects(store, spec, rows, torch.zeros(300, 1))
+    times, _ = effects(effects.total(store, spec, rows), torch.zeros(300, 1))
     columns = effects.added(store, spec, rows, above)
     assert columns.shape == (300, 2, 1)
     torch.testing.assert_close(columns.sum(dim=1), 4.0 * (times - 1))
@@ -281,11 +283,14 @@ def test_an_output_that_stops_is_multiplied_by_nearly_nothing():
     effects, store, spec = learn(y, X)
     assert effects.multiplies == (True,)
     zero = torch.full((500, 1), float(store.traits.zero[0, 0]))
-    times = effects(store, spec, torch.arange(500), zero)[0][:, 0].numpy()
+    times = effects(effects.total(store, spec, torch.arange(500)), zero)[0][:, 0].numpy()
     still = X["still"].to_numpy() == 1
     np.testing.assert_allclose(times[still], 0.01, atol=0.01)
     np.testing.assert_allclose(times[~still], 1.0)
-    assert effects.hides(store, spec, torch.arange(500))[:, 0].tolist() == still.tolist()
+    assert (
+        effects.hides(effects.total(store, spec, torch.arange(500)))[:, 0].tolist()
+        == still.tolist()
+    )
 
 
 def test_few_rows_with_an_effect_apart_make_a_network_unfamiliar_and_errors_wider():
@@ -293,8 +298,8 @@ def test_few_rows_with_an_effect_apart_make_a_network_unfamiliar_and_errors_wide
     X.iloc[3] = 0.5  # a number that training has once
     effects, store, spec = learn(y, X)
     rows = torch.arange(500)
-    known = effects.familiarity(store, spec, rows)[:, 0].numpy()
-    doubt = effects.doubt(store, spec, rows)[:, 0].numpy()
+    known = effects.familiarity(effects.total(store, spec, rows))[:, 0].numpy()
+    doubt = effects.doubt(effects.total(store, spec, rows))[:, 0].numpy()
     still, half = X["still"].to_numpy() == 1, X["still"].to_numpy() == 0.5
     np.testing.assert_allclose(known[still], 6 / (6 + FAMILIAR))
     np.testing.assert_allclose(doubt[still], np.sqrt(1 + 2 / 6))
@@ -302,8 +307,8 @@ def test_few_rows_with_an_effect_apart_make_a_network_unfamiliar_and_errors_wide
     assert (known[~still & ~half] == 1).all() and (doubt[~still & ~half] == 1).all()
     more = replace(store, values=store.values.clone())
     more.values[:, 1] *= 2  # beyond all of training
-    np.testing.assert_allclose(effects.familiarity(more, spec, rows)[still, 0], 0.0)
-    np.testing.assert_allclose(effects.doubt(more, spec, rows)[still, 0], np.sqrt(5))
+    np.testing.assert_allclose(effects.familiarity(effects.total(more, spec, rows))[still, 0], 0.0)
+    np.testing.assert_allclose(effects.doubt(effects.total(more, spec, rows))[still, 0], np.sqrt(5))
 
 
 def test_rows_of_training_are_never_rarer_than_they_were():
@@ -313,7 +318,7 @@ def test_rows_of_training_are_never_rarer_than_they_were():
         X["heat"], X["wind"] = rng.normal(size=500), rng.normal(size=500)
         effects, store, spec = learn(y, X)
         rows = torch.from_numpy(np.flatnonzero(X["still"] == 1))
-        known = effects.familiarity(store, spec, rows)
+        known = effects.familiarity(effects.total(store, spec, rows))
         assert float(known.min()) > 0.5 / (0.5 + FAMILIAR)  # one at least
 
 
@@ -322,18 +327,18 @@ def test_events_without_an_observation_teach_nothing():
     still = np.flatnonzero(X["still"] == 1)
     y.iloc[still[8:]] = np.nan
     effects, store, spec = learn(y, X)
-    known = effects.familiarity(store, spec, torch.from_numpy(still))
+    known = effects.familiarity(effects.total(store, spec, torch.from_numpy(still)))
     assert float(known.max()) <= 8 / (8 + FAMILIAR) + 1e-9
 
 
 def test_the_ends_of_a_usual_range_and_frequent_events_are_familiar():
     y, X, _ = drawn(700)
     effects, store, spec = learn(y, X)
-    known = effects.familiarity(store, spec, torch.arange(700))
+    known = effects.familiarity(effects.total(store, spec, torch.arange(700)))
     assert float(known.mean()) > 0.99
     y, X = pumped(stops=60)
     effects, store, spec = learn(y, X)
-    assert (effects.familiarity(store, spec, torch.arange(500)) == 1).all()
+    assert (effects.familiarity(effects.total(store, spec, torch.arange(500))) == 1).all()
 
 
 def test_old_effects_that_multiply_stay_so():
@@ -358,9 +363,9 @@ def test_what_multiplies_stays_about_the_range_of_training():
     y, X, _ = sales(600)
     effects, store, spec = learn(y, X)
     rows, zero = torch.arange(600), torch.zeros(600, 1)
-    seen = effects(store, spec, rows, zero)[0].log()
+    seen = effects(effects.total(store, spec, rows), zero)[0].log()
     far = replace(store, values=store.values * 10)
-    times = effects(far, spec, rows, zero)[0].log()
+    times = effects(effects.total(far, spec, rows), zero)[0].log()
     reach = float(seen.max() - seen.min())
     assert float(times.max()) <= float(seen.max()) + 0.5 * reach + 1e-6
     assert float(times.min()) >= float(seen.min()) - 0.5 * reach - 1e-6
@@ -496,8 +501,8 @@ def test_effects_of_files_of_before_are_as_they_were(stopping):
     assert made.multiplies == (False,)
     store, spec = forecaster._fitted.history.store, forecaster._fitted.model.spec
     rows = torch.arange(200)
-    assert (made.familiarity(store, spec, rows) == 1).all()
-    assert (made.doubt(store, spec, rows) == 1).all()
+    assert (made.familiarity(made.total(store, spec, rows)) == 1).all()
+    assert (made.doubt(made.total(store, spec, rows)) == 1).all()
     torch.testing.assert_close(
         made.by_column(store, spec, rows), effects.by_column(store, spec, rows) + effects.usual.T
     )
