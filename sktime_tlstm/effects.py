@@ -41,7 +41,7 @@ LEAST_TOLD = 0.03
 #: Share of rows at each end that are no usual ones, and the numbers of rows that are told apart.
 USUAL_SHARE, AS_LARGE = 0.05, (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)
 #: Rows of training with as large an effect at which a network counts half.
-FAMILIAR = 30.0
+FAMILIAR = 100.0
 #: How far logarithms of what multiplies go beyond those of training, as a share of their range.
 BEYOND_LOGS = 0.5
 #: Residuals of more than so many usual ones count less (Huber); so many iterations find weights.
@@ -166,10 +166,11 @@ class Effects:
     def doubt(self, total: Tensor) -> Tensor:
         """Return how much wider errors are (..., num_targets) for totals that few rows tell.
 
-        An effect is the mean of so many changes, of two errors each.
+        An effect is the mean of so many changes, of two errors each; about half of these rows may
+        be of another kind that has one as large.
         """
         apart, rows = self._apart(total)
-        return (1 + apart * 2 / rows.clamp(min=0.5)).sqrt()
+        return (1 + apart * 4 / rows.clamp(min=0.5)).sqrt()
 
     def _apart(self, total: Tensor) -> tuple[Tensor, Tensor]:
         """Return how far totals are apart from usual ones, from 0 to 1, and how rare they are.

@@ -302,13 +302,13 @@ def test_few_rows_with_an_effect_apart_make_a_network_unfamiliar_and_errors_wide
     doubt = effects.doubt(effects.total(store, spec, rows))[:, 0].numpy()
     still, half = X["still"].to_numpy() == 1, X["still"].to_numpy() == 0.5
     np.testing.assert_allclose(known[still], 6 / (6 + FAMILIAR))
-    np.testing.assert_allclose(doubt[still], np.sqrt(1 + 2 / 6))
+    np.testing.assert_allclose(doubt[still], np.sqrt(1 + 4 / 6))
     np.testing.assert_allclose(known[half], 6 / (6 + FAMILIAR))  # as large as one or larger
     assert (known[~still & ~half] == 1).all() and (doubt[~still & ~half] == 1).all()
     more = replace(store, values=store.values.clone())
     more.values[:, 1] *= 2  # beyond all of training
     np.testing.assert_allclose(effects.familiarity(effects.total(more, spec, rows))[still, 0], 0.0)
-    np.testing.assert_allclose(effects.doubt(effects.total(more, spec, rows))[still, 0], np.sqrt(5))
+    np.testing.assert_allclose(effects.doubt(effects.total(more, spec, rows))[still, 0], 3.0)
 
 
 def test_rows_of_training_are_never_rarer_than_they_were():
