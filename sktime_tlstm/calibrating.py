@@ -78,9 +78,8 @@ def calibrated(
     # without scores yet: it makes forecasts bring the simple one along
     widest = model.observed_range(store).clamp(min=1.0)  # at least one scale
     series, cutoff, shares = _spaced(dataset, capacity, spec.horizon)
-    share = None
-    if options.calibration != "none":
-        share = _usual_share(spec, store, series, cutoff)
+    alone = options.calibration == "none"
+    share = None if alone else _usual_share(spec, store, series, cutoff)
     none, whole = (torch.full((spec.num_targets,), one).double() for one in (0.0, 1.0))
     calibration = Calibration(simple, none, none, blank, shares[:0], capacity, widest, share=share)
     model = replace(model, calibration=calibration)
@@ -96,7 +95,7 @@ def calibrated(
         bands = model.normalised(forecast, target)
         number = float(shares.sum())
         trust, width = trusted(*bands, number, mean, gain, caution, forecast.familiarity)
-        if options.calibration == "none":  # the point is the network's; its scores are wanted
+        if alone:  # the point is the network's; its scores are wanted
             trust = whole
         blend = network.blended(simply, trust, width, forecast.familiarity)
         widening = _as_large(blend.scores(target), simply.scores(target), number)
@@ -107,7 +106,7 @@ def calibrated(
         model = replace(model, calibration=calibration)
         short = _shortness(model, store, series, cutoff)
         calibration = replace(calibration, short=short)
-    elif options.calibration == "none":
+    elif alone:
         calibration = replace(calibration, trust=whole)
     elif simple.effects is None and (model.encoder.columns or model.encoder.static_covariates):
         notify(

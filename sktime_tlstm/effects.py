@@ -42,6 +42,8 @@ LEAST_TOLD = 0.03
 USUAL_SHARE, AS_LARGE = 0.05, (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)
 #: Rows of training with as large an effect at which a network counts half.
 FAMILIAR = 100.0
+#: Errors that an effect is off by, over the rows that tell it; none count as so many.
+DOUBT, NO_ROWS = 4.0, 0.5
 #: How far logarithms of what multiplies go beyond those of training, as a share of their range.
 BEYOND_LOGS = 0.5
 #: Residuals of more than so many usual ones count less (Huber); so many iterations find weights.
@@ -170,7 +172,7 @@ class Effects:
         be of another kind that has one as large.
         """
         apart, rows = self._apart(total)
-        return (1 + apart * 4 / rows.clamp(min=0.5)).sqrt()
+        return (1 + apart * DOUBT / rows.clamp(min=NO_ROWS)).sqrt()
 
     def _apart(self, total: Tensor) -> tuple[Tensor, Tensor]:
         """Return how far totals are apart from usual ones, from 0 to 1, and how rare they are.

@@ -25,7 +25,6 @@ from sktime_tlstm.fitted import Fitted
 from sktime_tlstm.model import Forecast, Model
 from sktime_tlstm.nn.exporting import traces_all
 from sktime_tlstm.notices import quiet_loggers
-from sktime_tlstm.simple import SimpleForecast
 
 __all__ = ["Graph", "checked_levels", "onnx_bytes", "program_bytes"]
 #: Name of the description in the files.
@@ -191,9 +190,7 @@ def _carried_forward(values: Tensor, first: float) -> Tensor:
 
 def rows_before(model: Model) -> int:
     """Return how many rows before a cutoff a graph reads: some seasons more, which fill gaps."""
-    simple = None if model.calibration is None else model.calibration.simple
-    season = simple.season if isinstance(simple, SimpleForecast) else None
-    return model.spec.reach + SEASONS_EXPORTED * (season or 0)
+    return model.spec.reach + SEASONS_EXPORTED * (model.season or 0)
 
 
 def description(fitted: Fitted, levels: list[float]) -> dict[str, Any]:

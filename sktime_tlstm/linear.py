@@ -47,8 +47,8 @@ class LinearSimulation:
     offset: Tensor
     deviation: Tensor
 
-    #: No sizes of errors of each series.
-    own = None
+    #: What simple forecasts know besides: sizes of errors of each series, effects, a season.
+    own = effects = season = None
 
     def familiarity(self, *_: object) -> None:
         """Return None: a network knows all inputs alike, as far as this can tell."""

@@ -20,7 +20,6 @@ from sktime_tlstm.net import ForecastNet
 from sktime_tlstm.nn import Head
 from sktime_tlstm.progress import tracked
 from sktime_tlstm.series_sizes import series_sizes
-from sktime_tlstm.simple import SimpleForecast
 
 __all__ = ["Forecast", "Model", "Windows"]
 
@@ -148,6 +147,11 @@ class Model:
         """The head of every member."""
         return self.members[0].criterion_
 
+    @property
+    def season(self) -> int | None:
+        """After how many rows a season comes round, of which gaps take values; None for none."""
+        return None if self.calibration is None else self.calibration.simple.season
+
     def ahead(
         self,
         store: SeriesStore,
@@ -200,14 +204,14 @@ class Model:
         A gap takes seasons of before. ``cutoff`` and ``earliest`` are the last and first cutoffs.
         """
         reach = np.minimum(cutoff, self.spec.reach + cutoff - earliest)
-        simple = None if self.calibration is None else self.calibration.simple
-        if not isinstance(simple, SimpleForecast) or simple.season is None:
+        if self.calibration is None or self.season is None:
             return reach
         rows = ranges(history.store.start.numpy() + cutoff - reach, reach)
         seen = history.store.observed[torch.from_numpy(rows), : self.spec.num_targets].all(dim=1)
-        hides = simple.effects is not None and simple.effects.may_hide
+        effects = self.calibration.simple.effects
+        hides = effects is not None and effects.may_hide
         gaps = np.bincount(np.repeat(np.arange(len(reach)), reach), ~seen, len(reach)) > 0
-        more = self.spec.simple_length + SEASONS_BEFORE * simple.season
+        more = self.spec.simple_length + SEASONS_BEFORE * self.season
         return np.minimum(cutoff, reach + more * (gaps | hides))
 
     def outputs(self, inputs: dict[str, Tensor], num_steps: int | None = None) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.rows import blocks
 
-__all__ = ["LEAST", "learn_series_sizes", "series_sizes"]
+__all__ = ["LEAST", "beside_sizes", "learn_series_sizes", "series_sizes"]
 
 #: Whole horizons of a series whose errors count as much as those of all series.
 PRIOR = 5.0
@@ -35,6 +35,17 @@ def series_sizes(sizes: Tensor, store: SeriesStore, series: Tensor, cutoff: Tens
     values, seen = store.values[row, :targets], store.observed[row, :targets]
     low, high = (torch.where(seen, values, end * torch.inf) for end in (1, -1))
     return torch.where((own == 0) & (low.amin(dim=1) < high.amax(dim=1)), 1.0, own)
+
+
+def beside_sizes(sizes: Tensor | None, store: SeriesStore, series: Tensor, error: Tensor) -> Tensor:
+    """Return errors of training (window, horizon, num_targets) in sizes of their series.
+
+    NaN of series that stand still; the errors themselves without sizes.
+    """
+    if sizes is None:
+        return error
+    each = sizes[store.traits.identity[series].long()][:, None]
+    return torch.where(each > 0, error / each, torch.nan)
 
 
 def learn_series_sizes(

@@ -14,7 +14,7 @@ from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.windows import WindowSpec, past_targets
 from sktime_tlstm.effects import Effects, Sizes, learn_effects, learn_sizes
 from sktime_tlstm.nn.exporting import is_readable
-from sktime_tlstm.series_sizes import LEAST, learn_series_sizes, series_sizes
+from sktime_tlstm.series_sizes import LEAST, beside_sizes, learn_series_sizes, series_sizes
 
 __all__ = ["SimpleForecast", "future_rows", "learn_simple"]
 
@@ -164,8 +164,7 @@ class SimpleForecast:
             center = center.clamp(min=0)
         width = TO_UPPER * self._width(past, zero, center)
         if self.own is not None:
-            own = series_sizes(self.own, store, series, cutoff)
-            width = width * own.clamp(min=LEAST)[:, None]
+            width = width * series_sizes(self.own, store, series, cutoff).clamp(min=LEAST)[:, None]
         if self.effects is not None:
             width = width * self.effects.doubt(total)
         if self.sizes is not None:
@@ -275,11 +274,22 @@ def learn_simple(
     if not rows:
         return simple
     sure = spec.horizon / (chosen_from or len(cutoff))
-    kinds, change, relative = _kinds(simple, rows, ahead, SURE_OF_KIND * sure)
+    return _with_widths(simple, store, spec, places, rows, ahead, SURE_OF_KIND * sure)
+
+
+def _with_widths(
+    simple: SimpleForecast,
+    store: SeriesStore,
+    spec: WindowSpec,
+    places: tuple[Tensor, Tensor],
+    rows: list[tuple[int, Tensor, Tensor, Tensor]],
+    ahead: _Ahead,
+    sure: float,
+) -> SimpleForecast:
+    """Return a forecast that knows how far it is off, and what its errors grow with."""
+    kinds, change, relative = _kinds(simple, rows, ahead, sure)
     own = learn_series_sizes(store, *places, relative / _deviation(relative).T)
-    if own is not None:
-        each = own[store.traits.identity[places[0]].long()][:, None]
-        relative = torch.where(each > 0, relative / each, torch.nan)
+    relative = beside_sizes(own, store, places[0], relative)
     simple = replace(simple, kinds=kinds, change=change, own=own, deviation=_deviation(relative))
     usual = (relative / simple.deviation.T).flatten(0, 1)
     sizes = learn_sizes(store, spec, ahead.row.flatten(), ahead.time.flatten(), usual)

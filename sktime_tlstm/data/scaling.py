@@ -80,10 +80,15 @@ def location_scale(values: Floats, scaler: str | None) -> tuple[float, float]:
     return location, 1.0
 
 
+def _changes(values: Floats, series: Integers) -> Floats:
+    """Return how far values move from one row to the next, NaN from a series to the next."""
+    within = series[1:] == series[:-1]
+    return np.where(within, np.abs(np.diff(values)), np.nan)
+
+
 def _largest_jump(values: Floats, series: Integers) -> float:
     """Return the largest change from one row to the next of its series; NaN are passed over."""
-    within = series[1:] == series[:-1]
-    return float(np.fmax.reduce(np.abs(np.diff(values))[within], initial=0.0))
+    return float(np.fmax.reduce(_changes(values, series), initial=0.0))
 
 
 def _means(values: Floats, series: Integers, rows: int) -> Floats:
@@ -102,8 +107,7 @@ def _means(values: Floats, series: Integers, rows: int) -> Floats:
 
 def _mean_changes(values: Floats, series: Integers) -> Floats:
     """Return the mean sizes of changes over `STILL_ROWS` of one series without NaN."""
-    within = series[1:] == series[:-1]
-    return _means(np.where(within, np.abs(np.diff(values)), np.nan), series[1:], STILL_ROWS)
+    return _means(_changes(values, series), series[1:], STILL_ROWS)
 
 
 @dataclass(frozen=True)
