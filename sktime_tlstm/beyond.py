@@ -18,6 +18,10 @@ from sktime_tlstm.net import ForecastNet
 from sktime_tlstm.notices import notify
 
 __all__ = [
+    "LEAST_GAP",
+    "MAX_NAMED",
+    "RECENT_ROWS",
+    "USUAL_SHARE",
     "check_drives",
     "check_other_data",
     "warn_of_empty_series",

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from sktime_tlstm.absences import warn_of_empty_columns, warn_of_empty_rows, without_value
 from sktime_tlstm.beyond import (
     warn_of_far_rows,
     warn_of_gaps_in_drives,
@@ -91,6 +92,7 @@ class MovingCutoffs:
         history = self.fitted.history
         warn_of_far_rows(self.model, self.merged, self.told, history, "a backtest", self.X)
         warn_of_skipped_rows(self.model, history, self.merged, self.X)
+        warn_of_empty_rows(self.model, self.merged, self.told, self.X, history, "the rows of y")
 
     def _merge(self, window: int) -> History:
         """Merge all rows of y, scaled as by an update with what is known at a window."""
@@ -255,7 +257,14 @@ class MovingCutoffs:
             warn_of_absent(self.scaled, lengths, ahead, parsed.rows, LOOKS_AHEAD)
         reach = int(self.model.rows_read(self.scaled, lengths, earliest).max())
         wanted = behind(step[window, series])
-        return self.model.encoder.tail(self.scaled, lengths, reach, wanted, self.X, parsed)
+        encoder = self.model.encoder
+        whole, kept = encoder.tail(self.scaled, lengths, reach, wanted, self.X, parsed)
+        last = np.max(wanted * np.arange(1, horizon + 1), axis=1)
+        empty = without_value(encoder, whole, kept, last if parsed is not None else last * 0)
+        if empty.any():
+            rows = lengths, last, self.X, empty
+            warn_of_empty_columns(self.model, self.scaled, *rows, "the rows behind y")
+        return whole, kept
 
 
 def _scalings(

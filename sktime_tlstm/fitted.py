@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from sktime.forecasting.base import ForecastingHorizon
 
+from sktime_tlstm.absences import warn_of_empty_rows
 from sktime_tlstm.beyond import (
     warn_of_empty_series,
     warn_of_far_rows,
@@ -203,6 +204,8 @@ class Fitted:
         warn_of_far_rows(self.model, history, read, self.history, "the given past", X)
         if not spec.simulation:  # which needs no output
             warn_of_empty_series(history, encoder.targets)
+        rows = history.lengths, X, self.history
+        warn_of_empty_rows(self.model, history, *rows, "the given past")
         return replace(self, history=history, seen=history.lengths, index_names=list(y.index.names))
 
     def updated(
@@ -231,6 +234,7 @@ class Fitted:
             if not model.spec.simulation:
                 warn_of_empty_series(history, model.encoder.targets, len(before.first))
             warn_of_skipped_rows(model, before, history, X)
+            warn_of_empty_rows(model, history, new_rows, X, before, "the new rows of y")
             if X is not None:
                 model.encoder.warn_of_changed_traits(before, X)
             if learn is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from sktime_tlstm.absences import warn_of_empty_columns, without_value
 from sktime_tlstm.beyond import warn_of_gaps_in_drives, warn_of_late_rows
 from sktime_tlstm.data.history import History
 from sktime_tlstm.data.rows import Rows
@@ -269,6 +270,9 @@ def _out_of_sample(model: Model, asked: Asked) -> Iterator[Part]:
     wanted = np.zeros((len(asked.cutoff), num_future), dtype=bool)
     wanted[asked.series[future], asked.step[future] - 1] = True
     parsed = model.encoder.parse_future(asked.history, asked.X)
+    last = np.zeros(len(asked.cutoff), dtype=np.int64)
+    np.maximum.at(last, asked.series[future], asked.step[future])
+    empty = np.zeros((len(asked.cutoff), len(model.encoder.columns)), dtype=bool)
     at_once = max(1, ROWS_AT_ONCE // (model.spec.reach + num_future))
     for begin in range(0, len(asked.cutoff), at_once):
         group = slice(begin, begin + at_once)
@@ -282,6 +286,8 @@ def _out_of_sample(model: Model, asked: Asked) -> Iterator[Part]:
             asked.X,
             parsed,
         )
+        if parsed is not None:
+            empty[group] = without_value(model.encoder, tail, cutoff, last[group])
         if begin == 0:  # after errors
             warn_of_late_rows(
                 model,
@@ -302,3 +308,6 @@ def _out_of_sample(model: Model, asked: Asked) -> Iterator[Part]:
         window, step = asked.series[rows] - begin, asked.step[rows] - 1
         windows = Windows(tail.store, np.arange(len(cutoff)), cutoff, num_future, begin)
         yield Part(rows, window, step, windows, begin + windows.series, asked.cutoff[group])
+    if empty.any():
+        of_rows = asked.cutoff, last, asked.X, empty
+        warn_of_empty_columns(model, asked.history, *of_rows, "the rows to forecast")

@@ -550,7 +550,8 @@ def test_room_that_was_given_back_holds_no_trace_of_the_rows_that_used_it():
     used = first.updated(y[rows].to_frame(), X[rows], False, None)
     first.history.give_back(used.history)
     y_none, X_none = (part[rows].mask(part[rows].notna()) for part in (y.to_frame(), X))
-    missing = first.updated(y_none, X_none, False, None)
+    with pytest.warns(UserWarning, match="X without any value"):
+        missing = first.updated(y_none, X_none, False, None)
     store = missing.history.store
     assert store.values is first.history.store.values  # the same room
     assert not store.observed[SEEN + 1 : SEEN + 4].any()

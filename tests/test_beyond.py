@@ -458,10 +458,12 @@ def test_the_network_is_not_told_what_training_had_always_or_never():
 
     assert moved(empty=7.0) == 0.0
     last = X["whole"].iloc[79]
-    missing = forecaster.predict(X=future.assign(whole=np.nan))
+    with pytest.warns(ForecastWarning, match=r"\['whole'\] in the rows to forecast"):
+        missing = forecaster.predict(X=future.assign(whole=np.nan))
     pd.testing.assert_series_equal(missing, forecaster.predict(X=future.assign(whole=last)))
-    assert moved(gaps=np.nan) > 0.0
+    with pytest.warns(ForecastWarning, match=r"\['gaps'\] in the rows to forecast"):
+        missing = forecaster.predict(X=future.assign(gaps=np.nan))
+    assert not missing.equals(before)
     repeated = future.assign(gaps=X["gaps"][:80].ffill().iloc[-1])
-    assert not forecaster.predict(X=future.assign(gaps=np.nan)).equals(
-        forecaster.predict(X=repeated)  # training had gaps: that one is missing is known
-    )
+    # training had gaps: that one is missing is known
+    assert not missing.equals(forecaster.predict(X=repeated))

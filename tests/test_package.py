@@ -27,6 +27,7 @@ FLOORS = [
 
 # The rooms that may import a library. A library that is not named here is one nobody imports.
 FRAMES = {
+    "absences",
     "attribution",
     "backtest",
     "beyond",

@@ -274,7 +274,9 @@ def test_unseen_categories_share_one_code():
     with pytest.warns(UserWarning, match="'weather', no value of which is known"):
         snow, hail = (forecaster.predict(X=future.assign(weather=w)) for w in ("snow", "hail"))
     rain = forecaster.predict(X=future.assign(weather="rain"))
-    missing = forecaster.predict(X=future.assign(weather=pd.Series([None] * 3, dtype=object)))
+    none = pd.Series([None] * 3, dtype=object)
+    with pytest.warns(UserWarning, match="X without any value in the columns .'weather'"):
+        missing = forecaster.predict(X=future.assign(weather=none))
     assert np.isfinite(snow).all()
     assert snow.equals(hail)
     assert snow.equals(missing)
