@@ -542,3 +542,59 @@ def test_a_step_beyond_all_bounds_is_an_error_instead_of_a_lack_of_memory():
     y = pd.Series(np.arange(9.0))
     with pytest.raises(ValueError, match="step 1000000000, expected at most 100000"):
         forecaster.fit(y, fh=[10**9])
+
+
+def with_a_number_and_a_kind(rows=ROWS + 3):
+    y = monthly(rows)
+    kinds = np.where(np.arange(rows) % 3, "closed", "open")
+    return y, pd.DataFrame({"price": values(rows, seed=8), "state": kinds}, y.index)
+
+
+@pytest.mark.parametrize(
+    ("price", "words"),
+    [
+        (lambda price: price.astype(str), r"with the text '\d\d\.\d+'"),
+        (lambda price: price.map("{:.2f}".format).astype("category"), r"with the text '"),
+        (lambda price: [1.5, "n/a", 2.5], "with the text 'n/a'"),
+        (lambda price: pd.Timestamp("2024-02-02"), r"with the value Timestamp\('2024-02-02"),
+        (lambda price: pd.DatetimeIndex([None] * 3), "of type datetime64"),
+    ],
+)
+def test_what_was_numeric_in_training_is_expected_as_numbers(price, words):
+    y, X = with_a_number_and_a_kind()
+    forecaster = tiny().fit(y[:ROWS], X=X[:ROWS], fh=FH)
+    later = X[ROWS:].assign(price=price(X["price"][ROWS:]))
+    words = (
+        rf"column 'price' of X, .*{words}.* numeric in training.*pandas\.to_numeric\(X\['price'\]\)"
+    )
+    with pytest.raises(TypeError, match=words):
+        forecaster.predict(X=later)
+    with pytest.raises(TypeError, match=words):
+        forecaster.update(y[ROWS:], X=later)
+    text = X.assign(price=X["price"].astype(str))
+    with pytest.raises(TypeError, match=r"'price' of X, .* with the text"):
+        forecaster.predict(FH, X=text, y=y[:ROWS])
+
+
+def test_static_numbers_are_expected_as_numbers_too():
+    y, X = with_a_number_and_a_kind()
+    keys = {"names": ["shop", "month"]}
+    y = pd.concat({shop: y.to_frame("sales") for shop in "ab"}, **keys)
+    X = pd.concat({shop: X[["state"]].assign(area=float(ord(shop))) for shop in "ab"}, **keys)
+    known = y.index.get_level_values(1) < y.index[ROWS][1]
+    forecaster = tiny(static_covariates=["area"]).fit(y[known], X=X[known], fh=FH)
+    with pytest.raises(
+        TypeError, match=r"column 'area' of X, .* with the text '97\.0'.*to_numeric"
+    ):
+        forecaster.predict(X=X[~known].astype(str))
+
+
+def test_numbers_in_the_place_of_categories_are_categories_that_are_found_or_warned_of():
+    y, X = with_a_number_and_a_kind()
+    forecaster = tiny().fit(y[:ROWS], X=X[:ROWS], fh=FH)
+    with pytest.warns(ForecastWarning, match=r"'state', no value of which is known.*\[2\.5\]"):
+        forecaster.predict(X=X[ROWS:].assign(state=2.5))
+    X["state"] = X["state"].map({"closed": 3, "open": 4})
+    forecaster = tiny().fit(y[:ROWS], X=X[:ROWS].astype({"state": str}), fh=FH)
+    numbers, text = (forecaster.predict(X=X[ROWS:].astype({"state": one})) for one in (float, str))
+    assert numbers.equals(text)

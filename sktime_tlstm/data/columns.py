@@ -26,6 +26,7 @@ __all__ = [
     "sampled",
     "sampled_values",
     "static_values",
+    "trained_numbers",
     "warn_of_numbers",
     "without_objects",
 ]
@@ -275,6 +276,30 @@ def numeric_values(column: pd.Series) -> Floats:
             "finite values or NaN. Replace it: `frame.replace([np.inf, -np.inf], np.nan)`."
         )
     return values
+
+
+def trained_numbers(column: pd.Series) -> Floats:
+    """Return what `numeric_values` does, of a column of X that was numeric in training.
+
+    Raises
+    ------
+    TypeError
+        If it is not numeric now.
+    ValueError
+        If a value is infinite.
+    """
+    try:
+        return numeric_values(column)
+    except TypeError as error:
+        others = (value for value in column.dropna() if not _is(value, NUMBERS))
+        value = next(others, None)
+        kind = "text" if _is(value, TEXTS) else "value"
+        found = "" if value is None else f" with the {kind} {value!r}"
+        raise TypeError(
+            f"Got the column {column.name!r} of X, of type {column.dtype}{found}, expected "
+            "numbers: it was numeric in training. Convert it, text by "
+            f"`pandas.to_numeric(X[{column.name!r}])`."
+        ) from error
 
 
 def without_objects(y: Any) -> Any:

@@ -21,6 +21,7 @@ from sktime_tlstm.data.columns import (
     row_weights,
     sampled_values,
     static_values,
+    trained_numbers,
     warn_of_numbers,
 )
 from sktime_tlstm.data.history import History
@@ -227,7 +228,7 @@ class Covariates:
         wanted = np.isin(place, which)
         static = history.store.traits.static  # (num_series, num_static)
         for channel, (name, scaling) in enumerate(self.static_scaling.items()):
-            numbers = numeric_values(static_values(X[name], owner))
+            numbers = trained_numbers(static_values(X[name], owner))
             scaled = np.where(np.isnan(numbers), scaling.mean, scaling(numbers))[wanted]
             static[place[wanted], channel] = torch.from_numpy(scaled).float()
         first = len(self.static_scaling)
@@ -339,7 +340,7 @@ class Covariates:
             column, was = X[name].iloc[first], static[place, channel]
             if name in self.static_scaling:
                 scaling = self.static_scaling[name]
-                now = scaling(numeric_values(column)).astype(np.float32)
+                now = scaling(trained_numbers(column)).astype(np.float32)
             else:
                 kinds = self.static_categories[name]
                 now = _codes(column, category_codes(column, kinds)).astype(np.float32)
@@ -393,7 +394,7 @@ class Covariates:
                 continue
             channel = num_targets + numeric.index(name)
             column, scaling = X[name], self.numeric[name]
-            numbers = numeric_values(column)[inside]
+            numbers = trained_numbers(column)[inside]
             far = np.abs(numbers - scaling.location) > MAX_RATIO * max(1.0, abs(scaling.scale))
             if far.any():
                 refuse_far(column[inside], numbers, far)
