@@ -20,6 +20,7 @@ from sktime_tlstm.notices import notify
 __all__ = [
     "LEAST_GAP",
     "MAX_NAMED",
+    "NOTHING_NEW",
     "RECENT_ROWS",
     "USUAL_SHARE",
     "check_drives",
@@ -49,6 +50,8 @@ MOST_ABSENT = 0.02
 LEAST_GAP = 2
 #: Series and columns that a warning names.
 MAX_NAMED = 3
+#: What is said first of an update that is not learnt from.
+NOTHING_NEW = "Got an update without a new row"
 #: Share of a series' scale by which values differ that are no roundings of each other.
 ROUNDED = 1e-4
 
@@ -215,7 +218,7 @@ def warn_of_empty_series(history: History, columns: list[Hashable], first: int =
 
 
 def warn_of_known_rows(model: Model, before: History, history: History, seen: Integers) -> None:
-    """Warn of an update to be learnt from that has no new row, and other values in known ones.
+    """Warn of an update to be learnt from that has no row behind those known.
 
     Parameters
     ----------
@@ -225,22 +228,24 @@ def warn_of_known_rows(model: Model, before: History, history: History, seen: In
     seen : numpy.ndarray of int64, shape (num_series,)
         Number of rows of each series before its new cutoff.
     """
-    lengths = before.lengths
-    if history.store.values is before.store.values or not np.array_equal(history.lengths, lengths):
-        return
-    if not np.array_equal(history.first, before.first):
-        return
+    lengths, start = before.lengths, history.store.start.numpy()[: len(before.first)]
     owner = np.repeat(np.arange(len(lengths)), lengths)
     old, known = _sizes(model, before, ranges(before.store.start.numpy(), lengths), owner)
-    new, _ = _sizes(model, history, ranges(history.store.start.numpy(), lengths), owner)
+    shift = before.first - history.first[: len(before.first)]
+    new, _ = _sizes(model, history, ranges(start + shift, lengths), owner)
     differs = (known & (np.abs(new - old) > ROUNDED * before.scale[owner])).any(axis=1)
     if not differs.any():
+        notify(
+            f"{NOTHING_NEW}: none of its rows lies behind those that are known, nor has another "
+            "value than these. Nothing is learnt. Pass rows behind them, fit again to learn from "
+            "earlier ones, or pass update_params=False."
+        )
         return
     row = int(np.argmax(differs))
     series = owner[row : row + 1]
     ends = history.first[series] + seen[series] - 1
     notify(
-        f"Got an update without a new row: {differs.sum()} rows that are known have other values"
+        f"{NOTHING_NEW}: {differs.sum()} rows that are known have other values"
         f"{history.name(series[0])}. Nothing is learnt, the known rows are overwritten, and "
         f"forecasts start from {history.timeline.times(ends)[0]}. If it is another record, pass a "
         "panel whose index names the records, or predict(fh, X, y=record); to correct known rows, "

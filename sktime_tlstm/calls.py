@@ -17,7 +17,7 @@ from sktime_tlstm.data.panels import PanelDataset
 from sktime_tlstm.data.rows import check_covered, check_levels, portable
 from sktime_tlstm.data.source import Source
 from sktime_tlstm.fitted import INNER_MTYPES
-from sktime_tlstm.notices import collected, notify
+from sktime_tlstm.notices import told_once
 from sktime_tlstm.progress import shown
 from sktime_tlstm.surroundings import usual_torch
 
@@ -97,14 +97,9 @@ def from_any_past(method: Callable[..., Any]) -> Callable[..., Any]:
     def forecasting(self: Any, *args: Any, y: Any = None, **kwargs: Any) -> Any:
         if y is None:
             return method(self, *args, **kwargs)
-        messages: list[str] = []  # past and future are read one after the other, and may warn alike
-        try:
-            with collected(messages):
-                X = signature.bind(self, *args, **kwargs).arguments.get("X")
-                return method(self._with_past(y, X, and_future=True), *args, **kwargs)
-        finally:
-            for message in dict.fromkeys(messages):
-                notify(message)
+        with told_once():  # past and future are read one after the other, and may warn alike
+            X = signature.bind(self, *args, **kwargs).arguments.get("X")
+            return method(self._with_past(y, X, and_future=True), *args, **kwargs)
 
     forecasting.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[*signature.parameters.values(), own]

@@ -237,7 +237,7 @@ class Fitted:
             warn_of_empty_rows(model, history, new_rows, X, before, "the new rows of y")
             if X is not None:
                 model.encoder.warn_of_changed_traits(before, X)
-            if learn is not None:
+            if learn is not None and not new_rows.any():
                 warn_of_known_rows(model, before, history, seen)
             if adapt:
                 # one update: (1, num_series)

@@ -32,6 +32,7 @@ from sktime_tlstm.fitted import INNER_MTYPES, Fitted, Learn, relative_steps
 from sktime_tlstm.fitting import finetune_model, fit_model, update_model
 from sktime_tlstm.forecasting import covariances, forecast, parametric, sample
 from sktime_tlstm.inspectable import Inspectable
+from sktime_tlstm.notices import told_once
 from sktime_tlstm.options import Options, check_parameters, check_pretrained, remembered
 from sktime_tlstm.parameter_texts import documented
 from sktime_tlstm.storable import Storable
@@ -457,6 +458,7 @@ class SkorchForecaster(Inspectable, Storable, BaseForecaster):
             options = replace(options, checkpoint_dir=None)
         return functools.partial(update_model, options)
 
+    @told_once()  # windows repeat each other
     def _predict_moving_cutoff(
         self,
         y: pd.DataFrame,

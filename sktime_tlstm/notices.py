@@ -11,10 +11,10 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-__all__ = ["ForecastWarning", "collected", "notify", "quiet_compiler", "quiet_loggers"]
+__all__ = ["ForecastWarning", "collected", "notify", "quiet_compiler", "quiet_loggers", "told_once"]
 
 #: Libraries between the caller's line and ours.
-_PASSED_THROUGH = ("skbase", "skorch", "sktime", "torch")
+_PASSED_THROUGH = ("contextlib", "skbase", "skorch", "sktime", "torch")
 #: Where messages wait for a thread on which the caller can be seen; None where it is this one.
 _WAITING: ContextVar[list[str] | None] = ContextVar("_WAITING", default=None)
 
@@ -50,6 +50,18 @@ def collected(messages: list[str]) -> Iterator[None]:
         yield
     finally:
         _WAITING.reset(token)
+
+
+@contextmanager
+def told_once() -> Iterator[None]:
+    """Let what a block would warn of be told at its end, and what it repeats once."""
+    messages: list[str] = []
+    try:
+        with collected(messages):
+            yield
+    finally:
+        for message in dict.fromkeys(messages):
+            notify(message)
 
 
 @contextmanager

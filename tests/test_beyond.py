@@ -395,7 +395,9 @@ def test_an_update_that_learns_nothing_but_overwrites_is_warned_of():
     with pytest.warns(ForecastWarning, match=words):
         simulator().fit(y, X=X).update(other[10:50], X=other_X[10:50])
     forecaster = simulator().fit(y, X=X)
-    forecaster.update(y[10:50], X=X[10:50])  # the same values
+    forecaster.update(y[10:50], X=X[10:50], update_params=False)  # the same values
+    with pytest.warns(ForecastWarning, match=r"without a new row: none of .* Nothing is learnt"):
+        forecaster.update(y[10:50], X=X[10:50])
     forecaster.update(other[10:50], X=other_X[10:50], update_params=False)  # corrections
     longer = (part.set_axis(part.index + 30) for part in (other, other_X))
     forecaster.update(next(longer), X=next(longer))
@@ -404,7 +406,27 @@ def test_an_update_that_learns_nothing_but_overwrites_is_warned_of():
 def test_values_that_come_late_are_no_other_values():
     y = daily().where(np.arange(90) != 50)
     forecaster = tiny().fit(y, fh=[1])
-    forecaster.update(daily()[45:60])
+    with pytest.warns(ForecastWarning, match="without a new row: none of its rows"):
+        forecaster.update(daily()[45:60])
+
+
+def test_rows_before_those_known_are_not_learnt_from():
+    forecaster = tiny().fit(daily()[20:], fh=[1])
+    with pytest.warns(ForecastWarning, match="without a new row: .* fit again to learn"):
+        forecaster.update(daily()[:30])
+    with pytest.warns(ForecastWarning, match="without a new row: 2 rows that are known"):
+        tiny().fit(daily()[20:], fh=[1]).update(daily()[:22] + 50)
+
+
+def test_windows_of_update_predict_that_hold_nothing_new_are_told_of_once():
+    y = daily()
+    forecaster = tiny().fit(y[:60], fh=[1, 2])
+    cv = ExpandingWindowSplitter(fh=[1, 2], initial_window=5, step_length=3)
+    with pytest.warns(ForecastWarning, match="without a new row") as found:
+        forecaster.update_predict(y[40:60], cv)
+    assert [one.filename for one in found] == [__file__]
+    forecaster.update_predict(y[60:75], cv)
+    forecaster.update_predict(y[40:60], cv, update_params=False)
 
 
 @pytest.mark.parametrize(("missing", "warned"), [(0, None), (1, None), (2, 2), (9, 9)])
