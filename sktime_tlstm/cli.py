@@ -35,14 +35,19 @@ __all__ = ["main"]
 
 #: Exit statuses: something asked for is wrong; Ctrl-C.
 WRONG, INTERRUPTED = 2, 128 + signal.SIGINT
-#: What a configuration does about errors of the library, which speak of frames.
-_ABSENT = "In the configuration data.freq, such as D, makes absent rows rows without values."
+#: What a configuration does about errors of the library, which speak of frames; and the words of
+#: the error that it stands in front of, if any.
+_ABSENT = (
+    "In the configuration set data.freq, such as D, which makes absent rows rows without values. "
+    "Or "
+)
 REMEDIES = {
-    "Got a gap in time": _ABSENT,
-    "Got a time index without a regular frequency": _ABSENT,
+    "Got a gap in time": (_ABSENT, "Insert them"),
+    "Got a time index without a regular frequency": (_ABSENT, "Resample first"),
     "Got y with the text": (
         "In the configuration data.csv, such as {decimal: ',', na_values: ['-']}, says how numbers "
-        "are written."
+        "are written.",
+        None,
     ),
 }
 #: Parameters that say how a forecaster runs, and not what it has learnt.
@@ -73,10 +78,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (ValueError, TypeError, OSError, ImportError) as error:
             if asked.traceback:
                 traceback.print_exc()
-            own = [words for start, words in REMEDIES.items() if str(error).startswith(start)]
-            print(f"sktime-tlstm {asked.command}:", error, *own, file=sys.stderr)
+            print(f"sktime-tlstm {asked.command}:", _with_remedy(str(error)), file=sys.stderr)
             return WRONG
     return 0
+
+
+def _with_remedy(text: str) -> str:
+    """Return the text of an error with what a configuration does about it."""
+    for start, (words, advice) in REMEDIES.items():
+        if text.startswith(start):
+            if advice is None or advice not in text:
+                return f"{text} {words}"
+            said, _, rest = text.partition(advice)
+            return f"{said}{words}{advice[0].lower()}{advice[1:]}{rest}"
+    return text
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -176,7 +191,8 @@ def _predict(asked: argparse.Namespace) -> None:
         y, X = _new_data(configuration, forecaster, asked.update)
         forecaster.update(y, X=X, update_params=False)
     fh, X, rows = _future(configuration, forecaster, asked.future)
-    table = forecaster.predict(fh, X=X)
+    with _naming_future(asked.future, X):
+        table = forecaster.predict(fh, X=X)
     if asked.coverage:
         bounds = forecaster.predict_interval(fh, X=X, coverage=asked.coverage)
         for target, share, side in bounds.columns:
@@ -415,13 +431,49 @@ def _future(
     X = frame[columns] if columns else None
     if fh is not None:
         return fh, X, None
+    keys = fitted.history.keys
+    if keys is not None and keys.nlevels == frame.index.nlevels - 1:
+        others = [key for key in _keys(frame.index) if key not in keys]
+        if others:
+            raise ValueError(
+                f"Got --future {path} with the series {others[:3]}, expected those that the "
+                f"forecaster has seen, such as {keys[:3].tolist()}. Leave the others out, or pass "
+                "their observations by --update."
+            )
     steps = fitted.asked_at(frame, None).step
     if steps.max() < 1:
         raise ValueError(
-            f"Got {path} with times up to {frame.index.get_level_values(-1).max()}, expected some "
-            "after the last observation. Pass rows of the future, or set fh."
+            f"Got --future {path} with {_extent(frame.index)}, expected some after the last "
+            "observation. Pass rows of the future, or set fh."
         )
     return range(1, int(steps.max()) + 1), X, frame.index
+
+
+@contextmanager
+def _naming_future(path: str | None, X: pd.DataFrame | None) -> Iterator[None]:
+    """Let an error about rows that X lacks name the file, and what it has."""
+    try:
+        yield
+    except ValueError as error:
+        if X is None or not str(error).startswith("Got X without the row"):
+            raise
+        text = f"{error} Here X is --future {path}, which has {_extent(X.index)}."
+        raise ValueError(text) from error
+
+
+def _extent(index: pd.Index) -> str:
+    times = index.get_level_values(-1)
+    text = f"rows from {times.min()} to {times.max()}"
+    if index.nlevels == 1:
+        return text
+    keys = _keys(index)
+    return f"{text} of {len(keys)} series, such as {keys[:3].tolist()}"
+
+
+def _keys(index: pd.Index) -> pd.Index:
+    """Return the keys of the series of an index."""
+    time: list[Any] = [index.nlevels - 1]
+    return index.droplevel(time).unique()
 
 
 def _metrics(names: Sequence[str]) -> dict[str, list[Any]]:

@@ -283,6 +283,9 @@ def _section(cls: Any, section: str, given: dict[str, Any], path: str) -> Any:
     """Return a section as its dataclass."""
     own = {one.name: one for one in dataclasses.fields(cls)}
     _check_names(given, own, path, f"{section}.")
+    # null is left out, where it is no value of its own
+    absent = [name for name, value in given.items() if value is None and _has_default(own[name])]
+    given = {name: value for name, value in given.items() if name not in absent}
     for name, one in own.items():
         needed = one.default is one.default_factory is dataclasses.MISSING
         if needed and name not in given:
@@ -297,6 +300,12 @@ def _section(cls: Any, section: str, given: dict[str, Any], path: str) -> Any:
     if isinstance(whole, Data):
         _check_roles(whole)
     return whole
+
+
+def _has_default(one: Any) -> bool:
+    """Whether a field of a dataclass has a default other than None."""
+    absent = dataclasses.MISSING
+    return one.default_factory is not absent or one.default not in (absent, None)
 
 
 def _check_roles(data: Data) -> None:

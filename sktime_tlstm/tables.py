@@ -132,8 +132,9 @@ def _file(data: Data, path: str, needed: Sequence[str]) -> pd.DataFrame:
             texts = dict.fromkeys(own, str.strip)
             frame = pd.read_csv(path, converters=texts, low_memory=False, **data.csv)
     except (ValueError, TypeError, LookupError, OSError) as error:
+        says = str(error).strip().removesuffix(".")
         raise ValueError(
-            f"Got {path}, expected a {'Parquet' if parquet else 'CSV'} file; pandas says: {error} "
+            f"Got {path}, expected a {'Parquet' if parquet else 'CSV'} file; pandas says: {says}. "
             "Check the file, and data.csv, which says how it is written."
         ) from error
     if parquet and frame.index.names != [None]:  # a frame's own index, which pandas keeps

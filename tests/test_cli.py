@@ -253,6 +253,11 @@ def test_a_backtest_without_fh_forecasts_as_many_steps_as_are_left(folder, capsy
 REMEDIES = {
     "a gap": ("store,time,load\n", "'b'.*data.freq, such as D"),
     "irregular": ("store,time,load\n", "without a regular frequency.*data.freq, such as D"),
+    "a gap in the longest": (
+        "store,time,load\n",
+        "comes 2024-02-10 00:00:00 of series 'b', expected .* set data.freq, .* Or resample first",
+    ),
+    "nothing": ("", r"No columns to parse from file\. Check the file"),
     "text": ("store,time,load\n", "Got y with the text '-'.*data.csv, such as {decimal"),
     "more values": ("store,time,load\n", "more values in a row than the 3 columns"),
     "one column": ("store;time;load\n", "with the columns .'store;time;load'., expected"),
@@ -266,6 +271,10 @@ def test_errors_about_files_say_what_the_configuration_does(case, folder, capsys
         for day in range(1, 29):
             if (case, store, day) == ("a gap", "b", 9) or (case, day) == ("irregular", 9):
                 continue
+            if case == "a gap in the longest" and (day > 25 if store != "b" else day == 9):
+                continue
+            if case == "nothing":
+                continue
             value = {"text": "-" if day == 4 else "3.5", "more values": "3,5"}.get(case, "3.5")
             text += f"{store},2024-02-{day:02d},{value}\n"
     Path("past.csv").write_text(text.replace(",", ";") if case == "one column" else text)
@@ -273,6 +282,32 @@ def test_errors_about_files_say_what_the_configuration_does(case, folder, capsys
     found = refused(capsys, "fit", "config.yaml")
     assert re.search(words, found, re.DOTALL), found
     assert "level_" not in found and "engine" not in found
+
+
+def test_a_file_of_the_future_is_named_with_what_it_has(folder, capsys):
+    past = PANEL.groupby(level=0, group_keys=False).head(SEEN - 20)
+    model = tiny().fit(past[["load"]], X=past[["temp"]], fh=range(1, FH + 1))
+    model.save("model.zip", "safetensors").close()
+    covariates = PANEL[["temp"]]
+    covariates.loc[["NA"]].rename({"NA": "north"}, level=0).to_csv("other.csv")
+    covariates.groupby(level=0).tail(3).to_csv("late.csv")
+    covariates.groupby(level=0).head(9).to_csv("early.csv")
+    cases = [
+        ("other.csv", None, r"--future other.csv with the series \['north'\], expected .*'001'"),
+        ("early.csv", None, r"--future early.csv with rows from 2024-01-01 00:00:00 to .* after"),
+        ("late.csv", None, r"--future late.csv, which has rows from 2024-01-06 07.* of 2 series"),
+        ("other.csv", 2, r"Got X without the row .* --future other.csv, .* such as \['north'\]"),
+    ]
+    for name, fh, words in cases:
+        configure(fh=fh, data={"series": ["store"], "covariates": ["temp"]})
+        found = refused(capsys, "predict", "config.yaml", "--future", name)
+        assert re.search(words, found), found
+
+
+def test_null_is_left_out(folder, capsys):
+    configure(data={"series": None, "csv": None}, backtest={"scoring": None, "coverage": None})
+    assert main(["fit", "config.yaml"]) == 0
+    assert "of 1 series" in capsys.readouterr().out
 
 
 def test_a_separator_is_one_character(folder, capsys):
@@ -442,7 +477,7 @@ BROKEN = {
     "another ending": ("save: model.pt", "Got save='model.pt', expected .*'.zip'"),
     "a folder that is not there": ("save: far/model.zip", "Got save 'far/model.zip' in a folder"),
     "no save": ("save: null", "Got no save, expected one, such as model.zip. Add it"),
-    "no files": ("data: {files: null}", "Got data.files=None, expected the path"),
+    "no files": ("data: {files: null}", "Got no data.files, expected one, such as load.csv"),
     "a file that is not there": ("data: {files: lod.csv}", "Got 'lod.csv', expected .* a file"),
     "a pattern of nothing": ("data: {files: 'x*.csv'}", r"Got 'x\*.csv', expected"),
     "no target": ("data: {target: []}", r"Got data.target=\[\], expected the name"),

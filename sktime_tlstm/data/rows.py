@@ -493,19 +493,20 @@ def find_timeline(
     """
     if not len(index):
         raise ValueError("Got y without rows, expected at least one. Pass a longer y.")
-    _, bounds = split_index(index)
+    keys, bounds = split_index(index)
     longest = int(np.argmax(np.diff(bounds)))
+    name = "" if keys is None else f" of series {keys[longest]!r}"
     grid = index_times(index, slice(bounds[longest], bounds[longest + 1]))
     check_increasing(grid, grid[1:] > grid[:-1], 1)
     # Of days in a time zone, the change of the clock that tells their kind may lie in X alone.
     zoned = getattr(grid, "tz", None) is not None and (grid[1:2] - grid[:1] >= _HALF_DAY).all()
     if len(grid) >= FEW_ROWS and not zoned:
-        return Timeline.from_times(grid, usual)
+        return Timeline.from_times(grid, usual, name=name)
     others = index_times(index).unique().sort_values()
     if covariates is not None:
         others = others.append(index_times(covariates)).unique().sort_values()
     if len(grid) > 1:
-        return Timeline.from_times(grid, usual, others)
+        return Timeline.from_times(grid, usual, others, name)
     try:
         return Timeline.from_times(others, usual)
     except ValueError:

@@ -65,7 +65,11 @@ class Timeline:
 
     @classmethod
     def from_times(
-        cls, times: pd.Index, usual: Timeline | None = None, others: pd.Index | None = None
+        cls,
+        times: pd.Index,
+        usual: Timeline | None = None,
+        others: pd.Index | None = None,
+        name: str = "",
     ) -> Timeline:
         """Find the grid of a sorted time index.
 
@@ -80,6 +84,8 @@ class Timeline:
             A grid of other data that is known to have the same step, for times that leave it open.
         others : pandas.Index or None, default=None
             Further times that decide between steps where ``times`` allow several.
+        name : str, default=""
+            Which series it is, as an error says, such as " of series 'a'".
 
         Raises
         ------
@@ -93,7 +99,7 @@ class Timeline:
             return cls(times[0], times.freq)
         known = None if usual is None or usual._kind != _kind_of(times[0]) else usual.offset
         if isinstance(times, pd.DatetimeIndex):
-            return _grid_of_dates(cls, times, known, others)
+            return _grid_of_dates(cls, times, known, others, name)
         if not pd.api.types.is_integer_dtype(times.dtype):
             raise TypeError(
                 f"Got a time index of type {type(times).__name__} ({times.dtype}), expected dates, "
@@ -410,7 +416,11 @@ def _step_of_integers(times: pd.Index) -> int:
 
 
 def _grid_of_dates(
-    cls: type[Timeline], times: pd.DatetimeIndex, usual: BaseOffset | None, others: pd.Index | None
+    cls: type[Timeline],
+    times: pd.DatetimeIndex,
+    usual: BaseOffset | None,
+    others: pd.Index | None,
+    name: str,
 ) -> Timeline:
     """Find the grid of sorted timestamps among the frequencies that they may have."""
     if len(times) == 1:
@@ -439,7 +449,7 @@ def _grid_of_dates(
         return fits
     # With more rows absent than present, the frequency is a guess.
     found = [gap for gap in found if gap[0] <= 2 * len(sample)]
-    raise _uneven(sample, min(found, key=lambda gap: gap[0]) if found else None)
+    raise _uneven(sample, min(found, key=lambda gap: gap[0]) if found else None, name)
 
 
 def _grid_of_one(
@@ -464,7 +474,9 @@ def _steps(grid: Timeline, times: pd.Index) -> np.ndarray | None:
     return np.diff(ordinals)
 
 
-def _uneven(times: pd.DatetimeIndex, gap: tuple[int, Timeline, np.ndarray] | None) -> ValueError:
+def _uneven(
+    times: pd.DatetimeIndex, gap: tuple[int, Timeline, np.ndarray] | None, name: str
+) -> ValueError:
     """Name the first row after a gap in the likeliest grid, or the first uneven step."""
     if gap is None:
         steps = pd.Series(times[1:] - times[:-1])
@@ -484,7 +496,7 @@ def _uneven(times: pd.DatetimeIndex, gap: tuple[int, Timeline, np.ndarray] | Non
             )
     return ValueError(
         f"Got a time index without a regular frequency: after {times[row]} comes "
-        f"{times[row + 1]}, expected {step}. Resample first, for instance by "
+        f"{times[row + 1]}{name}, expected {step}. Resample first, for instance by "
         f"`frame.resample(...).mean()` or `frame.asfreq(...)`; {advice}."
     )
 
