@@ -77,7 +77,7 @@ def _check_shares(name: str, value: Any) -> None:
     one = float if isinstance(value, list) else Number  # as sktime has it
     try:
         told = not isinstance(value, str) and isinstance(value, Sized)
-        told = told and all(isinstance(share, one) for share in value)
+        told = told and len(value) > 0 and all(isinstance(share, one) for share in value)
     except TypeError:  # an array without a dimension
         told = False
     if not told:

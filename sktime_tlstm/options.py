@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -387,7 +388,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
         typed = constraint.has_type(value)
         if not typed or not constraint.in_range(value):
             kinds.add(ValueError if typed else TypeError)
-            faults.append(f"Got {name}={value!r}, expected {constraint.words}.")
+            faults.append(f"Got {name}={_shown(value)}, expected {constraint.words}.")
     if not faults:
         faults = broken_relations(parameters)
         kinds = {ValueError}
@@ -416,6 +417,15 @@ ACTING_AFTER_PRETRAINING = frozenset(
         "verbose",
     }
 )
+
+
+#: How an object tells where it lies in memory, which tells a user nothing.
+ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
+
+
+def _shown(value: Any) -> str:
+    """Return a value as a message shows it, without addresses."""
+    return ADDRESS.sub("", repr(value))
 
 
 def remembered(parameters: Mapping[str, Any]) -> dict[str, Any]:

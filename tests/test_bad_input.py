@@ -212,6 +212,12 @@ PARAMETERS = [
     ({"random_state": -1}, ValueError, "an integer of at least 0"),
     ({"random_state": 2**32}, ValueError, "an integer of at least 0"),
     ({"random_state": 0.5}, TypeError, "or a numpy RandomState, or None"),
+    (
+        {"random_state": np.random.default_rng(7)},
+        TypeError,
+        "random_state=Generator(PCG64), expected an integer",
+    ),
+    ({"lr": iter([1e-3])}, TypeError, "Got lr=<list_iterator object>, expected"),
     ({"checkpoint_dir": ""}, ValueError, "the path of a folder"),
     ({"checkpoint_dir": 3}, TypeError, "the path of a folder"),
     ({"verbose": 3}, ValueError, "0, 1 or 2"),
@@ -264,7 +270,8 @@ def test_a_parameter_out_of_range_or_of_a_wrong_type_is_named_with_what_it_may_b
 ):
     ((name, value),) = parameters.items()
     forecaster = transformer(**parameters)  # no check in the constructor
-    got = f"Got {name}={value!r}, expected"
+    shown = re.sub(" at 0x[0-9A-Fa-f]+", "", repr(value))
+    got = f"Got {name}={shown}, expected"
     refuses(lambda: forecaster.fit(Y, X=X, fh=FH), error, got, expected, epochs=epochs)
 
 
@@ -840,7 +847,7 @@ PREDICTS = [
         ValueError,
         "2024-01-31 01:00:00, which does not lie on the regular grid",
     ),
-    ("words", "covariates", X_FUTURE.assign(a="red"), TypeError, "column 'a' of X with the text"),
+    ("words", "covariates", X_FUTURE.assign(a="red"), TypeError, "column 'a' of X, of type"),
     ("dates", "covariates", X_FUTURE.assign(a=X_FUTURE.index), TypeError, "of type datetime64"),
     ("a known one is absent", "past covariates", X_FUTURE[["a"]], ValueError, "['b']"),
     ("new covariates", "plain", X_FUTURE, ValueError, "was fitted without X. Pass X to fit as"),
@@ -872,6 +879,9 @@ def test_predict_refuses_covariates(kind, covariates, error, words, epochs):
         case("predict_quantiles", {"alpha": 0.0}, ValueError, "interval (0, 1)", name="alpha 0"),
         case("predict_quantiles", {"alpha": [0.5, 1.0]}, ValueError, "(0, 1)", name="alpha 1"),
         case("predict_quantiles", {"alpha": np.nan}, ValueError, "(0, 1)", name="alpha NaN"),
+        case("predict_quantiles", {"alpha": []}, ValueError, "alpha=[], expected", name="no alpha"),
+        case("predict_quantiles", {"alpha": ()}, ValueError, "alpha=()", name="no alphas"),
+        case("predict_interval", {"coverage": []}, ValueError, "coverage=[]", name="no coverage"),
         case("predict_quantiles", {"alpha": "low"}, TypeError, "'low'", name="alpha a string"),
         case("predict_quantiles", {"alpha": 0}, ValueError, "alpha=0, expected", name="alpha int"),
         case("predict_quantiles", {"alpha": ["a"]}, TypeError, "list of such", name="alpha texts"),

@@ -148,14 +148,14 @@ def test_right_values_pass(name, value):
 def test_values_out_of_range_are_value_errors_that_name_what_was_expected(name, value):
     with pytest.raises(ValueError) as error:
         check_parameters({name: value})
-    assert str(error.value) == f"Got {name}={value!r}, expected {CONSTRAINTS[name].words}."
+    assert str(error.value) == f"Got {name}={readable(value)}, expected {CONSTRAINTS[name].words}."
 
 
 @pytest.mark.parametrize(("name", "value"), values(2))
 def test_values_of_a_wrong_type_are_type_errors_that_name_what_was_expected(name, value):
     with pytest.raises(TypeError) as error:
         check_parameters({name: value})
-    assert str(error.value) == f"Got {name}={value!r}, expected {CONSTRAINTS[name].words}."
+    assert str(error.value) == f"Got {name}={readable(value)}, expected {CONSTRAINTS[name].words}."
 
 
 @pytest.mark.parametrize("forecaster", FORECASTERS)
