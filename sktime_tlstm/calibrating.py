@@ -22,7 +22,14 @@ from sktime_tlstm.notices import notify
 from sktime_tlstm.options import Options
 from sktime_tlstm.simple import SimpleForecast, learn_simple
 
-__all__ = ["as_wide_as", "calibrated", "recalibrated", "usual_widths", "with_linear"]
+__all__ = [
+    "as_wide_as",
+    "calibrated",
+    "recalibrated",
+    "usual_widths",
+    "with_linear",
+    "with_regressions",
+]
 
 #: Windows that simple forecasts are weighed by, at most.
 SIMPLE_WINDOWS = 512
@@ -72,7 +79,10 @@ def calibrated(
     every = WindowDataset(store, spec, low, np.where(trained, lengths, low))
     places = every.place(spread(len(every), SIMPLE_WINDOWS))
     mean = model.head.point_statistic == "mean"
-    simple = learn_simple(store, spec, *places, spec.seasons, spec.arcsinh, mean, len(every))
+    # by the first errors are told, of regressions that have not learnt them
+    simple, whole_simple = learn_simple(
+        store, spec, *places, spec.seasons, spec.arcsinh, mean, len(every), model.looks_ahead
+    )
     capacity = max(CALIBRATION_WINDOWS, len(every.used))
     blank = np.zeros((0, spec.horizon, spec.num_targets), np.float32)
     # without scores yet: it makes forecasts bring the simple one along
@@ -115,7 +125,7 @@ def calibrated(
             "trusted, so forecasts are made from past values alone and X is not read. Pass more "
             "rows or a shorter fh, or calibration='none' for the network's own forecasts.",
         )
-    return replace(model, calibration=calibration)
+    return replace(model, calibration=replace(calibration, simple=whole_simple))
 
 
 def _usual_share(
@@ -278,6 +288,15 @@ def with_linear(model: Model, learnt: WindowDataset) -> Model:
     return replace(model, calibration=replace(calibration, simple=learn_linear(learnt)))
 
 
+def with_regressions(model: Model, learnt: WindowDataset) -> Model:
+    """Return a model whose regressions, if it has some, have learnt all rows of series."""
+    calibration = model.calibration
+    if calibration is None or not isinstance(calibration.simple, SimpleForecast):
+        return model
+    simple = calibration.simple.relearnt(learnt.store.to("cpu"), model.spec, learnt.used)
+    return replace(model, calibration=replace(calibration, simple=simple))
+
+
 def as_wide_as(
     widths: Widths | None,
     model: Model,
@@ -356,7 +375,8 @@ def recalibrated(model: Model, dataset: WindowDataset) -> Model:
         old, store = calibration.simple.effects, dataset.store.to("cpu")
         effects = learn_effects(store, model.spec, dataset.used, old)
         # sizes of series are those of others, though some may have the same name
-        simple = replace(calibration.simple, effects=effects, own=None)
+        # nor do regressions read these effects, or know how far they are off here
+        simple = replace(calibration.simple, effects=effects, own=None, regression=None)
         calibration = replace(calibration, simple=simple)
     number = int(max(CALIBRATION_WINDOWS, len(dataset.used)))
     series, cutoff, shares = _spaced(dataset, number, model.spec.horizon)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -11,17 +11,29 @@ import torch
 from torch import Tensor
 
 from sktime_tlstm.data.history import SeriesStore
-from sktime_tlstm.data.rows import spread
+from sktime_tlstm.data.rows import blocks, spread
 from sktime_tlstm.data.windows import WindowSpec
 
-__all__ = ["AS_LARGE", "KNOTS", "Columns", "Effects", "Sizes", "learn_effects", "learn_sizes"]
+__all__ = [
+    "AS_LARGE",
+    "FOLDS",
+    "KNOTS",
+    "Columns",
+    "Effects",
+    "Sizes",
+    "learn_effects",
+    "learn_sizes",
+]
 
 #: Rows of a category, or squares of a scaled number, that speak half for themselves: those tried.
-PRIORS = (0.3, 3.0, 30.0, 300.0)
-#: Where the slope of a scaled number may change: about the quartiles.
-KNOTS = (-0.7, 0.0, 0.7)
+PRIORS = (0.06, 0.6, 6.0, 60.0)
+#: Where the slope of a scaled number may change: about the quartiles; and how much more than the
+#: slope its changes are drawn to zero: those tried.
+KNOTS, BENDS = (-0.7, 0.0, 0.7), (3.0, 1e4)
 #: Parts of time, each of which tells how well effects fit that were learnt of the others.
 FOLDS = 5
+#: Share of the variance of a number that its changes have, at least: of less, it goes with time.
+LEAST_MOVED = 1e-4
 #: Effects count if errors fall by so many standard errors.
 SURE = 2.0
 #: Kinds of a category, and weights of a target, at most.
@@ -100,6 +112,13 @@ class Columns(NamedTuple):
         return np.append(np.tile(numbers, 1 + len(KNOTS)), np.zeros(sum(self.sizes), dtype=bool))
 
     @property
+    def weak(self) -> np.ndarray:
+        """How much more than others weights are drawn to zero, by each of `BENDS`."""
+        weak = np.ones((len(BENDS), self.features))
+        weak[:, len(self.numbers) + self.calendar : self.bent] = np.array(BENDS)[:, None]
+        return weak
+
+    @property
     def bent(self) -> int:
         """Number of weights of all numbers."""
         return (1 + len(KNOTS)) * (len(self.numbers) + self.calendar)
@@ -124,6 +143,12 @@ class Effects:
         What a number adds as a rule, which is taken off; 0 of categories.
     tails : Tensor of shape (num_targets, 2, number of `AS_LARGE`), float64
         Sums that so many rows of training have at most, and at least.
+    moves : Tensor of shape (num_targets, number), float64
+        Deviation of what each number adds, which is not known where it is missing.
+    spare : Tensor of shape (num_targets, FOLDS, `Columns.features`), float64
+        By how much weights differ without each part of time, such that the sum of their squares is
+        a variance (the jackknife of Quenouille and Tukey, for parts: Efron and Tibshirani 1993, "An
+        introduction to the bootstrap", chapter 11).
     """
 
     weights: Tensor
@@ -131,6 +156,8 @@ class Effects:
     bounds: Tensor
     usual: Tensor
     tails: Tensor
+    moves: Tensor
+    spare: Tensor
 
     def total(self, store: SeriesStore, spec: WindowSpec, row: Tensor) -> Tensor:
         """Return what all columns add together (..., num_targets), at rows of a store."""
@@ -174,6 +201,24 @@ class Effects:
         apart, rows = self._apart(total)
         return (1 + apart * DOUBT / rows.clamp(min=NO_ROWS)).sqrt()
 
+    def spread(self, store: SeriesStore, spec: WindowSpec, row: Tensor, length: int) -> Tensor:
+        """Return deviations of totals (window, horizon, num_targets), beside those of before.
+
+        For weights are not known exactly, nor are numbers that are missing. ``row`` (window,
+        horizon) are rows of the store, and the ``length`` rows before the first tell what is usual.
+        """
+        weights, columns = self.spare.flatten(0, 1), Columns.of(spec)
+        before = row[:, :1] + torch.arange(-length, 0, device=row.device)
+        rows = torch.cat([before, row], dim=1)
+        total = _by_column(weights, store, columns, rows).sum(dim=-2)
+        moved = total[:, length:] - total[:, :length].mean(dim=1, keepdim=True)
+        variance = moved.unflatten(-1, self.spare.shape[:2]).square().sum(dim=-1)
+        if columns.numbers:
+            missing = ~store.observed[row][..., list(columns.numbers)]
+            unknown = missing[..., None, :] * self.moves.to(variance).square()
+            variance = variance + unknown.sum(dim=-1)
+        return variance.sqrt()
+
     def _apart(self, total: Tensor) -> tuple[Tensor, Tensor]:
         """Return how far totals are apart from usual ones, from 0 to 1, and how rare they are.
 
@@ -208,6 +253,32 @@ class Effects:
         """Return what each adds (..., column, num_targets), numbers and then categories."""
         added = _by_column(self.weights, store, Columns.of(spec), row)
         return added - self.usual.to(added.device).T
+
+
+@dataclass(frozen=True)
+class Remembered(Effects):
+    """Effects that know the totals of all rows of a store, for those who ask of many windows.
+
+    Parameters
+    ----------
+    totals : Tensor of shape (row, num_targets)
+    """
+
+    totals: Tensor
+
+    @classmethod
+    def of(cls, effects: Effects | None, store: SeriesStore, spec: WindowSpec) -> Effects | None:
+        """Return effects that know those of a store; None without any."""
+        if effects is None:
+            return None
+        rows = torch.arange(len(store.values))
+        totals = [effects.total(store, spec, rows[part]) for part in blocks(len(rows))]
+        parts = {one.name: getattr(effects, one.name) for one in fields(effects)}
+        return cls(totals=torch.cat(totals), **parts)
+
+    def total(self, store: SeriesStore, spec: WindowSpec, row: Tensor) -> Tensor:
+        """Return what all columns add together (..., num_targets), at rows of the store."""
+        return self.totals[row]
 
 
 @dataclass(frozen=True)
@@ -277,12 +348,15 @@ class _Changes(NamedTuple):
         Rows of the calendar.
     mean : numpy.ndarray of shape (feature,)
         Of the rows themselves.
+    weak : numpy.ndarray of shape (number of `BENDS`, feature)
+        How much more than others weights are drawn to zero, by what is tried.
     """
 
     features: np.ndarray
     wanted: np.ndarray
     time: np.ndarray
     mean: np.ndarray
+    weak: np.ndarray
 
 
 class _Pairs(NamedTuple):
@@ -335,19 +409,22 @@ def learn_effects(
     bounds = np.zeros((spec.num_targets, 2))
     usual = np.zeros((spec.num_targets, len(columns.numbers) + len(columns.codes)))
     tails = np.zeros((spec.num_targets, 2, len(AS_LARGE)))
+    moves = np.zeros((spec.num_targets, len(columns.numbers)))
+    spare = np.zeros((spec.num_targets, FOLDS, columns.features))
     pairs = _pairs(store, spec, columns, series)
     for target in range(spec.num_targets):
         changes, logs, above = _changes(store, spec, columns, pairs, target)
         if len(changes.wanted) >= MIN_ROWS:
-            found, off = _fitted(changes)
+            found, off, spare[target] = _fitted(changes)
             if logs is not None:
-                other, relative = _fitted(logs)
+                other, relative, doubt = _fitted(logs)
                 if other.any() and _is_nearer(relative, off, above):
-                    found, multiplies[target], changes = other, True, logs
+                    found, spare[target], multiplies[target], changes = other, doubt, True, logs
             weights[target] = _centered(found, changes.mean, columns)
             bent = (pairs.features * weights[target])[:, : columns.bent]
             for place in range(len(columns.numbers)):
-                usual[target, place] = np.median(bent[:, place :: len(columns.numbers)].sum(axis=1))
+                added = bent[:, place :: len(columns.numbers)].sum(axis=1)
+                usual[target, place], moves[target, place] = np.median(added), added.std()
             total = pairs.features @ weights[target] - usual[target].sum()
             bounds[target] = _bounds(total)
             seen = _counts(store, spec, pairs.now, target).numpy()
@@ -361,9 +438,10 @@ def learn_effects(
             weights[target], multiplies[target] = kept, old.multiplies[target]
             bounds[target] = old.bounds[target].numpy()
             usual[target], tails[target] = old.usual[target].numpy(), old.tails[target].numpy()
+            moves[target], spare[target] = old.moves[target].numpy(), old.spare[target].numpy()
     if not weights.any():
         return None
-    parts = map(torch.from_numpy, (bounds, usual, tails))
+    parts = map(torch.from_numpy, (bounds, usual, tails, moves, spare))
     return Effects(torch.from_numpy(weights), tuple(multiplies), *parts)
 
 
@@ -401,7 +479,8 @@ def learn_sizes(
         found = np.zeros(columns.features)
         for chosen in (~columns.of_calendar, columns.of_calendar):  # drawn to zero by themselves
             left = wanted - change @ found
-            part = _Changes(change[:, chosen], left - np.median(left), when, mean[chosen])
+            left = left - np.median(left)
+            part = _Changes(change[:, chosen], left, when, mean[chosen], columns.weak[:, chosen])
             found[chosen] = _fitted(part)[0] if chosen.any() else 0.0
         weights[target] = _centered(found, mean, columns)
         bounds[target] = _bounds(features @ weights[target])
@@ -446,15 +525,22 @@ def _changes(
         later, earlier = torch.sinh(later), torch.sinh(earlier)
     chosen = seen.numpy()
     time, features = pairs.time[chosen], pairs.features[chosen]
-    change = _without_trends(features, pairs.change[chosen], time, columns)
+    change = pairs.change[chosen]
     change = change - change.sum(axis=0) / max(len(change), 1)
     mean = features.sum(axis=0) / max(len(features), 1)
+    weak = columns.weak
+    if len(features):  # what changes little from season to season is no less sure for that
+        bent, moved = columns.bent, np.square(change).mean(axis=0)
+        part = (moved / np.maximum(2 * features.var(axis=0), 1e-12))[:bent]
+        weak[:, :bent] *= np.clip(part, LEAST_MOVED, 1.0)
+        lines = part[: bent // (1 + len(KNOTS))]
+        change[:, :bent][:, np.tile(lines < LEAST_MOVED, 1 + len(KNOTS))] = 0.0
 
     def of(wanted: Tensor) -> _Changes:
-        return _Changes(change, (wanted - wanted.median()).numpy(), time, mean)
+        return _Changes(change, (wanted - wanted.median()).numpy(), time, mean, weak)
 
     if not len(later):
-        return _Changes(change, later.numpy(), time, mean), None, later.numpy()
+        return _Changes(change, later.numpy(), time, mean, weak), None, later.numpy()
     zero = store.traits.zero[torch.from_numpy(pairs.series[chosen]), target].double()
     later_above, earlier_above = later - zero, earlier - zero
     stops = (torch.stack([later_above, earlier_above]) <= 0).double().mean()
@@ -544,27 +630,32 @@ def _features(
     return np.concatenate(parts, axis=1)
 
 
-def _fitted(changes: _Changes) -> tuple[np.ndarray, np.ndarray]:
+def _fitted(changes: _Changes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return weights (feature,) that explain changes; zero if none does.
 
     The second are the errors (row,), with their signs, that they leave in parts of time that they
-    have not seen.
+    have not seen, and the third (FOLDS, feature) as `Effects.spare`.
     """
     features, wanted = changes.features, changes.wanted
     # rows of one time share their shocks: they are in one part, and together tell as much as one
     moments, moment = np.unique(changes.time, return_inverse=True)
     parts = np.array_split(np.arange(len(moments)), FOLDS)
-    errors = np.zeros((len(PRIORS), len(wanted)))
-    for part in parts:
+    priors = [prior * weak for weak in np.unique(changes.weak, axis=0) for prior in PRIORS]
+    errors = np.zeros((len(priors), len(wanted)))
+    without = np.zeros((len(priors), FOLDS, features.shape[1]))
+    for fold, part in enumerate(parts):
         inside = np.isin(moment, part)
-        for place, prior in enumerate(PRIORS):
+        for place, prior in enumerate(priors):
             weights = _robust(features[~inside], wanted[~inside], prior)
             errors[place, inside] = wanted[inside] - features[inside] @ weights
+            without[place, fold] = weights
     best = int(np.abs(errors).mean(axis=1).argmin())
     gain = np.bincount(moment, np.abs(wanted) - np.abs(errors[best])) / np.bincount(moment)
     if not gain.mean() > SURE * gain.std() / np.sqrt(len(gain)):
-        return np.zeros(features.shape[1]), wanted
-    return _robust(features, wanted, PRIORS[best]), errors[best]
+        return np.zeros(features.shape[1]), wanted, np.zeros_like(without[best])
+    weights = _robust(features, wanted, priors[best])
+    spare = (without[best] - without[best].mean(axis=0)) * np.sqrt((FOLDS - 1) / FOLDS)
+    return weights, errors[best], spare
 
 
 def _usual(error: np.ndarray) -> float:
@@ -581,10 +672,10 @@ def _gain(changes: _Changes, weights: np.ndarray) -> np.ndarray:
     return gain
 
 
-def _robust(change: np.ndarray, wanted: np.ndarray, prior: float) -> np.ndarray:
-    """Return ridge regression's weights, of Huber's loss."""
+def _robust(change: np.ndarray, wanted: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """Return ridge regression's weights (feature,), of Huber's loss."""
     importance = np.ones(len(wanted))
-    penalty = prior * np.eye(change.shape[1])
+    penalty = np.diag(prior)
     for _ in range(ITERATIONS):
         weighted = change.T * importance
         weights: np.ndarray = np.linalg.solve(weighted @ change + penalty, weighted @ wanted)

@@ -137,7 +137,7 @@ class Graph(nn.Module):
         for column, scaling in enumerate(self.encoder.scalings):
             values = columns[..., column]
             if scaling.clip:
-                values = values.clamp(scaling.low, scaling.high)
+                values = values.clamp(scaling.low - scaling.room, scaling.high + scaling.room)
             values = (values - scaling.location) / scaling.scale
             values = torch.arcsinh(values) if scaling.arcsinh else values
             scaled.append(_carried_forward(values, scaling.mean))

@@ -22,6 +22,7 @@ from sktime_tlstm.calibrating import (
     recalibrated,
     usual_widths,
     with_linear,
+    with_regressions,
 )
 from sktime_tlstm.checkpoints import Checkpoints, described, digest
 from sktime_tlstm.contract import looks_ahead, probe
@@ -50,6 +51,7 @@ from sktime_tlstm.model import Model
 from sktime_tlstm.net import ForecastNet, build_net, isolated_random_state, renew_callbacks, train
 from sktime_tlstm.nn import Head, make_head
 from sktime_tlstm.notices import notify
+from sktime_tlstm.oddities import warn_of_oddities
 from sktime_tlstm.options import Options, plain, resolve_device
 from sktime_tlstm.processes import is_launched
 from sktime_tlstm.threads import side_by_side
@@ -114,6 +116,7 @@ def fit_model(
         beyond.check_drives(encoder, source)
     history = encoder.encode_source(source, horizon, weigh=True)
     beyond.warn_of_empty_series(history, encoder.targets)
+    warn_of_oddities(encoder, history)
     spec = _make_spec(options, encoder, history, horizon, longest, seasons)
     errors = _needs_errors(options, head)
     if not errors or spec.simulation:
@@ -121,11 +124,9 @@ def fit_model(
     seeds = _member_seeds(seed, options.num_members)
     batch_size = usual_batch_size(options, history, spec)
     decay = usual_weight_decay(options, history, spec)
+    parts = options, network, head, spec
     members = [
-        build_member(
-            options, network, head, spec, member, batch_size=batch_size, weight_decay=decay
-        )
-        for member in seeds
+        build_member(*parts, one, batch_size=batch_size, weight_decay=decay) for one in seeds
     ]
     batch = _probe_batch(history.store.to(members[0].device), spec)
     for net in members:
@@ -218,7 +219,7 @@ def update_model(options: Options, model: Model, history: History, new_rows: np.
     )
     members = copy.deepcopy(model.members)
     _train_on(options, members, dataset, options.update_epochs, "update", history, model.seed)
-    return replace(model, members=members)
+    return with_regressions(replace(model, members=members), dataset)
 
 
 def _data_device(net: ForecastNet) -> str:
@@ -342,6 +343,7 @@ def _make_spec(
         hidden=_hidden_channels(options, encoder),
         always=tuple(np.flatnonzero(there == history.lengths.sum()).tolist()),
         never=tuple(np.flatnonzero(there == 0).tolist()),
+        limits=() if encoder.absolute else tuple(one.limits for one in encoder.scalings),
         shortest=min(options.min_context_length or context, int(history.lengths.min())),
     )
 

@@ -10,27 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sktime_tlstm.candidates import MEDIANS, candidates, combined, each, weighed
 from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.windows import WindowSpec, past_targets
-from sktime_tlstm.effects import Effects, Sizes, learn_effects, learn_sizes
+from sktime_tlstm.effects import Effects, Remembered, Sizes, learn_effects, learn_sizes
 from sktime_tlstm.nn.exporting import is_readable
+from sktime_tlstm.regression import Look, Others, Past, Regression, learn_regression, relearnt
 from sktime_tlstm.series_sizes import LEAST, beside_sizes, learn_series_sizes, series_sizes
 
 __all__ = ["SimpleForecast", "future_rows", "learn_simple"]
 
-#: Share that exponential smoothing of the level gives to the latest row: 1 is the naive forecast,
-#: 0 the mean.
-SMOOTHING = (1.0, 0.6, 0.35, 0.2, 0.1, 0.04, 0.0)
-#: Weight of a season's shape relative to that of the next: 0 repeats the last season.
-SEASON_MEMORY = (0.0, 0.7, 1.0)
-#: Share of the trend that goes on.
-TRENDS = (0.0, 0.5, 1.0)
-#: Parts of the window, from its end, whose median is a forecast.
-MEDIANS = (1.0, 0.25)
 #: Lengths of windows are to each other as this.
 LADDER = 0.85
-#: Weights are errors to the power of minus this, times the number of windows.
-SHARPNESS = 0.7
 #: Windows that a step needs for its own deviation to count as much as that of all steps.
 STEP_WINDOWS = 8
 #: Part of a series after which the errors of simple forecasts count half.
@@ -45,12 +36,12 @@ FIXED, SIZE = 0, 2
 DOUBTS = {1: 1.0, 3: 2.0, 4: 2.0, 5: 2.0}
 #: Half-life of recent changes, as a share of the window.
 RECENT = 0.1
+#: Rows before the cutoff whose covariates are usual, at most.
+USUAL_ROWS = 24
 #: Rows that an effect, undone, takes so many times as far from the others as they were had none.
 FAR_AWAY = 3.0
 #: Smallest change of a window, as a share of the usual one.
 MIN_CHANGE = 0.1
-#: Weight of the forecasts that a short window allows, at least; below, others take their place.
-MIN_WEIGHT = 0.5
 #: Share from which on forecasts of logarithms are computed.
 MIN_SHARE = 1e-9
 #: From the mean absolute error to a normal standard deviation, and from that to its 90 % quantile.
@@ -93,6 +84,9 @@ class SimpleForecast:
     own : Tensor of shape (1 + number of series, num_targets) or None
         What each series multiplies it by, after 1 for others; 0 of series that stand still, which
         tell nothing of others. None of a single series.
+    regression : Regression or None
+        What has a share of the forecast of windows that are long enough; None where it does not
+        lower errors.
     """
 
     maps: dict[int, Tensor]
@@ -105,6 +99,7 @@ class SimpleForecast:
     effects: Effects | None = None
     sizes: Sizes | None = None
     own: Tensor | None = None
+    regression: Regression | None = None
 
     def __call__(
         self, store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor
@@ -147,6 +142,25 @@ class SimpleForecast:
         row, _, _ = future_rows(store, spec, series, cutoff)
         return self.effects.familiarity(self.effects.total(store, spec, row))
 
+    def looked(self, store: SeriesStore, spec: WindowSpec, effects: Effects | None) -> Look:
+        """Return what regressions learn from, on the scale that simple forecasts have."""
+
+        def look(series: Tensor, cutoff: Tensor, length: int) -> tuple[Past, Tensor, Tensor]:
+            more = self.season, self.arcsinh, effects
+            past, _ = _linear_past(store, spec, series, cutoff, length, *more)
+            ahead = _ahead(store, spec, series, cutoff, self.arcsinh, effects)
+            return Past(past, ahead.row, ahead.time), ahead.truth, ahead.telling
+
+        return look
+
+    def relearnt(self, store: SeriesStore, spec: WindowSpec, series: np.ndarray) -> SimpleForecast:
+        """Return the same with regressions that have learnt all rows of series."""
+        if self.regression is None:
+            return self
+        effects = Remembered.of(self.effects, store, spec)
+        parts = self.looked(store, spec, effects), store, spec, effects, torch.from_numpy(series)
+        return replace(self, regression=relearnt(self.regression, *parts))
+
     def _of_length(
         self, store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Tensor, length: int
     ) -> Tensor:
@@ -156,6 +170,9 @@ class SimpleForecast:
         )
         center = self._center(past, zero, length)
         row, time, _ = future_rows(store, spec, series, cutoff)
+        if self.regression is not None and length >= self.regression.inputs.length:
+            known = Past(past, row, time)
+            center = self.regression.blended(store, spec, known, self.effects, center)
         if self.effects is not None:
             total = self.effects.total(store, spec, row)
             times, plus = self.effects(total, zero[:, None])
@@ -167,6 +184,10 @@ class SimpleForecast:
             width = width * series_sizes(self.own, store, series, cutoff).clamp(min=LEAST)[:, None]
         if self.effects is not None:
             width = width * self.effects.doubt(total)
+            spare = self.effects.spread(store, spec, row, min(length, USUAL_ROWS))
+            multiplies = torch.tensor(self.effects.multiplies, device=spare.device)
+            spare = torch.where(multiplies, (center - zero[:, None]).abs() * spare, spare)
+            width = (width**2 + (TO_UPPER * spare) ** 2).sqrt()
         if self.sizes is not None:
             width = width * self.sizes(store, spec, row, time)
         bands = torch.stack([center, center - width, center + width])
@@ -216,7 +237,8 @@ def learn_simple(
     arcsinh: bool,
     mean: bool = False,
     chosen_from: int | None = None,
-) -> SimpleForecast:
+    looks_ahead: bool = True,
+) -> tuple[SimpleForecast, SimpleForecast]:
     """Weigh simple forecasts by their errors at every observed step of windows.
 
     Parameters
@@ -232,49 +254,84 @@ def learn_simple(
         Whether the mean is forecast, and not the median: squared errors count.
     chosen_from : int or None, default=None
         Number of windows that these are chosen from; None for no others.
+    looks_ahead : bool, default=True
+        Whether a step may depend on covariates of later ones.
+
+    Returns
+    -------
+    SimpleForecast
+        For windows of these series: regressions have not seen the part of time that these are of.
+    SimpleForecast
+        Whose regressions have learnt all rows.
     """
     places = torch.from_numpy(series), torch.from_numpy(cutoff)
     season = seasons[0] if seasons else None
-    lengths = _ladder(spec.simple_length)
-    every = {length: _candidates(length, spec.horizon, seasons) for length in lengths}
-    specs = list(every[lengths[0]])
-    targets = spec.num_targets
     effects = learn_effects(store, spec, np.unique(series))
-    ahead = _ahead(store, spec, *places, arcsinh, effects)
-    positive = torch.ones(targets, dtype=torch.bool)
+    known = Remembered.of(effects, store, spec)
+    ahead = _ahead(store, spec, *places, arcsinh, known)
     rows = []
-    for length, chosen in _by_length(dict.fromkeys(lengths), places[1]):
-        past, zero = _linear_past(
-            store, spec, places[0][chosen], places[1][chosen], length, season, arcsinh, effects
-        )
-        positive &= ((past > zero[:, None]).all(dim=1)).all(dim=0)
-        rows.append((length, chosen, past, zero))
+    for length, chosen in _by_length(dict.fromkeys(_ladder(spec.simple_length)), places[1]):
+        part = places[0][chosen], places[1][chosen], length, season, arcsinh, known
+        rows.append((length, chosen, *_linear_past(store, spec, *part)))
+    targets = spec.num_targets
     change = _usual_change(rows, targets)
     age = 1 - places[1] / store.length[places[0]].clamp(min=1)
-    recent = (0.5 ** (age / HALF_LIFE))[:, None, None]
-    # summed errors, in units of the window's change, of every length of window
+    counts = ahead.telling * (0.5 ** (age / HALF_LIFE))[:, None, None]
+    weight = counts.clone()
+    for _, chosen, past, _ in rows:  # in units of the window's change
+        unit = torch.maximum(_change(past), MIN_CHANGE * change)[:, None]
+        weight[chosen] /= unit ** (2 if mean else 1)
+    maps, shares = _weighed(spec, rows, ahead, (weight, counts), seasons, mean)
+    blank = torch.ones(targets, spec.horizon, dtype=torch.float64)
+    simple = SimpleForecast(maps, shares, blank, (0,) * targets, change, season, arcsinh, effects)
+    if not rows:
+        return simple, simple
+    center = torch.zeros_like(ahead.truth)
+    for length, chosen, past, zero in rows:
+        center[chosen] = simple._center(past, zero, length)
+    others = Others(*places, center, ahead.truth, weight, mean)
+    look = simple.looked(store, spec, known)
+    learnt = learn_regression(look, store, spec, known, arcsinh, others, looks_ahead)
+    sure = SURE_OF_KIND * spec.horizon / (chosen_from or len(cutoff))
+    center = center if learnt is None else learnt.blended
+    simple = _with_widths(simple, store, spec, places, rows, ahead, center, sure)
+    if learnt is None:
+        return simple, simple
+    return replace(simple, regression=learnt.apart), replace(simple, regression=learnt.whole)
+
+
+def _weighed(
+    spec: WindowSpec,
+    rows: list[tuple[int, Tensor, Tensor, Tensor]],
+    ahead: _Ahead,
+    weights: tuple[Tensor, Tensor],
+    seasons: tuple[int, ...],
+    mean: bool,
+) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """Return `SimpleForecast.maps` and `SimpleForecast.shares`.
+
+    ``weights`` (window, horizon, num_targets) of errors are those to multiply with, and to divide
+    the sums by.
+    """
+    lengths = _ladder(spec.simple_length)
+    every = {length: candidates(length, spec.horizon, seasons) for length in lengths}
+    specs, targets = list(every[lengths[0]]), spec.num_targets
+    positive = torch.ones(targets, dtype=torch.bool)
+    for _, _, past, zero in rows:
+        positive &= ((past > zero[:, None]).all(dim=1)).all(dim=0)
+    # summed errors and weights, of every length of window
     errors, known = torch.zeros(2, len(rows), targets, 2 * len(specs) + len(MEDIANS)).double()
     for part, (length, chosen, past, zero) in enumerate(rows):
-        truth, observed = ahead.truth[chosen], ahead.telling[chosen]
-        unit = torch.maximum(_change(past), MIN_CHANGE * change)[:, None]
-        observed = observed * recent[chosen]
-        number = observed.sum(dim=(0, 1))
-        for place, forecast in _each(every[length], specs, past, zero, positive, length):
-            off = ((forecast - truth) / unit).abs()
-            errors[part, :, place] = ((off**2 if mean else off) * observed).sum(dim=(0, 1))
-            known[part, :, place] = number
+        truth, weight, counts = ahead.truth[chosen], *(one[chosen] for one in weights)
+        for place, forecast in each(every[length], specs, past, zero, positive, length):
+            off = (forecast - truth).abs()
+            errors[part, :, place] = ((off**2 if mean else off) * weight).sum(dim=(0, 1))
+            known[part, :, place] = counts.sum(dim=(0, 1))
     usable = torch.ones(targets, errors.shape[-1], dtype=torch.bool)
     usable[:, len(specs) : 2 * len(specs)] &= positive[:, None]
     if mean:  # the mean of a logarithm and a median are none
         usable[:, len(specs) :] = False
-    weights = _weights(errors, known, usable, len(cutoff))
-    maps, shares = _combined(every, specs, *weights)
-    blank = torch.ones(targets, spec.horizon, dtype=torch.float64)
-    simple = SimpleForecast(maps, shares, blank, (0,) * targets, change, season, arcsinh, effects)
-    if not rows:
-        return simple
-    sure = spec.horizon / (chosen_from or len(cutoff))
-    return _with_widths(simple, store, spec, places, rows, ahead, SURE_OF_KIND * sure)
+    return combined(every, specs, *weighed(errors, known, usable, len(ahead.truth)))
 
 
 def _with_widths(
@@ -284,10 +341,11 @@ def _with_widths(
     places: tuple[Tensor, Tensor],
     rows: list[tuple[int, Tensor, Tensor, Tensor]],
     ahead: _Ahead,
+    center: Tensor,
     sure: float,
 ) -> SimpleForecast:
     """Return a forecast that knows how far it is off, and what its errors grow with."""
-    kinds, change, relative = _kinds(simple, rows, ahead, sure)
+    kinds, change, relative = _kinds(simple, rows, ahead, center, sure)
     own = learn_series_sizes(store, *places, relative / _deviation(relative).T)
     relative = beside_sizes(own, store, places[0], relative)
     simple = replace(simple, kinds=kinds, change=change, own=own, deviation=_deviation(relative))
@@ -457,150 +515,11 @@ def _measure(
     )
 
 
-# The candidates.
-
-
-def _candidates(
-    length: int, horizon: int, seasons: tuple[int, ...]
-) -> dict[tuple[float, ...], Tensor]:
-    """Return simple forecasts as matrices (horizon, length), by what they are."""
-    found: dict[tuple[float, ...], Tensor] = {}
-    cycles = [(1, 0.0)] + [
-        (season, memory) for season in seasons if season <= length for memory in SEASON_MEMORY
-    ]
-    ahead = torch.arange(1, horizon + 1, dtype=torch.float64)[:, None]
-    for season, memory in cycles:
-        shape, slope = _shape(length, season, memory)
-        time = torch.arange(1 - length, 1, dtype=torch.float64)[:, None]
-        phase = (torch.arange(length) - length) % season
-        rest = torch.eye(length, dtype=torch.float64) - shape[phase]
-        coming = shape[torch.arange(horizon) % season]
-        for smoothing in SMOOTHING:
-            weight = (1 - smoothing) ** -time[:, 0] if smoothing < 1 else (time[:, 0] == 0).double()
-            weight = weight / weight.sum()
-            for share in TRENDS:
-                level = weight @ (rest - time * share * slope)
-                found[season, memory, smoothing, share] = level + ahead * share * slope + coming
-    return found
-
-
-def _shape(length: int, season: int, memory: float) -> tuple[Tensor, Tensor]:
-    """Return a season's shape (season, length) and the slope (length,), linear in the window.
-
-    The shape is what the last seasons have in common, in the order of the last season's rows. The
-    slope is that of a line through the seasons' means.
-    """
-    eye = torch.eye(length, dtype=torch.float64)
-    number = length // season
-    whole = eye[length - number * season :].reshape(number, season, length)
-    means = whole.mean(dim=1)  # (number, length)
-    time = torch.arange(number, dtype=torch.float64) * season
-    centered = time - time.mean()
-    slope = centered @ means / centered.square().sum().clamp(min=1)
-    if season == 1:
-        return torch.zeros(1, length, dtype=torch.float64), slope
-    within = torch.arange(season, dtype=torch.float64) - (season - 1) / 2
-    deviation = whole - means[:, None] - within[None, :, None] * slope
-    age = torch.arange(number - 1, -1, -1, dtype=torch.float64)
-    weight = memory**age if memory else (age == 0).double()
-    return torch.einsum("n,nsl->sl", weight / weight.sum(), deviation), slope
-
-
-def _each(
-    candidates: dict[tuple[float, ...], Tensor],
-    specs: list[tuple[float, ...]],
-    past: Tensor,
-    zero: Tensor,
-    positive: Tensor,
-    length: int,
-) -> Iterator[tuple[int, Tensor]]:
-    """Yield every forecast (window, horizon, target) that a length allows, with its place."""
-    logs = torch.log((past - zero[:, None]).clamp(min=1e-12)) if bool(positive.any()) else None
-    for place, spec in enumerate(specs):
-        if spec not in candidates:
-            continue
-        matrix = candidates[spec]
-        yield place, torch.einsum("hl,wlt->wht", matrix, past)
-        if logs is not None:
-            product = torch.exp(torch.einsum("hl,wlt->wht", matrix, logs).clamp(max=60))
-            yield len(specs) + place, product + zero[:, None]
-    for number, part in enumerate(MEDIANS):
-        rows = past[:, -max(1, round(part * length)) :]
-        yield 2 * len(specs) + number, rows.quantile(0.5, dim=1)[:, None]
-
-
-# Weights and deviations.
-
-
-def _weights(errors: Tensor, known: Tensor, usable: Tensor, windows: int) -> tuple[Tensor, Tensor]:
-    """Return weights (target, forecast) of all forecasts, and those where only some can be made.
-
-    Parameters
-    ----------
-    errors, known : Tensor of shape (length, target, forecast)
-        Summed errors, and what they are to be divided by: 0 where windows are too short.
-    usable : Tensor of shape (target, forecast), bool
-    windows : int
-    """
-    number = known.sum(dim=0)
-    most = number.max(dim=1, keepdim=True).values
-    always = usable & (number >= most)
-    mean = errors.sum(dim=0) / number.clamp(min=1e-9)
-    best = torch.where(always, mean, torch.inf).argmin(dim=1, keepdim=True)  # (target, 1)
-    # What some windows are too short for is held against the best other at the same windows.
-    same = known > 0
-    at_best = best.expand(len(errors), -1, -1)
-    reference = (errors.gather(2, at_best) * same).sum(dim=0)
-    reference = reference / (known.gather(2, at_best) * same).sum(dim=0).clamp(min=1e-9)
-    ratio = (mean + 1e-9) / (reference + 1e-9)
-    share = number / most.clamp(min=1e-9)
-    relative = torch.where(always, ratio, ratio**share)
-    relative = torch.where(usable & ((number > 0) | always), relative, torch.inf)
-
-    def posterior(chosen: Tensor) -> Tensor:
-        chosen = torch.where(chosen, relative, torch.inf)
-        weights = (chosen.min(dim=1, keepdim=True).values / chosen) ** (SHARPNESS * windows)
-        return weights / weights.sum(dim=1, keepdim=True)
-
-    return posterior(torch.ones_like(usable)), posterior(always)
-
-
-def _combined(
-    every: dict[int, dict[tuple[float, ...], Tensor]],
-    specs: list[tuple[float, ...]],
-    weights: Tensor,
-    fallback: Tensor,
-) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-    """Return the weighted matrices of every length, and the shares of their kinds."""
-    number, maps, shares = len(specs), {}, {}
-    for length, candidates in every.items():
-        place = [index for index, spec in enumerate(specs) if spec in candidates]
-        stack = torch.stack([candidates[specs[index]] for index in place])  # (k, horizon, length)
-
-        def possible(some: Tensor, place: list[int] = place) -> Tensor:
-            parts = some[:, place], some[:, [number + k for k in place]], some[:, 2 * number :]
-            return torch.cat(parts, dim=1)
-
-        own, other = possible(weights), possible(fallback)
-        own = torch.where(own.sum(dim=1, keepdim=True) < MIN_WEIGHT, other, own) + 1e-12
-        own = own / own.sum(dim=1, keepdim=True)
-        kinds = own[:, : len(place)], own[:, len(place) : 2 * len(place)]
-        totals = [kind.sum(dim=1, keepdim=True) for kind in kinds]
-        shares[length] = torch.cat([*totals, own[:, 2 * len(place) :]], dim=1)
-        maps[length] = torch.stack(
-            [
-                torch.einsum("tk,khl->thl", kind / total, stack)
-                for kind, total in zip(kinds, totals, strict=True)
-            ],
-            dim=1,
-        )
-    return maps, shares
-
-
 def _kinds(
     simple: SimpleForecast,
     rows: list[tuple[int, Tensor, Tensor, Tensor]],
     ahead: _Ahead,
+    forecast: Tensor,
     sure: float,
 ) -> tuple[tuple[int, ...], Tensor, Tensor]:
     """Return what the errors of targets grow with, its usual size, and by how much they are off.
@@ -615,8 +534,8 @@ def _kinds(
     usual = simple.change.repeat(len(every), 1)
     for kind, (lag, recent) in CHANGES.items():
         usual[kind] = _usual_change(rows, error.shape[-1], lag or simple.season or 1, recent)
-    for length, chosen, past, zero in rows:
-        center = simple._center(past, zero, length)
+    for _, chosen, past, zero in rows:
+        center = forecast[chosen]
         error[chosen] = (center - ahead.truth[chosen]).abs() * ahead.times[chosen]
         center = ahead.times[chosen] * center + ahead.plus[chosen]
         for kind in every:

@@ -28,7 +28,7 @@ from sktime_tlstm.data.scaling import CovariateScaling
 from sktime_tlstm.data.targets import Targets, UsualScale
 from sktime_tlstm.data.timeline import Timeline
 from sktime_tlstm.data.windows import WindowSpec
-from sktime_tlstm.effects import AS_LARGE, Columns, Effects, Sizes
+from sktime_tlstm.effects import AS_LARGE, FOLDS, Columns, Effects, Sizes
 from sktime_tlstm.fitted import Fitted
 from sktime_tlstm.fitting import build_member
 from sktime_tlstm.linear import LinearSimulation
@@ -37,6 +37,7 @@ from sktime_tlstm.net import ForecastNet, isolated_random_state
 from sktime_tlstm.net_state import check_tensors, fill_net, net_parts
 from sktime_tlstm.options import MAX_ROWS, Options, plain
 from sktime_tlstm.records import Kind, Reader, UnrecordableError, Writer, kind_of_dataclass
+from sktime_tlstm.regression import Inputs, Regression
 from sktime_tlstm.simple import CHANGES, FIXED, SIZE, SimpleForecast
 from sktime_tlstm.time_records import TIME_KINDS
 
@@ -87,6 +88,8 @@ def _effects(weights: Tensor, **parts: Any) -> Effects:
         "bounds": torch.zeros(number, 2).double(),
         "usual": torch.zeros(number, 1).double(),  # for all columns
         "tails": _no_tails(number),
+        "moves": torch.zeros(number, 1).double(),
+        "spare": torch.zeros(number, FOLDS, weights.shape[1]).double(),
     }
     effects: Effects = EFFECTS.whole(weights=weights, **{**before, **parts})
     return effects
@@ -146,7 +149,9 @@ KINDS: list[Kind] = [
             Covariates,
             Fitted,
             Flags,
+            Inputs,
             LinearSimulation,
+            Regression,
             SimpleForecast,
             Sizes,
             Targets,
@@ -266,12 +271,18 @@ def _expected_of_simple(
             width = Columns.of(spec, calendar=one is simple.sizes).features
             learnt[name] = one.weights, (targets, width)
             learnt[f"bounds of {name}"] = one.bounds, (targets, 2)
+    if simple.regression is not None:
+        learnt |= _expected_of_regression(simple, simple.regression, spec)
     if simple.own is not None:
         learnt["sizes of series"] = simple.own, (len(simple.own), targets)
     if simple.effects is not None:
         columns, usual = Columns.of(spec), simple.effects.usual
         number = len(columns.numbers) + len(columns.codes) if usual.shape[-1] > 1 else 1
         learnt["usual effects"] = usual, (targets, number)
+        moves = simple.effects.moves
+        width = len(columns.numbers) if moves.shape[-1] != 1 else 1
+        learnt["moves of effects"] = moves, (targets, width)
+        learnt["spare effects"] = simple.effects.spare, (targets, FOLDS, columns.features)
         learnt["tails of effects"] = simple.effects.tails, (targets, 2, len(AS_LARGE))
     return {
         "change": (simple.change, (targets,)),
@@ -280,6 +291,31 @@ def _expected_of_simple(
             f"map of {length} rows": (one, (targets, 2, spec.horizon, length))
             for length, one in simple.maps.items()
         },
+    }
+
+
+def _expected_of_regression(
+    simple: SimpleForecast, regression: Regression, spec: WindowSpec
+) -> dict[str, tuple[Any, tuple[int, ...]]]:
+    """Return the tensors of regressions, and their shapes, by name."""
+    inputs, targets, channels = regression.inputs, spec.num_targets, regression.channels
+    lags = (inputs.recent, inputs.earlier or 0, *inputs.numbers, *inputs.effects)
+    if min(lags) < 0 or inputs.length > spec.simple_length:
+        raise ValueError(f"the calibration's regressions read rows {lags} before")
+    if regression.edges is not None:
+        raise ValueError("the calibration's regressions are of parts of time")
+    if inputs.effects and simple.effects is None:
+        raise ValueError("the calibration's regressions read effects, and there are none")
+    if not all(0 <= channel < spec.num_calendar for channel in channels):
+        raise ValueError(f"the calibration's regressions read the calendar's {list(channels)}")
+    phases = max(1, len(regression.weights))
+    return {
+        "regressions": (regression.weights, (phases, targets, inputs.count(spec), spec.horizon)),
+        "regressions' offset": (regression.offset, (phases, targets, spec.horizon)),
+        "regressions' keys": (regression.keys, (phases, len(channels))),
+        "regressions' share": (regression.share, (targets,)),
+        "regressions' bounds": (regression.bounds, (targets, 2)),
+        "regressions' penalties": (np.asarray(regression.penalties), (targets,)),
     }
 
 

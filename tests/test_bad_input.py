@@ -847,7 +847,7 @@ PREDICTS = [
         ValueError,
         "2024-01-31 01:00:00, which does not lie on the regular grid",
     ),
-    ("words", "covariates", X_FUTURE.assign(a="red"), TypeError, "column 'a' of X, of type"),
+    ("words", "covariates", X_FUTURE.assign(a="red"), TypeError, "column 'a' of type"),
     ("dates", "covariates", X_FUTURE.assign(a=X_FUTURE.index), TypeError, "of type datetime64"),
     ("a known one is absent", "past covariates", X_FUTURE[["a"]], ValueError, "['b']"),
     ("new covariates", "plain", X_FUTURE, ValueError, "was fitted without X. Pass X to fit as"),

@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy import stats
 
-from sktime_tlstm import fitting
+from sktime_tlstm import fitting, simple
 from sktime_tlstm.calibrating import CALIBRATION_WINDOWS
 from sktime_tlstm.calibration import (
     MIN_WIDTH,
@@ -482,8 +482,9 @@ def test_unobserved_scores_of_the_latest_windows_leave_the_levels_uniform():
 # In fit.
 
 
-def test_scores_are_the_blends_held_out_and_before_the_simple_forecasts():
+def test_scores_are_the_blends_held_out_and_before_the_simple_forecasts(monkeypatch):
     y = series()
+    monkeypatch.setattr(simple, "learn_regression", lambda *_: None)  # it goes on to learn
     forecaster = tiny(calibration="conformal", validation_fraction=0.1).fit(y, fh=[1, 2, 3])
     model, store = forecaster._fitted.model, forecaster._fitted.history.store
     found = model.calibration
@@ -492,12 +493,12 @@ def test_scores_are_the_blends_held_out_and_before_the_simple_forecasts():
     training = np.linspace(7, split - 1, CALIBRATION_WINDOWS).astype(np.int64)
     none = torch.zeros(1, dtype=torch.float64)
     alone = replace(found, trust=none, width_trust=none, widening=None)
-    simple = replace(model, calibration=alone)
+    before = replace(model, calibration=alone)
     number, places = len(found.scores), np.zeros_like(training)
     assert number > CALIBRATION_WINDOWS
     expected = np.concatenate(
         [
-            simple.scores(store, places, training),
+            before.scores(store, places, training),
             model.scores(store, np.zeros_like(held_out), held_out),
         ]
     )
@@ -508,8 +509,9 @@ def test_scores_are_the_blends_held_out_and_before_the_simple_forecasts():
     assert 0 < found.trust < 1
 
 
-def test_many_held_out_windows_are_spread_evenly():
+def test_many_held_out_windows_are_spread_evenly(monkeypatch):
     y = series(1500)
+    monkeypatch.setattr(simple, "learn_regression", lambda *_: None)
     forecaster = tiny(calibration="conformal", validation_fraction=0.5).fit(y, fh=[1, 2, 3])
     model, store = forecaster._fitted.model, forecaster._fitted.history.store
     cutoff = np.linspace(1498 - 746, 1497, CALIBRATION_WINDOWS).astype(np.int64)

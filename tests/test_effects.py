@@ -1,5 +1,6 @@
 """Effects: what known covariates add to simple forecasts, by hand and in a forecaster."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -476,7 +477,7 @@ def test_the_range_of_few_rows_is_left_by_several_times_itself_before_a_warning(
     later.iloc[3, 0] = X["depth"][:36].max() + 2.5 * span
     forecaster.predict(X=later)  # says nothing: 36 rows tell little of the range
     later.iloc[3, 0] = -1e6
-    with pytest.warns(UserWarning, match=r"'depth' from -1e\+06 to .* is clipped"):
+    with pytest.warns(UserWarning, match=r"'depth' from -1e\+06 to .* in straight lines"):
         forecaster.predict(X=later)
 
 
@@ -593,3 +594,57 @@ def test_wrong_covariates_of_usual_rows_do_not_take_forecasts_away(wrong):
     forecaster = tiny(context_length=28).fit(y[:700], X=X[:700], fh=range(1, 8))
     assert forecaster._fitted.model.calibration.simple.effects.multiplies == (True,)
     assert forecaster.predict(X=X[700:]).max() < 170  # 100 times a season of at most 1.3
+
+
+def test_what_is_missing_ahead_widens_intervals():
+    rng, index = np.random.default_rng(9), days(330)
+    X = pd.DataFrame(rng.normal(size=(330, 2)), index, columns=["heat", "wind"])
+    y = 40 + 4 * X["heat"] + 0.5 * X["wind"] + rng.normal(size=330)
+    forecaster = tiny().fit(y[:300], X=X[:300], fh=FH)
+
+    def widths(**columns):
+        bounds = forecaster.predict_interval(X=X[300:].assign(**columns)).to_numpy()
+        return bounds[:, 1] - bounds[:, 0]
+
+    whole = widths()
+    with pytest.warns(UserWarning, match="without any value"):
+        unknown = widths(heat=np.nan)
+    assert (unknown > 2 * whole).all()
+    with pytest.warns(UserWarning, match="without any value"):
+        faint = widths(wind=np.nan)
+    assert (faint < 1.6 * whole).all()
+    late = X["heat"].copy()
+    late.iloc[302:] = np.nan
+    some = widths(heat=late) / whole
+    assert some[0] < 1.5 < some[-1]
+
+
+def test_a_driver_that_wanders_is_followed_beyond_what_training_had():
+    errors, held = [], []
+    for seed in range(4):
+        rng, index = np.random.default_rng(seed), days(214)
+        driver = rng.normal(size=214).cumsum()
+        driver[200:] = driver[199] + 4 + rng.normal(size=14).cumsum()
+        X = pd.DataFrame({"driver": driver}, index)
+        truth = pd.Series(10 - 2 * driver, index)
+        y = truth + rng.normal(size=214)
+        forecaster = tiny().fit(y[:200], X=X[:200], fh=range(1, 15))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            point = forecaster.predict(X=X[200:])
+            bounds = forecaster.predict_interval(X=X[200:]).to_numpy()
+        errors.append((point - truth[200:]).abs().mean())
+        held.append(((y[200:] > bounds[:, 0]) & (y[200:] < bounds[:, 1])).mean())
+    assert np.mean(errors) < 1.2
+    assert np.mean(held) > 0.75
+
+
+def test_a_column_that_never_moved_is_told_when_it_does():
+    rng, index = np.random.default_rng(4), days(200)
+    X = pd.DataFrame({"heat": rng.normal(size=200), "strike": 0.0}, index)
+    y = 20 + 3 * X["heat"] + rng.normal(size=200)
+    forecaster = tiny().fit(y[:186], X=X[:186], fh=FH)
+    forecaster.predict(X=X[186:])
+    moved = X[186:].assign(strike=[0.0] * 5 + [1.0] * 9)
+    with pytest.warns(UserWarning, match="'strike' from 0 to 1 where training had nothing but 0"):
+        forecaster.predict(X=moved)

@@ -533,7 +533,9 @@ def test_covariates_tell_the_step_where_every_series_has_one_row():
     y = pd.DataFrame({"y": [1.0, 2.0]}, pd.MultiIndex.from_product([keys, hours[:1]]))
     settings = {"d_model": 4, "num_heads": 2, "max_epochs": 1, "calibration": "none"}
     forecaster = TransformerLSTMForecaster(**settings, random_state=0)
-    forecast = forecaster.fit(y, X=X, fh=[1, 2]).predict(X=X)
+    forecaster.fit(y, X=X, fh=[1, 2])
+    with pytest.warns(ForecastWarning, match="from 1 to 2 where training had nothing but 0"):
+        forecast = forecaster.predict(X=X)
     assert list(forecast.loc["b"].index) == list(hours[1:3])
 
 

@@ -335,6 +335,7 @@ def test_calibration_of_a_backtest_counts_all_its_rows(tables):
 
 def test_backtests_of_panels_are_drawn_for_chosen_series():
     y = panel()[["sales"]]
+    y["sales"] *= y.index.get_level_values("shop").map({"c": 2.0, "e": 3.0}).fillna(1.0)
     seen = y.groupby(level=[0, 1]).head(SEEN)
     forecaster = tiny(context_length=7).fit(seen, fh=FH)
     cv = ExpandingWindowSplitter(fh=list(FH), initial_window=SEEN, step_length=HORIZON)

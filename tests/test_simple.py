@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sktime_tlstm import TransformerLSTMForecaster
+from sktime_tlstm.candidates import candidates
 from sktime_tlstm.data.encoder import FrameEncoder
 from sktime_tlstm.data.windows import WindowSpec
 from sktime_tlstm.simple import (
@@ -13,7 +14,6 @@ from sktime_tlstm.simple import (
     FIXED,
     SIZE,
     TO_UPPER,
-    _candidates,
     _ladder,
     _smooth,
     learn_simple,
@@ -51,7 +51,7 @@ class Learnt:
         ]
         places = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
         self.arcsinh = scaler == "robust_arcsinh"
-        self.simple = learn_simple(self.store, self.spec, *places, seasons, self.arcsinh)
+        _, self.simple = learn_simple(self.store, self.spec, *places, seasons, self.arcsinh)
 
     def bands(self, cutoff=None, series=None):
         """Return the forecast and its quantiles (3, window, step, target), from the end."""
@@ -127,7 +127,7 @@ def test_a_product_is_found_whatever_the_scaling(scaler):
 def test_the_shape_of_a_season_is_that_of_the_last_ones():
     """A window of two seasons: the last alone, weighted 1 to 0.7, and equally."""
     window = torch.tensor([1.0, 5.0, 3.0, 3.0], dtype=torch.float64)
-    found = _candidates(4, 3, (2,))
+    found = candidates(4, 3, (2,))
     for memory, share in [(0.0, 1.0), (0.7, 1 / 1.7), (1.0, 0.5)]:
         # means 3 and 3: no slope, and shapes (-2, 2) and (0, 0)
         forecast = found[2, memory, 0.0, 0.0] @ window
@@ -137,7 +137,7 @@ def test_the_shape_of_a_season_is_that_of_the_last_ones():
 
 def test_candidates_of_a_window_worked_by_hand():
     window = torch.tensor([1.0, 2.0, 6.0], dtype=torch.float64)
-    found = _candidates(3, 2, ())
+    found = candidates(3, 2, ())
     by_hand = {  # the slope is 2.5
         (1.0, 0.0): [6.0, 6.0],
         (1.0, 1.0): [8.5, 11.0],

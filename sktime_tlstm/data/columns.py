@@ -296,7 +296,7 @@ def trained_numbers(column: pd.Series) -> Floats:
         kind = "text" if _is(value, TEXTS) else "value"
         found = "" if value is None else f" with the {kind} {value!r}"
         raise TypeError(
-            f"Got the column {column.name!r} of X, of type {column.dtype}{found}, expected "
+            f"Got the column {column.name!r} of type {column.dtype}{found}, expected "
             "numbers: it was numeric in training. Convert it, text by "
             f"`pandas.to_numeric(X[{column.name!r}])`."
         ) from error

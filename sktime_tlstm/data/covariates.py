@@ -301,16 +301,23 @@ class Covariates:
             if scaling is None or scaling.extremes is None:
                 continue
             values, (least, most) = numeric_values(X[name])[inside], scaling.extremes
-            if scaling.clip and (scaling.low == scaling.high or least == most):
-                continue  # of a constant nothing was learnt
             low, high = (
                 np.fmin.reduce(values, initial=np.inf),
                 np.fmax.reduce(values, initial=-np.inf),
             )
+            if scaling.clip and (scaling.low == scaling.high or least == most):
+                if least == most and (low < least or high > most):
+                    notify(
+                        f"Got X with the column {name!r} from {low:g} to {high:g}{place} where "
+                        f"training had nothing but {least:g}: what it does is not known, so "
+                        "neither forecasts nor intervals follow it. Train on rows where it moves."
+                    )
+                continue  # nothing was learnt of it
             if max(least - low, high - most) > scaling.beyond * (most - least):
                 what = (
-                    f"what lies beyond {scaling.low:g} .. {scaling.high:g} is clipped, so neither "
-                    "forecasts nor intervals follow it. Pass a column that stays in its range (a "
+                    f"the network reads no more than {scaling.low:g} .. {scaling.high:g}, and the "
+                    f"simple forecasts go on in straight lines, to {scaling.low - scaling.room:g} "
+                    f".. {scaling.high + scaling.room:g}. Pass a column that stays in its range (a "
                     "share, a difference),"
                     if scaling.clip
                     else "the network extrapolates. Pass it in the unit of training,"

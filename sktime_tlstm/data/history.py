@@ -434,7 +434,11 @@ class History:
 
     def name(self, series: int) -> str:
         """Name a series as error messages do."""
-        return "" if self.keys is None else f" of series {self.keys[series]!r}"
+        return (
+            ""
+            if self.keys is None
+            else f" of series {self.keys[series : series + 1].tolist()[0]!r}"
+        )
 
     def grown(
         self,

@@ -13,8 +13,9 @@ __all__ = ["SCALERS", "CovariateScaling", "location_scale"]
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-#: Outer quantiles of the training data that scaled covariates are clipped to.
-CLIP_QUANTILES = (0.005, 0.995)
+#: Outer quantiles of the training data that networks read covariates within, and how much further
+#: these are kept for simple forecasts, as a share of the distance of the two.
+CLIP_QUANTILES, ROOM = (0.005, 0.995), 1.0
 #: A numeric covariate of at most this many values, each there this often on average, has levels.
 MAX_LEVELS, MIN_ROWS_PER_LEVEL = 12, 20
 #: Amounts that differ from the usual value in a smaller share of rows, and repeat less often than
@@ -115,7 +116,9 @@ class CovariateScaling:
     """Clips and scales a covariate: ``(clip(value, low, high) - location) / scale``.
 
     Clipping keeps a sensor that changes its habits from wrecking a forecast: bounds are the outer
-    quantiles of training. But they are the extremes where these quantiles would leave out all that
+    quantiles of training. Networks read nothing beyond these; what simple forecasts read may go
+    on, for a trend does, by once the distance of the bounds. But these are the extremes where the
+    quantiles would leave out all that
     differs from the usual value on one side, for rare events are what such a column is for, and
     where a column has few levels, each of which training has seen. Amounts in less than one row of
     a thousand, hardly any of which repeats, are left out all the same: what a network makes of
@@ -145,6 +148,8 @@ class CovariateScaling:
         Smallest and largest value of training.
     beyond : float, default=BEYOND_CLIPPED
         How far beyond them values may go without a warning, as a share of their distance.
+    room : float, default=0.0
+        How far beyond the bounds values are clipped, for all that is no network.
     """
 
     location: float
@@ -159,6 +164,7 @@ class CovariateScaling:
     least_change: float = 0.0
     extremes: tuple[float, float] | None = None
     beyond: float = BEYOND_CLIPPED
+    room: float = 0.0
 
     @classmethod
     def fit(
@@ -193,7 +199,7 @@ class CovariateScaling:
         else:
             scaling = cls._of_numbers(values, scaler, levels, counts)
         if not clip:
-            scaling = replace(scaling, low=extremes[0], high=extremes[1], clip=False)
+            scaling = replace(scaling, low=extremes[0], high=extremes[1], clip=False, room=0.0)
         beyond = BEYOND_CLIPPED if len(values) >= ENOUGH_FOR_RANGE else BEYOND_FEW
         return replace(
             scaling,
@@ -277,11 +283,20 @@ class CovariateScaling:
         if (lost_below or lost_above) and scaler is not None:
             # Deviations vanish where events are rare: an event is to be about one, as a flag is.
             location, scale = usual, typical
-        return cls(location, scale, low, high, scaler == "robust_arcsinh")
+        room = 0.0 if lost_below or lost_above else ROOM * (high - low)
+        return cls(location, scale, low, high, scaler == "robust_arcsinh", room=room)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The scaled values between which networks read them."""
+        if not self.clip:
+            return -np.inf, np.inf
+        low, high = np.sort(replace(self, room=0.0)(np.array([self.low, self.high])))
+        return float(low), float(high)
 
     def __call__(self, values: Floats) -> Floats:
         """Return scaled values."""
         if self.clip:
-            values = np.clip(values, self.low, self.high)
+            values = np.clip(values, self.low - self.room, self.high + self.room)
         scaled: Floats = (values - self.location) / self.scale
         return np.arcsinh(scaled) if self.arcsinh else scaled

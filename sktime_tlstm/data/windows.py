@@ -76,6 +76,8 @@ class WindowSpec:
         Whether the store has a weight of every row, behind all other channels.
     shortest : int, default=0
         Fewest rows of a past that simulations were trained to start from; 0 for not known.
+    limits : tuple of (float, float), default=()
+        Between which networks read each numeric covariate, scaled; none of simulations.
     hidden : tuple of int, default=()
         Channels of the store that no network reads before the cutoff: targets only of simulations,
         which have no normalisation by window; numeric covariates; codes.
@@ -108,6 +110,7 @@ class WindowSpec:
     always: tuple[int, ...] = ()
     never: tuple[int, ...] = ()
     shortest: int = 0
+    limits: tuple[tuple[float, float], ...] = ()
 
     @property
     def reach(self) -> int:
@@ -237,7 +240,7 @@ def cut_windows(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Te
     raw, seen = values[..., :targets], observed[..., :targets]
     # (batch, 1, num_targets) beside (batch, reach + horizon, num_targets)
     normalised = (raw - loc[:, None]) / scale[:, None] * seen
-    values = torch.cat([normalised, values[..., targets:]], dim=-1)
+    values = torch.cat([normalised, _within_limits(spec, values[..., targets:])], dim=-1)
     if spec.hidden:  # as if nothing was observed; 0 is also the code of the unknown
         hidden = _channels_of(spec.hidden, values)
         read = ~((offset < 0)[:, None] & hidden)  # (reach + horizon, channel)
@@ -265,6 +268,15 @@ def cut_windows(store: SeriesStore, spec: WindowSpec, series: Tensor, cutoff: Te
         told = values[:, reach:, -1]  # (batch, horizon); 0 for none, of rows that no series has
         weight = torch.where(told == 0, 1.0, told.clamp(min=0))
     return Batch(inputs, target, loc, scale, scale * store.traits.unit[series], weight)
+
+
+def _within_limits(spec: WindowSpec, covariates: Tensor) -> Tensor:
+    """Return covariates (..., channel), of which the numeric ones come first, as networks do."""
+    if not spec.limits:
+        return covariates
+    low, high = covariates.new_tensor(spec.limits).T
+    numeric = covariates[..., : spec.num_numeric].maximum(low).minimum(high)
+    return torch.cat([numeric, covariates[..., spec.num_numeric :]], dim=-1)
 
 
 def _as_learnt(spec: WindowSpec, observed: Tensor, inside: Tensor) -> Tensor:

@@ -224,7 +224,7 @@ def test_covariates_are_scaled_over_all_series():
     y, X = make_frames((29, 31))
     encoder = fit_encoder(y, X, scaler="standard")
     values, observed = covariate(encoder, encoder.encode(y, X, HORIZON), "temperature")
-    raw = X["temperature"].clip(*X["temperature"].quantile([0.005, 0.995]))
+    raw = X["temperature"]  # none lies further beyond the outer quantiles than these are apart
     by_hand = (raw - X["temperature"].mean()) / X["temperature"].std(ddof=0)
     np.testing.assert_allclose(values, by_hand, rtol=1e-5, atol=1e-6)
     assert observed.all()
@@ -234,6 +234,7 @@ def test_covariates_are_clipped_to_the_outer_quantiles_of_training():
     y, X = make_frames((211,))
     encoder = fit_encoder(y, X)
     low, high = X["wind"].quantile([0.005, 0.995])
+    low, high = 2 * low - high, 2 * high - low  # for simple forecasts; networks read less
     loc, scale = location_scale(X["wind"].to_numpy(), "robust")
     extreme = X.assign(wind=np.resize([-1e9, 1e9, loc], 211))
     values, _ = covariate(encoder, encoder.encode(y, extreme, HORIZON), "wind")
@@ -569,7 +570,8 @@ def test_a_dtype_that_is_no_number_nor_category_is_refused_in_fit_and_later(valu
         for call in calls:
             message = error_of(call, TypeError)
             assert f"the column {column!r} of type {values.dtype}" in message
-            assert repr(pd.Series(values).iloc[0]) in message
+            value = pd.Series(values).iloc[0]
+            assert repr(value) in message or repr(values.tolist()[0]) in message
 
 
 def test_an_integer_beyond_float64_is_refused_as_infinite():
@@ -685,8 +687,7 @@ def test_newer_values_win_and_missing_ones_never_erase():
     expected = newer_y.combine_first(y)
     np.testing.assert_allclose(decoded(encoder, merged), expected, rtol=1e-6)
     wind, seen = covariate(encoder, merged, "wind")
-    low, high = X["wind"].quantile([0.005, 0.995])
-    by_hand = X["wind"].where(np.isin(np.arange(7), [0, 1, 2, 4]), 0.0).clip(low, high)
+    by_hand = X["wind"].where(np.isin(np.arange(7), [0, 1, 2, 4]), 0.0)
     np.testing.assert_allclose(wind, by_hand, rtol=1e-6)
     assert seen.all()
     sky = X["sky"].where(np.isin(np.arange(7), [0, 1, 2, 4]), "snow")
