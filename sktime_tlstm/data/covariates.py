@@ -96,7 +96,7 @@ class Covariates:
                 learnt.static_categories[name] = find_categories(values)
                 warn_of_numbers(values, learnt.static_categories[name], len(values))
             else:
-                learnt.static_scaling[name] = _scaling(values, scaler, clip)
+                learnt.static_scaling[name] = _scaling(values, scaler, clip, static=True)
         if len(X) > len(index) and not sampled:  # rows beyond y are no training data
             X = X[X.index.isin(index)]
         empty = [name for name in X.columns if not sampled and len(X) and X[name].isna().all()]
@@ -469,7 +469,9 @@ def _owners(index: pd.Index) -> tuple[pd.Index | None, Integers]:
     return distinct, np.repeat(distinct.get_indexer(keys), np.diff(bounds))
 
 
-def _scaling(column: pd.Series, scaler: str | None, clip: bool) -> CovariateScaling:
+def _scaling(
+    column: pd.Series, scaler: str | None, clip: bool, static: bool = False
+) -> CovariateScaling:
     """Learn the scaling of a column, from a sample where it is long, and from its extremes."""
     low, high = np.inf, -np.inf
     for part in blocks(len(column)):
@@ -477,7 +479,7 @@ def _scaling(column: pd.Series, scaler: str | None, clip: bool) -> CovariateScal
         refuse_marks(column.iloc[part], values)
         low, high = np.fmin.reduce(values, initial=low), np.fmax.reduce(values, initial=high)
     values = sampled_values(column)
-    scaling = CovariateScaling.fit(values, scaler, (float(low), float(high)), clip)
+    scaling = CovariateScaling.fit(values, scaler, (float(low), float(high)), clip, static)
     if scaling.low == scaling.high and low < high:
         notify(
             f"Got the column {column.name!r} of X, which is {scaling.low:g} but in a few rows, too "

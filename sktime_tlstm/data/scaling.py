@@ -173,6 +173,7 @@ class CovariateScaling:
         scaler: str | None,
         extremes: tuple[float, float] | None = None,
         clip: bool = True,
+        static: bool = False,
     ) -> CovariateScaling:
         """Learn the scaling from training values, which may be NaN.
 
@@ -184,6 +185,8 @@ class CovariateScaling:
             Smallest and largest value of the column, of which ``values`` may be a sample.
         clip : bool, default=True
             Whether values are clipped.
+        static : bool, default=False
+            Whether networks alone read it: there is no room.
         """
         values = values[~np.isnan(values)]
         if not len(values):  # whatever comes later, nothing is learnt of it
@@ -198,6 +201,8 @@ class CovariateScaling:
                 scaling = replace(scaling, location=0.0, scale=1.0)
         else:
             scaling = cls._of_numbers(values, scaler, levels, counts)
+        if static:
+            scaling = replace(scaling, room=0.0)
         if not clip:
             scaling = replace(scaling, low=extremes[0], high=extremes[1], clip=False, room=0.0)
         beyond = BEYOND_CLIPPED if len(values) >= ENOUGH_FOR_RANGE else BEYOND_FEW
