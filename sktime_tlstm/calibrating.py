@@ -119,13 +119,17 @@ def calibrated(
     elif alone:
         calibration = replace(calibration, trust=whole)
     elif simple.effects is None and (model.encoder.columns or model.encoder.static_covariates):
-        notify(
-            f"Got X and a longest series of {int(store.length.max())} rows, too few to hold some "
-            f"of them out at a horizon of {spec.horizon}: nothing tells whether the network can be "
-            "trusted, so forecasts are made from past values alone and X is not read. Pass more "
-            "rows or a shorter fh, or calibration='none' for the network's own forecasts.",
-        )
+        _warn_of_unread(int(store.length.max()), spec.horizon)
     return replace(model, calibration=replace(calibration, simple=whole_simple))
+
+
+def _warn_of_unread(rows: int, horizon: int) -> None:
+    notify(
+        f"Got X and a longest series of {rows} rows, too few to hold some of them out at a horizon "
+        f"of {horizon}: nothing tells whether the network can be trusted, so forecasts are made "
+        "from past values alone and X is not read. Pass more rows or a shorter fh, or "
+        "calibration='none' for the network's own forecasts.",
+    )
 
 
 def _usual_share(
@@ -374,8 +378,8 @@ def recalibrated(model: Model, dataset: WindowDataset) -> Model:
     if isinstance(calibration.simple, SimpleForecast):
         old, store = calibration.simple.effects, dataset.store.to("cpu")
         effects = learn_effects(store, model.spec, dataset.used, old)
-        # sizes of series are those of others, though some may have the same name
-        # nor do regressions read these effects, or know how far they are off here
+        # sizes of series are those of others, though some may have the same name; nor do
+        # regressions read these effects, or know how far they are off here
         simple = replace(calibration.simple, effects=effects, own=None, regression=None)
         calibration = replace(calibration, simple=simple)
     number = int(max(CALIBRATION_WINDOWS, len(dataset.used)))

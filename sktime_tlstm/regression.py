@@ -14,7 +14,7 @@ from torch import Tensor
 from sktime_tlstm.data.history import SeriesStore
 from sktime_tlstm.data.rows import spread
 from sktime_tlstm.data.windows import WindowSpec
-from sktime_tlstm.effects import Columns, Effects
+from sktime_tlstm.effects import FOLDS, Columns, Effects
 
 __all__ = ["Inputs", "Look", "Others", "Past", "Regression", "learn_regression", "relearnt"]
 
@@ -29,8 +29,6 @@ MAX_PHASES = 96
 #: Calendar features that come back after a season are those that differ by no more than this, but
 #: for a share of the rows: clocks are changed.
 SAME, CHANGED = 1e-3, 0.05
-#: Parts of time, each of which tells how well others are that were learnt without it.
-FOLDS = 5
 #: Squares of scaled features that speak half for themselves: those tried, in so many phases.
 PENALTIES, TRIED_PHASES = (3.0, 30.0, 300.0, 3000.0), 4
 #: Shares of the forecast that are tried, and standard errors by which errors must fall.
@@ -189,14 +187,12 @@ class Regression:
         return _blend(center, _unlinked(own, self.arcsinh), self.share, self.bounds)
 
     def _phase(self, store: SeriesStore, past: Past) -> Tensor:
-        now = store.calendar[past.time[:, 0]][:, self.channels]
-        keys = self.keys.to(now.device)
-        phase = (now[:, None] - keys).square().sum(dim=-1).argmin(dim=-1)
+        first = past.time[:, 0].contiguous()
+        phase = _Phases(self.channels, self.keys)(store, first)
         if self.edges is None:
             return phase
-        first = past.time[:, 0].contiguous()
         part = torch.bucketize(first, self.edges.to(first.device), right=True)
-        return phase + len(keys) * part
+        return phase + len(self.keys) * part
 
 
 def _linked(past: Past, arcsinh: bool) -> Past:
@@ -339,7 +335,8 @@ class _Phases(NamedTuple):
     def __call__(self, store: SeriesStore, time: Tensor) -> Tensor:
         """Return the phases of rows of the calendar."""
         now = store.calendar[time][..., self.channels]
-        return (now[..., None, :] - self.keys).square().sum(dim=-1).argmin(dim=-1)
+        keys = self.keys.to(now.device)
+        return (now[..., None, :] - keys).square().sum(dim=-1).argmin(dim=-1)
 
 
 #: One phase of all windows.
@@ -377,10 +374,8 @@ def _phases(store: SeriesStore, spec: WindowSpec, windows: _Windows) -> _Phases 
     rounded = (store.calendar[windows.time][:, channels] / SAME).round()
     keys, phase, number = rounded.unique(dim=0, return_inverse=True, return_counts=True)
     some = number >= MIN_OF_PHASE
-    number_of_all = int(some.sum()) * spec.num_targets
-    if not spec.num_targets < number_of_all <= MAX_PHASES or bool(
-        (~some)[phase].double().mean() > CHANGED
-    ):
+    few = bool((~some)[phase].double().mean() > CHANGED)
+    if few or not 1 < int(some.sum()) <= MAX_PHASES // spec.num_targets:
         return None
     return _Phases(tuple(channels), keys[some] * SAME)
 

@@ -434,11 +434,9 @@ class History:
 
     def name(self, series: int) -> str:
         """Name a series as error messages do."""
-        return (
-            ""
-            if self.keys is None
-            else f" of series {self.keys[series : series + 1].tolist()[0]!r}"
-        )
+        if self.keys is None:
+            return ""
+        return f" of series {self.keys[[series]].tolist()[0]!r}"  # as numbers of Python
 
     def grown(
         self,
